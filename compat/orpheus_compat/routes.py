@@ -1,0 +1,174 @@
+"""OpenAI's speech routes: read the request, ask the service, stream the answer."""
+
+import base64
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, Router, get, post
+from litestar.params import PathParameter
+
+from orpheus_compat import openapi
+from orpheus_compat.errors import error_body
+from orpheus_compat.schemas import (
+    AudioModel,
+    AudioModelList,
+    ModelList,
+    ModelObject,
+    VoiceList,
+    VoiceObject,
+    parse_speech_request,
+    to_speech_request,
+)
+from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.body import read_body
+from orpheus_openai.catalog import Model
+from orpheus_openai.delivery import encoded, start, while_connected
+from orpheus_openai.errors import SpeechError
+from orpheus_openai.responses import AudioStreamResponse
+from orpheus_openai.service import Speech, SpeechService
+
+AnyRequest = Request[Any, Any, Any]
+
+DEFAULT_FORMAT = "mp3"
+
+
+class SpeechController(Controller):
+    """POST /v1/audio/speech."""
+
+    path = "/audio"
+    tags = ("OpenAI",)
+
+    @post(
+        "/speech",
+        status_code=200,
+        operation_id="createSpeech",
+        summary="Speak a text",
+        operation_class=openapi.CreateSpeechOperation,
+    )
+    async def create_speech(self, request: AnyRequest, service: SpeechService) -> AudioStreamResponse:
+        """Turn text into speech, streamed while it is spoken.
+
+        The same request as OpenAI's, and the same answer: audio bytes in the format asked for, or, with
+        `stream_format: sse`, server-sent events that hold them. The header `x-orpheus-model` names the model that
+        really speaks.
+        """
+        body = parse_speech_request(await read_body(request))
+        speech = service.prepare(to_speech_request(body))
+        audio_format = body.response_format or DEFAULT_FORMAT
+        chunks = encoded(speech.stream(), audio_format)
+        if body.stream_format == "sse":
+            chunks, media_type = _events(chunks, speech), "text/event-stream; charset=utf-8"
+        else:
+            media_type = FORMATS[audio_format].media_type
+        first = await while_connected(request.receive, start(chunks))
+        headers = {
+            "x-orpheus-model": speech.model.id,
+            "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
+            "cache-control": "no-store",
+        }
+        return AudioStreamResponse(first, media_type=media_type, headers=headers)
+
+    @get("/voices", operation_id="listVoices", summary="All voices", sync_to_thread=False)
+    def list_voices(self, service: SpeechService) -> VoiceList:
+        """Every voice with its language and gender, and OpenAI's names with the voice that answers to each."""
+        catalog = service.catalog
+        own = {voice_id: (voice, None) for voice_id, voice in catalog.voices.items()}
+        borrowed = {alias: (catalog.voices[target], target) for alias, target in catalog.voice_aliases.items()}
+        return VoiceList(
+            voices=[
+                VoiceObject(
+                    id=name,
+                    name=name,
+                    language=voice.language,
+                    gender=voice.gender,
+                    alias_of=target or msgspec.UNSET,
+                )
+                for name, (voice, target) in (own | borrowed).items()
+            ]
+        )
+
+    @get("/models", operation_id="listAudioModels", summary="Models that can speak now", sync_to_thread=False)
+    def list_audio_models(self, service: SpeechService) -> AudioModelList:
+        """The models that a request can use on this machine, as Open WebUI asks for them."""
+        return AudioModelList(
+            [AudioModel(m.id, m.id) for m in _model_objects(service).values() if m.status == "available"]
+        )
+
+
+class ModelController(Controller):
+    """GET /v1/models."""
+
+    path = "/models"
+    tags = ("OpenAI",)
+
+    @get("/", operation_id="listModels", summary="All models", sync_to_thread=False)
+    def list_models(self, service: SpeechService) -> ModelList:
+        """The four sizes, the languages, the preview, and OpenAI's names, each with its `status` here."""
+        return ModelList(data=list(_model_objects(service).values()))
+
+    @get("/{model:str}", operation_id="retrieveModel", summary="One model", sync_to_thread=False)
+    def retrieve_model(
+        self,
+        model: Annotated[str, PathParameter(description="The model's id.")],
+        service: SpeechService,
+    ) -> ModelObject:
+        """A model by its id or by one of OpenAI's names."""
+        found = service.catalog.model(model, service.factory.default_model)
+        return _model_objects(service).get(model.strip().lower()) or _model_object(service, found, found.id)
+
+
+def _model_objects(service: SpeechService) -> dict[str, ModelObject]:
+    catalog = service.catalog
+    objects = {model.id: _model_object(service, model, model.id) for model in catalog.models.values()}
+    for alias in catalog.model_aliases:
+        objects[alias] = _model_object(service, catalog.model(alias, service.factory.default_model), alias)
+    return objects
+
+
+def _model_object(service: SpeechService, model: Model, name: str) -> ModelObject:
+    availability = service.factory.availability(model)
+    return ModelObject(
+        id=name,
+        created=model.created,
+        owned_by=model.owned_by,
+        status=availability.status,
+        status_detail=availability.reason,
+        alias_of=msgspec.UNSET if name == model.id else model.id,
+    )
+
+
+async def _events(chunks: AsyncGenerator[bytes], speech: Speech) -> AsyncGenerator[bytes]:
+    """Server-sent events: the audio in pieces, then what it took; an error event where it fails half way."""
+    began = False
+    try:
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode("ascii")})
+                began = True
+    except SpeechError as error:
+        if not began:
+            raise
+        yield _event({"type": "error", "error": error_body(error).error})
+        raise
+    usage = speech.usage
+    yield _event(
+        {
+            "type": "speech.audio.done",
+            "usage": {
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "total_tokens": usage.input_tokens + usage.output_tokens,
+            },
+        }
+    )
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(data) + b"\n\n"
+
+
+def compat_router() -> Router:
+    """Everything below /v1."""
+    return Router("/v1", route_handlers=[SpeechController, ModelController])

@@ -1,0 +1,96 @@
+"""The composition root: settings in, one Litestar application with all its doors out."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Contact, License, Tag
+
+from orpheus_compat.errors import EXCEPTION_HANDLERS
+from orpheus_compat.openapi import components
+from orpheus_compat.routes import compat_router
+from orpheus_openai import __version__
+from orpheus_openai.catalog import load_catalog
+from orpheus_openai.gpu.manager import GPUManager
+from orpheus_openai.http.swagger import swagger_assets
+from orpheus_openai.http.system import doors, health
+from orpheus_openai.http.telemetry import Telemetry
+from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.service import SpeechService
+from orpheus_openai.settings import Settings
+
+INTRODUCTION = """
+Speech in the expressive voices of Orpheus, behind OpenAI's API. Point any OpenAI client at this server's `/v1`.
+
+Try **POST /v1/audio/speech** below: *Try it out*, choose an example, *Execute*, and play the answer.
+"""
+
+
+def create_service(settings: Settings) -> SpeechService:
+    """The core without any door: what the command line and the tests use.
+
+    Raises ConfigurationError when a setting or the user's catalog makes no sense.
+    """
+    catalog = load_catalog(settings.catalog)
+    factory = ModelFactory(settings, catalog)
+    manager = GPUManager(factory.load, idle_timeout=settings.gpu_idle_timeout, load_wait=settings.load_wait)
+    return SpeechService(catalog, manager, factory, max_input_chars=settings.max_input_chars)
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The server as an ASGI application; nothing is loaded until it is asked for."""
+    service = create_service(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await service.manager.close()
+
+    def provide_service() -> SpeechService:
+        return service
+
+    handlers: list[Any] = [compat_router(), health, doors, swagger_assets]
+    app = Litestar(
+        route_handlers=handlers,
+        dependencies={"service": Provide(provide_service, sync_to_thread=False)},
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[lifespan],
+        logging_config=None,  # configure_logging has done it
+        openapi_config=_openapi(),
+        request_max_body_size=None,  # read_body keeps its own limit, and says so in OpenAI's words
+    )
+    app.asgi_handler = Telemetry(app.asgi_handler)
+    return app
+
+
+def _openapi() -> OpenAPIConfig:
+    assets = "/apidocs/assets"
+    return OpenAPIConfig(
+        title="orpheus-openai",
+        version=__version__,
+        description=INTRODUCTION,
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        contact=Contact(name="orpheus-openai"),
+        path="/apidocs",
+        use_handler_docstrings=True,
+        components=components(),
+        tags=[
+            Tag(name="OpenAI", description="What OpenAI's clients know."),
+            Tag(name="Server", description="How the server is."),
+        ],
+        render_plugins=[
+            SwaggerRenderPlugin(
+                js_url=f"{assets}/swagger-ui-bundle.js",
+                css_url=f"{assets}/swagger-ui.css",
+                standalone_preset_js_url=f"{assets}/swagger-ui-standalone-preset.js",
+                path="/",
+                favicon=f'<link rel="icon" href="{assets}/favicon-32x32.png">',
+            )
+        ],
+    )

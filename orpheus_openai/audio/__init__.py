@@ -1,0 +1,12 @@
+"""PCM on its way from a model to a listener: join segments, change the tempo, encode."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 24_000
+"""Samples a second of all PCM inside this project; mono, int16 (what SNAC's 24 kHz model speaks)."""
+
+PCM: TypeAlias = NDArray[np.int16]
+"""Shape `(n,)`, mono, at `SAMPLE_RATE`."""

@@ -1,0 +1,257 @@
+"""Encode PCM for the wire, piece by piece, in each format that OpenAI's speech API offers."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+
+from orpheus_openai.audio import PCM, SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+
+BYTES_PER_SAMPLE = 2
+UNKNOWN_LENGTH = 0xFFFF_FFFF
+"""What stands in a WAV header for a length that is not known yet; OpenAI sends the same."""
+
+MP3_BIT_RATE = 96_000
+"""bit/s, constant. At 24 kHz mono 64 kbit/s leaves speech intact; half as much again is no burden."""
+MP3_FRAME = 576
+"""Samples of an MPEG-2 Layer III frame."""
+MP3_DECODER_DELAY = 529
+"""Samples by which a decoder is late, after the 576 of LAME's own (LAME's technical FAQ)."""
+OPUS_BIT_RATE = 48_000
+"""bit/s, variable. Speech of full band needs 28 to 40 kbit/s (RFC 6716, section 2.1.1)."""
+AAC_BIT_RATE = 96_000
+"""bit/s. FFmpeg's own AAC encoder needs more than Opus for the same quality."""
+AAC_SAMPLE_RATE = 48_000
+"""Hz. ADTS cannot tell a player to skip the 1 024 samples in front; at twice our rate they last 21 ms."""
+AAC_SHORTEST = 64
+"""Samples at `SAMPLE_RATE`: what the resampler before AAC must be given to return anything."""
+FLAC_FRAME = 1_024
+"""Samples: 43 ms instead of FFmpeg's 96 ms before the first bytes, for 3 % more of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format that a listener can ask for."""
+
+    name: str
+    media_type: str
+    extension: str
+    """Of a file's name, without the dot."""
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        name: Format(name, media_type, extension=name)
+        for name, media_type in (
+            ("mp3", "audio/mpeg"),
+            ("opus", "audio/ogg"),
+            ("aac", "audio/aac"),
+            ("flac", "audio/flac"),
+            ("wav", "audio/wav"),
+            ("pcm", "audio/pcm"),
+        )
+    }
+)
+
+
+class Encoder(Protocol):
+    """One stream's encoder. Calls must not overlap, but may come from one thread after another."""
+
+    def encode(self, pcm: PCM) -> bytes:
+        """Take `pcm`, shape `(n,)`, any n; return what is ready for the wire, which may be nothing yet.
+
+        Raises ValueError after `flush` or `close`.
+        """
+        ...
+
+    def flush(self) -> bytes:
+        """End the stream and return its last bytes; without any PCM, a WAV's header or none at all."""
+        ...
+
+    def close(self) -> None:
+        """Free everything without finishing; harmless after `flush` and when called again."""
+        ...
+
+
+def make_encoder(format: str) -> Encoder:  # noqa: A002 - the field's own name in OpenAI's API
+    """Return a fresh encoder for a name in `FORMATS`; raises ValueError for any other."""
+    if format == "pcm":
+        return _RawEncoder(b"")
+    if format == "wav":
+        return _RawEncoder(_wav_header())
+    if format in _CODECS:
+        return _CodecEncoder(_CODECS[format])
+    raise ValueError(f"There is no audio format {format!r}. Formats: {', '.join(FORMATS)}.")
+
+
+class _RawEncoder:
+    """Samples as they are, after a header."""
+
+    def __init__(self, header: bytes) -> None:
+        self._header = header
+        self._open = True
+
+    def encode(self, pcm: PCM) -> bytes:
+        if not self._open:
+            raise ValueError("the encoder is closed")
+        header, self._header = self._header, b""
+        return header + pcm.astype("<i2", copy=False).tobytes()
+
+    def flush(self) -> bytes:
+        rest = self._header if self._open else b""
+        self.close()
+        return rest
+
+    def close(self) -> None:
+        self._open = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """How FFmpeg is told to write one format."""
+
+    container: str
+    codec: str
+    bit_rate: int | None = None
+    sample_rate: int = SAMPLE_RATE
+    codec_options: Mapping[str, str] = field(default_factory=dict)
+    container_options: Mapping[str, str] = field(default_factory=dict)
+    lead_in: int = 0
+    """Samples of silence before the first of ours."""
+    dropped_packets: int = 0
+    """The first packets of the codec, which hold nothing but its delay."""
+    shortest: int = 1
+    """Samples; less PCM than this is padded with silence."""
+
+
+class _CodecEncoder:
+    """A codec of FFmpeg's and a container that is never sought back in."""
+
+    def __init__(self, codec: _Codec) -> None:
+        self._codec = codec
+        self._sink = _Sink()
+        self._samples = 0
+        self._to_drop = codec.dropped_packets
+        self._container: OutputContainer | None = av.open(
+            self._sink,
+            "w",
+            format=codec.container,
+            container_options={"flush_packets": "1", **codec.container_options},
+        )
+        stream = self._container.add_stream(
+            codec.codec, rate=codec.sample_rate, options=dict(codec.codec_options), layout="mono"
+        )
+        self._stream = cast("AudioStream", stream)
+        if codec.bit_rate is not None:
+            self._stream.bit_rate = codec.bit_rate
+        self._stream.codec_context.thread_count = 1  # one stream must not take every core
+
+    def encode(self, pcm: PCM) -> bytes:
+        if self._container is None:
+            raise ValueError("the encoder is closed")
+        if not pcm.size:
+            return b""
+        if not self._samples and self._codec.lead_in:
+            pcm = np.concatenate([np.zeros(self._codec.lead_in, np.int16), pcm])
+        samples = np.ascontiguousarray(pcm, dtype=np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        frame.time_base = Fraction(1, SAMPLE_RATE)
+        frame.pts = self._samples
+        self._samples += pcm.size
+        self._write(self._container, frame)
+        return self._sink.take()
+
+    def flush(self) -> bytes:
+        if self._container is None or not self._samples:
+            self.close()
+            return b""
+        padding = self.encode(np.zeros(max(0, self._codec.shortest - self._samples), np.int16))
+        self._write(self._container, None)
+        self.close()
+        return padding + self._sink.take()
+
+    def close(self) -> None:
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
+    def _write(self, container: OutputContainer, frame: av.AudioFrame | None) -> None:
+        packets = self._stream.encode(frame)
+        dropped = min(self._to_drop, len(packets))
+        self._to_drop -= dropped
+        container.mux(packets[dropped:])
+
+
+class _Sink:
+    """Where FFmpeg writes; it has no `seek`, so that nothing is left to be filled in afterwards."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def write(self, written: bytes) -> int:
+        self._bytes += written
+        return len(written)
+
+    def take(self) -> bytes:
+        taken = bytes(self._bytes)
+        self._bytes.clear()
+        return taken
+
+
+def _wav_header() -> bytes:
+    """RIFF, format and data chunk headers, 44 bytes, for mono 16-bit PCM of unknown length."""
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", UNKNOWN_LENGTH, b"WAVE"),
+        *(b"fmt ", 16, 1, 1, SAMPLE_RATE, SAMPLE_RATE * BYTES_PER_SAMPLE, BYTES_PER_SAMPLE, 16),
+        *(b"data", UNKNOWN_LENGTH),
+    )
+
+
+_CODECS: Mapping[str, _Codec] = MappingProxyType(
+    {
+        "mp3": _Codec(
+            container="mp3",
+            codec="libmp3lame",
+            bit_rate=MP3_BIT_RATE,
+            codec_options={"reservoir": "0"},  # a frame waits for none after it: first bytes 30 ms earlier
+            # Players trim the delay only by a tag that needs the length, which is not known yet. So
+            # the delay is made two whole frames, and the first of them goes: nothing of ours is in it.
+            container_options={"id3v2_version": "0", "write_xing": "0"},
+            lead_in=MP3_FRAME - MP3_DECODER_DELAY,
+            dropped_packets=1,
+        ),
+        "opus": _Codec(
+            container="ogg",
+            codec="libopus",
+            bit_rate=OPUS_BIT_RATE,
+            # "voip" would filter the voice; "audio" keeps its waveform.
+            codec_options={"application": "audio", "vbr": "on", "frame_duration": "20"},
+            container_options={"page_duration": "20000"},  # in µs: a page for every packet, none waits
+        ),
+        "aac": _Codec(
+            container="adts",
+            codec="aac",
+            bit_rate=AAC_BIT_RATE,
+            sample_rate=AAC_SAMPLE_RATE,
+            codec_options={"aac_coder": "fast"},  # better than "twoloop" from 64 kbit/s on (FFmpeg's manual)
+            shortest=AAC_SHORTEST,
+        ),
+        "flac": _Codec(
+            container="flac",
+            codec="flac",
+            codec_options={"frame_size": str(FLAC_FRAME)},
+            container_options={"metadata_header_padding": "0"},  # else 8 KiB of nothing before the sound
+        ),
+    }
+)

@@ -1,0 +1,191 @@
+"""Models, voices and the names they answer to: data from `catalog.toml` and the user's own file."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from orpheus_openai.errors import ConfigurationError, InvalidRequestError, NotFoundError
+
+BUILTIN = Path(__file__).with_name("catalog.toml")
+DEFAULT_MODEL = "default"
+"""What OpenAI's model names stand for: whichever model the settings make the default."""
+
+PREVIEW = "preview"
+
+
+class EspeakVoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the preview lets a voice be told from the others."""
+
+    language: str
+    """eSpeak NG's name for the language, e.g. `en-us`, `cmn`."""
+    variant: str = ""
+    """A file in eSpeak NG's `voices/!v`, e.g. `f2`; empty for none."""
+    pitch: Annotated[int, Meta(ge=0, le=99)] = 50
+    rate: Annotated[int, Meta(ge=80, le=450)] = 170
+    """Words a minute."""
+
+
+class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A voice of Orpheus; the preview has a stand-in of the same name."""
+
+    id: str
+    language: str
+    """ISO 639-1."""
+    gender: Literal["female", "male"]
+    espeak: EspeakVoice
+    prefix: str | None = None
+    """The name that stands before the text in the prompt; None: the id, "": no name at all."""
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model of the catalog, whether it can run here or not."""
+
+    id: str
+    title: str
+    engine: Literal["orpheus", "preview"] = "orpheus"
+    family: str = ""
+    """The size this is a language of, e.g. `medium-3b` for `medium-3b-fr`; empty: the model itself."""
+    checkpoint: str | None = None
+    """Path or Hugging Face repo id; None: not released, served once the user names one."""
+    languages: tuple[str, ...] = ("en",)
+    memory_gib: float = 0.0
+    """GPU memory it needs to speak well, weights and cache."""
+    prompt: Literal["standard", "smaller"] = "standard"
+    """Which of the two published prompt forms its checkpoint was trained on."""
+    created: int = 0
+    """Unix time, as OpenAI's model list shows it."""
+    owned_by: str = "canopylabs"
+
+
+class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A language, named in English and in itself."""
+
+    id: str
+    english: str
+    native: str
+    example: str
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """Everything that has a name."""
+
+    models: dict[str, Model]
+    voices: dict[str, Voice]
+    languages: dict[str, Language]
+    emotion_tags: tuple[str, ...]
+    model_aliases: dict[str, str]
+    voice_aliases: dict[str, str]
+
+    def voice(self, name: str) -> Voice:
+        """The voice of that name, or of OpenAI's that stands for it; case does not matter."""
+        key = name.strip().lower()
+        voice = self.voices.get(self.voice_aliases.get(key, key))
+        if voice is None:
+            known = ", ".join([*self.voices, *self.voice_aliases])
+            raise InvalidRequestError(
+                f"There is no voice {_quoted(name)}. Voices: {known}.", param="voice", code="voice_not_found"
+            )
+        return voice
+
+    def model(self, name: str, default: str) -> Model:
+        """The model of that name; OpenAI's names stand for the model called `default`."""
+        key = name.strip().lower()
+        key = self.model_aliases.get(key, key)
+        model = self.models.get(default if key == DEFAULT_MODEL else key)
+        if model is None:
+            known = ", ".join([*self.models, *self.model_aliases])
+            raise NotFoundError(
+                f"The model {_quoted(name)} does not exist. Models: {known}.", param="model", code="model_not_found"
+            )
+        return model
+
+    def speaking(self, model: Model, voice: Voice) -> Model:
+        """`model`, or its sibling of the same family that speaks the voice's language."""
+        if voice.language in model.languages:
+            return model
+        family = model.family or model.id
+        for sibling in self.models.values():
+            if sibling.family == family and voice.language in sibling.languages:
+                return sibling
+        language = self.languages[voice.language].english
+        fitting = ", ".join(m.id for m in self.models.values() if voice.language in m.languages)
+        raise InvalidRequestError(
+            f"The voice '{voice.id}' speaks {language}, and there is no {language} model of the size {family}. "
+            f"Models that speak it: {fitting}. One of your own can be added in the file that ORPHEUS_CATALOG names, "
+            f"with family = \"{family}\" and languages = [\"{voice.language}\"].",
+            param="voice",
+            code="voice_not_supported",
+        )
+
+
+def load_catalog(user_file: Path | None = None) -> Catalog:
+    """The built-in catalog, with the entries of `user_file` added or put in place of ours.
+
+    Raises ConfigurationError, with the file and the entry named, when it cannot be read or makes no sense.
+    """
+    tables = [_read(BUILTIN)]
+    if user_file is not None:
+        tables.append(_read(user_file))
+    merged: dict[str, dict[str, Any]] = {"models": {}, "voices": {}, "languages": {}}
+    for section, entries in merged.items():
+        for table in tables:
+            for key, entry in table.get(section, {}).items():
+                entries[key] = {"id": key, **entries.get(key, {}), **entry}
+    aliases = {
+        kind: {k.lower(): v for table in tables for k, v in table.get("aliases", {}).get(kind, {}).items()}
+        for kind in ("models", "voices")
+    }
+    tags = dict.fromkeys(tag for table in tables for tag in table.get("emotion_tags", []))
+    source = user_file or BUILTIN
+    try:
+        catalog = msgspec.convert(
+            {
+                **merged,
+                "emotion_tags": list(tags),
+                "model_aliases": aliases["models"],
+                "voice_aliases": aliases["voices"],
+            },
+            Catalog,
+        )
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+    _check(catalog, source)
+    return catalog
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"ORPHEUS_CATALOG={path}: cannot be read ({error.strerror}); name a TOML file like the built-in catalog.toml"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+
+
+def _check(catalog: Catalog, source: Path) -> None:
+    """Every name that is pointed at exists."""
+    for voice in catalog.voices.values():
+        if voice.language not in catalog.languages:
+            raise ConfigurationError(f"{source}: voice '{voice.id}' speaks '{voice.language}', which no language entry describes")
+    for model in catalog.models.values():
+        for language in model.languages:
+            if language not in catalog.languages:
+                raise ConfigurationError(f"{source}: model '{model.id}' speaks '{language}', which no language entry describes")
+    for alias, target in catalog.voice_aliases.items():
+        if target not in catalog.voices:
+            raise ConfigurationError(f"{source}: the voice alias '{alias}' stands for '{target}', which is no voice")
+    for alias, target in catalog.model_aliases.items():
+        if target != DEFAULT_MODEL and target not in catalog.models:
+            raise ConfigurationError(f"{source}: the model alias '{alias}' stands for '{target}', which is no model")
+
+
+def _quoted(name: str, limit: int = 64) -> str:
+    """What the user wrote, short enough for an error message."""
+    return repr(name if len(name) <= limit else name[:limit] + "…")

@@ -1,0 +1,89 @@
+"""Speech on its way to one listener: encoded off the event loop, and held back until its first bytes are there."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from orpheus_openai.audio import PCM
+from orpheus_openai.audio.encode import make_encoder
+
+CHEAP_FORMATS = frozenset({"pcm", "wav"})
+"""Formats that cost less to encode than a hop to a thread."""
+
+T = TypeVar("T")
+
+
+class ClientGoneError(Exception):
+    """The client hung up before there was anything to send."""
+
+
+async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator[bytes]:
+    """`pcm` in one of `audio.encode.FORMATS`, each chunk as soon as the codec gives it."""
+    encoder = make_encoder(audio_format)
+    try:
+        async with contextlib.aclosing(pcm):
+            async for samples in pcm:
+                chunk = (
+                    encoder.encode(samples)
+                    if audio_format in CHEAP_FORMATS
+                    else await asyncio.to_thread(encoder.encode, samples)
+                )
+                if chunk:
+                    yield chunk
+        if chunk := await asyncio.to_thread(encoder.flush):
+            yield chunk
+    finally:
+        encoder.close()
+
+
+class Started(Generic[T]):
+    """A stream whose first item is in hand; closing it closes what is behind, however far it was read."""
+
+    def __init__(self, first: T, rest: AsyncGenerator[T]) -> None:
+        self._first: T | None = first
+        self._rest = rest
+
+    def __aiter__(self) -> "Started[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        await self._rest.aclose()
+
+
+async def start(stream: AsyncGenerator[T]) -> Started[T]:
+    """Wait for the first item: what goes wrong before it is raised here, while a status line can still say so."""
+    try:
+        return Started(await anext(stream), stream)
+    except BaseException:
+        await stream.aclose()
+        raise
+
+
+async def while_connected(receive: Callable[[], Awaitable[Any]], work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when the client hangs up first (ClientGoneError).
+
+    `receive` is ASGI's, after the request's body has been read.
+    """
+    task = asyncio.ensure_future(work)
+    listener = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait([task, listener], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
+    finally:
+        for each in (task, listener):
+            each.cancel()
+        await asyncio.gather(task, listener, return_exceptions=True)
+
+
+async def _disconnected(receive: Callable[[], Awaitable[Any]]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

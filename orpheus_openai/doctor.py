@@ -1,0 +1,114 @@
+"""What this machine has, and what to do about each gap."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from orpheus_openai import __version__
+from orpheus_openai.catalog import PREVIEW, Catalog, load_catalog
+from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.gpu.device import driver_version, list_gpus
+from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
+
+GIB = 1024**3
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    what: str
+    ok: bool = True
+    needed: bool = False
+    """Without it the server cannot do what the settings ask for."""
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at settings, GPUs, packages, models, checkpoints and the port; changes nothing."""
+    found = [Finding(f"orpheus-openai {__version__}, Python {platform.python_version()}, {platform.platform()}")]
+    try:
+        settings = load_settings()
+        catalog = load_catalog(settings.catalog)
+        factory = ModelFactory(settings, catalog)
+    except ConfigurationError as error:
+        return [*found, Finding(str(error), ok=False, needed=True, advice="Correct it in the environment or in .env.")]
+    return [
+        *found,
+        *_gpus(settings),
+        *_packages(settings),
+        *_models(factory, catalog),
+        *_checkpoints(settings, factory, catalog),
+        _port(settings),
+    ]
+
+
+def _gpus(settings: Settings) -> Iterator[Finding]:
+    gpus = list_gpus()
+    if driver := driver_version():
+        yield Finding(f"NVIDIA driver {driver}")
+    for gpu in gpus:
+        free = (gpu.memory_total - gpu.memory_used) / GIB
+        yield Finding(f"GPU {gpu.index}: {gpu.name}, {free:.1f} of {gpu.memory_total / GIB:.1f} GiB free")
+    if not gpus:
+        advice = "" if settings.remote_url else f"The model '{PREVIEW}' speaks; for Orpheus see ORPHEUS_REMOTE_URL."
+        yield Finding("no NVIDIA GPU", ok=False, advice=advice)
+
+
+def _packages(settings: Settings) -> Iterator[Finding]:
+    extras = {"espeakng-loader": "preview", "torch": "orpheus", "snac": "orpheus", "vllm": "gpu"}
+    wanted = {"orpheus"} if settings.remote_url else {"gpu", "orpheus"} if list_gpus() else {"preview"}
+    for package, extra in extras.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield Finding(f"{package} {importlib.metadata.version(package)}")
+            continue
+        advice = f'pip install "orpheus-openai[{extra}]"'
+        yield Finding(f"{package} is not installed", ok=False, needed=extra in wanted, advice=advice)
+
+
+def _models(factory: ModelFactory, catalog: Catalog) -> Iterator[Finding]:
+    default = factory.availability(catalog.models[factory.default_model])
+    yield Finding(
+        f"the default model is {factory.default_model}: {default.status}",
+        ok=default.status == "available",
+        needed=True,
+        advice=default.reason,
+    )
+
+
+def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) -> Iterator[Finding]:
+    named = {f"{checkpoint_variable(m.id)}": factory.checkpoint(m) for m in catalog.models.values()}
+    chosen = {name: path for name, path in named.items() if name in settings.checkpoints}
+    for name, path in {**chosen, "ORPHEUS_SNAC": settings.snac}.items():
+        if path is None:
+            continue
+        if Path(path).exists():
+            yield Finding(f"{name}: {path}")
+        elif path.startswith(("/", ".", "~")):
+            yield Finding(f"{name}: {path} does not exist", ok=False, needed=True, advice="Correct the path.")
+        else:
+            cached = _hub_cache() / f"models--{path.replace('/', '--')}"
+            where = "downloaded" if cached.exists() else "will be downloaded when it is first used"
+            yield Finding(f"{name}: {path}, {where}")
+
+
+def _hub_cache() -> Path:
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+
+
+def _port(settings: Settings) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            advice = "A server may be running there already; else set PORT."
+            return Finding(f"port {settings.port}: {error.strerror}", ok=False, advice=advice)
+    return Finding(f"port {settings.port} is free")

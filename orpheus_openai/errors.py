@@ -1,0 +1,82 @@
+"""What can go wrong, in words for the person who meets it; each error knows its HTTP status and OpenAI's names."""
+
+
+class SpeechError(Exception):
+    """The base of all errors a caller can meet.
+
+    `status` is the HTTP status; `type`, `code` and `param` are the fields of OpenAI's error body. `retryable`
+    tells a client whether the same request may succeed later; `retry_after` says after how many seconds.
+    """
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or type(self).code
+        self.retry_after = retry_after
+
+
+class InvalidRequestError(SpeechError):
+    """The request cannot be served as it stands; `param` names the field."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class NotFoundError(InvalidRequestError):
+    """There is no such model, voice or page."""
+
+    status = 404
+
+
+class MethodNotAllowedError(InvalidRequestError):
+    """The path is right, the HTTP method is not."""
+
+    status = 405
+    code = "method_not_supported"
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The body is larger than this server reads."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class ModelUnavailableError(SpeechError):
+    """The model is known but cannot speak here and now; the message names the ways out."""
+
+    status = 503
+    code = "model_unavailable"
+
+
+class EngineError(SpeechError):
+    """The engine behind a model failed at this request; the next one may work."""
+
+    status = 502
+    code = "engine_error"
+    retryable = True
+
+
+class ShuttingDownError(SpeechError):
+    """The server is stopping and takes nothing new."""
+
+    status = 503
+    code = "shutting_down"
+    retryable = True
+
+
+class ConfigurationError(Exception):
+    """A setting or a catalog file is wrong: one line that says which, what, and what would do."""

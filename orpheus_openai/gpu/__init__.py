@@ -1,0 +1,1 @@
+"""The GPUs of this machine, and the one manager that decides which models are on them."""

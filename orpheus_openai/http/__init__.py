@@ -1,0 +1,1 @@
+"""The native door: health, the API page, and what only this server has."""

@@ -1,0 +1,49 @@
+"""The one thing a model must do: turn text into PCM, and stop when nobody listens."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from orpheus_openai.audio import PCM
+from orpheus_openai.catalog import Voice
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How the next token is drawn. The defaults are the ones Orpheus' authors publish."""
+
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.6
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.9
+    repetition_penalty: Annotated[float, Meta(ge=1.0, le=2.0)] = 1.1
+    max_tokens: Annotated[int, Meta(ge=7, le=32_768)] | None = None
+    """Audio tokens for one segment; None lets the model choose from its context length."""
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+
+
+class Usage(msgspec.Struct):
+    """What one request has consumed so far; the model adds to it while it speaks."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class SpeechModel(Protocol):
+    """A voice that is loaded and ready."""
+
+    @property
+    def alive(self) -> bool:
+        """False once the engine behind it has died: the next request loads it anew."""
+        ...
+
+    def synthesize(self, text: str, voice: Voice, sampling: Sampling, usage: Usage) -> AsyncGenerator[PCM]:
+        """Speak one segment: yields PCM as soon as there is some, and counts into `usage` as it goes.
+
+        Several calls may run at once. Closing the generator, or cancelling the task that waits for it,
+        stops the work behind it. Raises `orpheus_openai.errors.SpeechError` when the engine fails.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give everything back: memory, threads, processes. Called once, when no call is running."""
+        ...

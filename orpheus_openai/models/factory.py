@@ -1,0 +1,106 @@
+"""What can run here, and how a model of the catalog becomes one that speaks."""
+
+import asyncio
+import importlib.util
+import logging
+from functools import cache
+from typing import Literal
+
+import msgspec
+
+from orpheus_openai.catalog import PREVIEW, Catalog, Model
+from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
+from orpheus_openai.gpu.device import gpu_count
+from orpheus_openai.models.base import SpeechModel
+from orpheus_openai.settings import Settings, checkpoint_variable
+
+WAYS_OUT = (
+    f"Ask for the model '{PREVIEW}', or set ORPHEUS_REMOTE_URL to a server that runs Orpheus, "
+    "or start this server on a machine with a GPU."
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Availability(msgspec.Struct, frozen=True):
+    """Whether a model can speak on this machine, and if not, what would make it."""
+
+    status: Literal["available", "unavailable", "coming_soon"]
+    reason: str = ""
+
+
+class ModelFactory:
+    """Knows the settings and this machine; makes models that speak."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._checkpoints = self._resolve_checkpoints()
+        self.default_model = self._resolve_default()
+
+    def checkpoint(self, model: Model) -> str | None:
+        """Where the model's weights are: what the settings say, else the catalog."""
+        return self._checkpoints.get(model.id, model.checkpoint)
+
+    def availability(self, model: Model) -> Availability:
+        """Whether `model` can be loaded here; cheap, so that it can be asked at every request."""
+        if model.engine == "preview":
+            if _installed("espeakng_loader"):
+                return Availability("available")
+            return Availability("unavailable", 'Install the embedded voice: pip install "orpheus-openai[preview]".')
+        if self.checkpoint(model) is None and not self._settings.remote_url:
+            return Availability(
+                "coming_soon",
+                f"Its authors have not released it. With a checkpoint of your own, set {checkpoint_variable(model.id)}.",
+            )
+        return self._orpheus_availability()
+
+    def require(self, model: Model) -> None:
+        """Raise ModelUnavailableError, with the ways out, unless `model` can be loaded here."""
+        found = self.availability(model)
+        if found.status != "available":
+            raise ModelUnavailableError(f"The model {model.id} cannot speak here. {found.reason}", param="model")
+
+    async def load(self, model: Model) -> SpeechModel:
+        """A model that is ready to speak. Heavy packages are imported here and nowhere before."""
+        self.require(model)
+        if model.engine == "preview":
+            from orpheus_openai.models.preview import PreviewModel  # noqa: PLC0415
+
+            logger.warning("the preview speaks: eSpeak NG, a synthetic stand-in that is not Orpheus")
+            return await asyncio.to_thread(PreviewModel, self._catalog.emotion_tags)
+        from orpheus_openai.models.orpheus.model import load_orpheus  # noqa: PLC0415
+
+        return await load_orpheus(model, self.checkpoint(model), self._settings)
+
+    def _orpheus_availability(self) -> Availability:
+        remote = bool(self._settings.remote_url)
+        if not remote and self._settings.device != "cpu" and gpu_count() == 0:
+            return Availability("unavailable", f"This machine has no NVIDIA GPU. {WAYS_OUT}")
+        needed = ("torch", "snac") if remote else ("torch", "snac", "vllm")
+        if missing := [name for name in needed if not _installed(name)]:
+            extra = "orpheus" if remote else "gpu"
+            packages = ", ".join(missing)
+            return Availability("unavailable", f'Missing: {packages}; pip install "orpheus-openai[{extra}]".')
+        return Availability("available")
+
+    def _resolve_checkpoints(self) -> dict[str, str]:
+        variables = {checkpoint_variable(model.id): model.id for model in self._catalog.models.values()}
+        for name in self._settings.checkpoints.keys() - variables.keys():
+            logger.warning("%s is for no model of the catalog; models: %s", name, ", ".join(self._catalog.models))
+        return {variables[name]: path for name, path in self._settings.checkpoints.items() if name in variables}
+
+    def _resolve_default(self) -> str:
+        wanted = self._settings.model
+        if wanted == "auto":
+            orpheus = self._catalog.models["medium-3b"]
+            return orpheus.id if self.availability(orpheus).status == "available" else PREVIEW
+        if wanted not in self._catalog.models:
+            known = ", ".join(["auto", *self._catalog.models])
+            raise ConfigurationError(f"ORPHEUS_MODEL={wanted}: there is no such model; expected one of {known}")
+        return wanted
+
+
+@cache
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

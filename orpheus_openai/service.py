@@ -1,0 +1,184 @@
+"""The one way to speech: a request is checked, cut into segments, spoken by a leased model, joined, brought to tempo."""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from orpheus_openai.audio import PCM
+from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
+from orpheus_openai.audio.tempo import make_tempo
+from orpheus_openai.catalog import DEFAULT_MODEL, Catalog, Model, Voice
+from orpheus_openai.errors import EngineError, InvalidRequestError
+from orpheus_openai.gpu.manager import GPUManager
+from orpheus_openai.models.base import Sampling, SpeechModel, Usage
+from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.text import Segment, has_speech, normalise, split
+
+SEGMENTS_AT_ONCE = 4
+"""Segments of one request that are spoken at the same time: the one that sounds, and those after it."""
+
+CHUNKS_AHEAD = 64
+"""PCM chunks that a segment may be ahead of its listener; with the codec's chunks a few seconds."""
+
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
+
+
+class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be said, by whom, and how."""
+
+    text: str
+    model: str = DEFAULT_MODEL
+    voice: str = "tara"
+    speed: Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)] = 1.0
+    sampling: Sampling = Sampling()
+
+
+class Speech:
+    """A request that was accepted: who will speak, and, once it is streamed, what it took."""
+
+    def __init__(self, manager: GPUManager, model: Model, voice: Voice, segments: Sequence[Segment], request: SpeechRequest) -> None:
+        self.model = model
+        self.voice = voice
+        self.segments = segments
+        self.usage = Usage()
+        self.samples = 0
+        """Samples yielded so far, at 24 kHz."""
+        self.load_seconds = 0.0
+        """How long the request waited for its model."""
+        self._manager = manager
+        self._speed = request.speed
+        self._sampling = request.sampling
+
+    async def stream(self) -> AsyncGenerator[PCM]:
+        """The speech as PCM, from the first sample the model meant to the last.
+
+        Closing the generator stops the work and gives the lease back. Raises a SpeechError when the model cannot
+        be had, fails, or says nothing at all.
+        """
+        started = time.monotonic()
+        async with self._manager.get_model(self.model) as speaker:
+            self.load_seconds = time.monotonic() - started
+            tempo = make_tempo(self._speed)
+            async with contextlib.aclosing(self._joined(speaker)) as joined:
+                async for pcm in joined:
+                    paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)
+                    if len(paced):
+                        self.samples += len(paced)
+                        yield paced
+            rest = await asyncio.to_thread(tempo.flush)
+            if len(rest):
+                self.samples += len(rest)
+                yield rest
+        if self.samples == 0:
+            raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
+
+    async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
+        joiner = Joiner()
+        async with contextlib.aclosing(_spoken(speaker, self.segments, self.voice, self._sampling, self.usage)) as spoken:
+            async for item in spoken:
+                if isinstance(item, Segment):
+                    ready = joiner.start_segment(PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE)
+                else:
+                    ready = joiner.push(item)
+                if len(ready):
+                    yield ready
+        yield joiner.finish()
+
+
+class SpeechService:
+    """Takes requests from every door."""
+
+    def __init__(self, catalog: Catalog, manager: GPUManager, factory: ModelFactory, *, max_input_chars: int) -> None:
+        self.catalog = catalog
+        self.manager = manager
+        self.factory = factory
+        self._max_input_chars = max_input_chars
+
+    def prepare(self, request: SpeechRequest) -> Speech:
+        """Check a request and choose who speaks it; nothing is loaded yet.
+
+        Raises InvalidRequestError or NotFoundError with the field's name, ModelUnavailableError when the model
+        cannot speak on this machine.
+        """
+        if len(request.text) > self._max_input_chars:
+            raise InvalidRequestError(
+                f"The text has {len(request.text)} characters; at most {self._max_input_chars} are spoken in one request. "
+                "Send it in parts.",
+                param="input",
+                code="string_above_max_length",
+            )
+        voice = self.catalog.voice(request.voice)
+        model = self.catalog.speaking(self.catalog.model(request.model, self.factory.default_model), voice)
+        self.factory.require(model)
+        text = normalise(request.text, self.catalog.emotion_tags)
+        if not has_speech(text):
+            raise InvalidRequestError("There is nothing to speak in the text.", param="input", code="empty_input")
+        return Speech(self.manager, model, voice, split(text, voice.language), request)
+
+    def stream(self, request: SpeechRequest) -> AsyncGenerator[PCM]:
+        """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""
+        return self.prepare(request).stream()
+
+
+async def _spoken(
+    speaker: SpeechModel, segments: Sequence[Segment], voice: Voice, sampling: Sampling, usage: Usage
+) -> AsyncGenerator[PCM | Segment]:
+    """The PCM of all segments in order; each segment itself comes before its first sample.
+
+    The later segments start when the first one sounds, so that they never delay it.
+    """
+    waiting = deque(segments)
+    running: deque[_Producer] = deque()
+    try:
+        while waiting or running:
+            if not running:
+                running.append(_Producer(speaker, waiting.popleft(), voice, sampling, usage))
+            yield running[0].segment
+            async for pcm in running[0].chunks():
+                yield pcm
+                while waiting and len(running) < SEGMENTS_AT_ONCE:
+                    running.append(_Producer(speaker, waiting.popleft(), voice, sampling, usage))
+            running.popleft()
+    finally:
+        await asyncio.gather(*(producer.cancel() for producer in running))
+
+
+class _Producer:
+    """One segment being spoken, a bounded number of chunks ahead of its listener."""
+
+    def __init__(self, speaker: SpeechModel, segment: Segment, voice: Voice, sampling: Sampling, usage: Usage) -> None:
+        self.segment = segment
+        self._queue: asyncio.Queue[PCM | None] = asyncio.Queue(CHUNKS_AHEAD)
+        self._task = asyncio.create_task(self._run(speaker, voice, sampling, usage))
+
+    async def _run(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
+        try:
+            async with contextlib.aclosing(speaker.synthesize(self.segment.text, voice, sampling, usage)) as spoken:
+                async for pcm in spoken:
+                    await self._queue.put(pcm)
+        finally:
+            # A full queue has a reader that will see the task's end after emptying it.
+            with contextlib.suppress(asyncio.QueueFull):
+                self._queue.put_nowait(None)
+
+    async def chunks(self) -> AsyncGenerator[PCM]:
+        while (pcm := await self._next()) is not None:
+            yield pcm
+        await self._task
+
+    async def _next(self) -> PCM | None:
+        if self._task.done() and self._queue.empty():
+            return None
+        return await self._queue.get()
+
+    async def cancel(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.exception()

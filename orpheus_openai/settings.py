@@ -1,0 +1,200 @@
+"""What the user decides: read once from the environment and `.env`, checked, and never changed afterwards."""
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta
+
+from orpheus_openai.errors import ConfigurationError
+
+PREFIX = "ORPHEUS_"
+CHECKPOINT_PREFIX = "ORPHEUS_MODEL_"
+BARE_NAMES = {
+    "port": "PORT",
+    "gpu_idle_timeout": "GPU_IDLE_TIMEOUT",
+    "nvidia_visible_devices": "NVIDIA_VISIBLE_DEVICES",
+}
+"""Settings that keep the names they had before this project had a prefix."""
+
+SECRETS = frozenset({"remote_api_key"})
+
+logger = logging.getLogger(__name__)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, with its default and the sentence that the README's table shows."""
+
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")] = 8899
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "0.0.0.0"  # noqa: S104
+    model: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The default model, for which OpenAI's names (`tts-1`, …) stand. "
+            "`auto`: medium-3b where it can run, else preview.",
+        ),
+    ] = "auto"
+    checkpoints: Annotated[
+        dict[str, str],
+        Meta(
+            description="`ORPHEUS_MODEL_SMALL_1B`, `ORPHEUS_MODEL_TINY_400M`, `ORPHEUS_MODEL_NANO_150M`, "
+            "`ORPHEUS_MODEL_MEDIUM_3B`, `ORPHEUS_MODEL_MEDIUM_3B_FR`, …: the checkpoint of a model, a folder or a "
+            "Hugging Face repo id."
+        ),
+    ] = {}
+    catalog: Annotated[
+        Path | None, Meta(description="A TOML file of your own with more models, voices and aliases.")
+    ] = None
+    gpu_idle_timeout: Annotated[
+        float, Meta(ge=0, description="Seconds without a request after which a model leaves the GPU; 0: never.")
+    ] = 60.0
+    nvidia_visible_devices: Annotated[
+        str, Meta(description="The GPUs to use, as indexes or UUIDs; empty: `start.sh` takes the idlest.")
+    ] = ""
+    device: Annotated[
+        Literal["auto", "cuda", "cpu"],
+        Meta(description="Where Orpheus runs. `cpu` is for trying things out: far below real time."),
+    ] = "auto"
+    snac: Annotated[
+        str, Meta(min_length=1, description="The codec's checkpoint, a folder or a Hugging Face repo id.")
+    ] = "hubertsiuzdak/snac_24khz"
+    snac_noise: Annotated[
+        str,
+        Meta(
+            pattern=r"^(on|off|\d{1,18})$",
+            description="The codec's noise: `on`, `off`, or a number that seeds it so that the same tokens give the "
+            "same sound.",
+        ),
+    ] = "on"
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"], Meta(description="Number format of Orpheus' weights.")
+    ] = "auto"
+    quantization: Annotated[
+        str, Meta(description="vLLM's name of a quantisation, e.g. `fp8`; empty: as the checkpoint is.")
+    ] = ""
+    tensor_parallel: Annotated[int, Meta(ge=1, le=64, description="GPUs one model is spread over.")] = 1
+    max_model_len: Annotated[
+        int, Meta(ge=256, le=131_072, description="Longest prompt and speech of one segment, in tokens.")
+    ] = 4096
+    max_streams: Annotated[
+        int, Meta(ge=1, le=1024, description="Segments one model speaks at the same time; more wait their turn.")
+    ] = 32
+    remote_url: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="OpenAI-compatible completions servers that hold the model, separated by commas; "
+            "see docs/remote.md."
+        ),
+    ] = ()
+    remote_api_key: Annotated[str, Meta(description="The key those servers ask for.")] = ""
+    remote_model: Annotated[
+        str, Meta(description="The model's name on those servers; empty: the first one they list.")
+    ] = ""
+    max_input_chars: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Longest text of one request, in characters.")
+    ] = 50_000
+    load_wait: Annotated[
+        float, Meta(ge=1, le=3600, description="Seconds a request waits for its model to load.")
+    ] = 600.0
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="How much the log says.")
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], Meta(description="One line a record, for people or machines.")] = "text"
+
+
+def variable_name(field: str) -> str:
+    """The environment variable of a field, e.g. `snac_noise` → `ORPHEUS_SNAC_NOISE`."""
+    if field == "checkpoints":
+        return f"{CHECKPOINT_PREFIX}<MODEL>"
+    return BARE_NAMES.get(field, PREFIX + field.upper())
+
+
+def checkpoint_variable(model_id: str) -> str:
+    """The environment variable that names a model's checkpoint, e.g. `ORPHEUS_MODEL_SMALL_1B`."""
+    return CHECKPOINT_PREFIX + re.sub(r"\W", "_", model_id).upper()
+
+
+def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
+    """Settings from `.env` and the environment, which wins.
+
+    Raises ConfigurationError with one line that says which variable is wrong, what it holds and what would do.
+    Unknown `ORPHEUS_*` names are warned about, with the nearest known one.
+    """
+    file_values = {k: v for k, v in dotenv_values(dotenv).items() if v is not None} if dotenv else {}
+    values = {**file_values, **(os.environ if environ is None else environ)}
+    variables = {variable_name(field.name): field for field in msgspec.structs.fields(Settings) if field.name != "checkpoints"}
+    chosen: dict[str, Any] = {"checkpoints": _checkpoints(values, variables)}
+    for variable, field in variables.items():
+        text = values.get(variable, "").strip()
+        if text:
+            chosen[field.name] = _parse(variable, text, field)
+    for name in values:
+        if name.startswith(PREFIX) and not name.startswith(CHECKPOINT_PREFIX) and name not in variables:
+            near = difflib.get_close_matches(name, variables, n=1)
+            logger.warning("%s is no setting of this server%s", name, f"; did you mean {near[0]}?" if near else "")
+    return Settings(**chosen)
+
+
+def _checkpoints(values: Mapping[str, str], variables: Mapping[str, object]) -> dict[str, str]:
+    """`ORPHEUS_MODEL_SMALL_1B=x` → `{"ORPHEUS_MODEL_SMALL_1B": "x"}`; the catalog knows which model that is."""
+    return {
+        name: text.strip()
+        for name, text in values.items()
+        if name.startswith(CHECKPOINT_PREFIX) and name not in variables and text.strip()
+    }
+
+
+def _parse(variable: str, text: str, field: msgspec.structs.FieldInfo) -> Any:
+    value: Any = text
+    if field.name == "remote_url":
+        value = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
+        for url in value:
+            if not re.match(r"^https?://[^/\s]+", url):
+                raise ConfigurationError(f"{variable}={text}: '{url}' is no URL; write for example http://127.0.0.1:8000/v1")
+    if field.name in ("log_level", "log_format", "device", "dtype", "snac_noise"):
+        value = text.lower()
+    try:
+        if text.lower() in ("nan", "inf", "-inf", "infinity"):
+            raise msgspec.ValidationError("not a number that can be counted with")
+        return msgspec.convert(value, field.type, strict=False, dec_hook=lambda kind, raw: kind(raw))
+    except msgspec.ValidationError as error:
+        shown = "…" if field.name in SECRETS else text
+        example = field.default if field.default not in ("", None, ()) else None
+        hint = f"; for example {variable}={example}" if example is not None else ""
+        raise ConfigurationError(f"{variable}={shown}: {_in_words(field, error)}{hint}") from error
+
+
+def _in_words(field: msgspec.structs.FieldInfo, error: msgspec.ValidationError) -> str:
+    """What would do, from the field's own limits."""
+    kind, meta = get_args(field.type)[:2]
+    if kind in (int, float):
+        noun = "a whole number" if kind is int else "a number"
+        limits = f" from {meta.ge} to {meta.le}" if meta.le is not None else f" of at least {meta.ge}"
+        return f"expected {noun}{limits}"
+    if get_origin(kind) is Literal:
+        return "expected one of " + ", ".join(get_args(kind))
+    if meta.pattern is not None:
+        return "expected on, off or a whole number"
+    return str(error)
+
+
+def settings_table() -> str:
+    """The README's table of settings, as Markdown."""
+    lines = ["| Variable | Default | What it does |", "| --- | --- | --- |"]
+    for field in msgspec.structs.fields(Settings):
+        kind, meta = get_args(field.type)[:2]
+        choices = " One of " + ", ".join(f"`{v}`" for v in get_args(kind)) + "." if get_origin(kind) is Literal else ""
+        default = "" if field.default in ("", None, (), msgspec.NODEFAULT) else f"`{_plain(field.default)}`"
+        lines.append(f"| `{variable_name(field.name)}` | {default} | {meta.description}{choices} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value

