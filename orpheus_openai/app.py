@@ -14,12 +14,9 @@ from orpheus_compat.errors import EXCEPTION_HANDLERS
 from orpheus_compat.openapi import components
 from orpheus_compat.routes import compat_router
 from orpheus_openai import __version__
-from orpheus_openai.catalog import load_catalog
-from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.http.swagger import swagger_assets
 from orpheus_openai.http.system import doors, health
 from orpheus_openai.http.telemetry import Telemetry
-from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
 
@@ -30,20 +27,9 @@ Try **POST /v1/audio/speech** below: *Try it out*, choose an example, *Execute*,
 """
 
 
-def create_service(settings: Settings) -> SpeechService:
-    """The core without any door: what the command line and the tests use.
-
-    Raises ConfigurationError when a setting or the user's catalog makes no sense.
-    """
-    catalog = load_catalog(settings.catalog)
-    factory = ModelFactory(settings, catalog)
-    manager = GPUManager(factory.load, idle_timeout=settings.gpu_idle_timeout, load_wait=settings.load_wait)
-    return SpeechService(catalog, manager, factory, max_input_chars=settings.max_input_chars)
-
-
 def create_app(settings: Settings) -> Litestar:
     """The server as an ASGI application; nothing is loaded until it is asked for."""
-    service = create_service(settings)
+    service = SpeechService.create(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncGenerator[None]:

@@ -111,11 +111,10 @@ def _format_of(output: str) -> str:
 
 
 async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, settings: Settings) -> None:
-    from orpheus_openai.app import create_service  # noqa: PLC0415  `--help` need not wait for these
     from orpheus_openai.delivery import encoded, start  # noqa: PLC0415
-    from orpheus_openai.service import SpeechRequest  # noqa: PLC0415
+    from orpheus_openai.service import SpeechRequest, SpeechService  # noqa: PLC0415
 
-    service = create_service(settings)
+    service = SpeechService.create(settings)
     fields = {"text": text, "model": options.model, "voice": options.voice, "speed": options.speed}
     try:
         speech = service.prepare(msgspec.convert(fields, SpeechRequest))
@@ -170,9 +169,9 @@ def _voices(_options: argparse.Namespace) -> int:
 
 
 def _models(_options: argparse.Namespace) -> int:
-    from orpheus_openai.app import create_service  # noqa: PLC0415
+    from orpheus_openai.service import SpeechService  # noqa: PLC0415
 
-    service = create_service(load_settings())
+    service = SpeechService.create(load_settings())
     rows = [("MODEL", "STATUS", "MEMORY", "LANGUAGES", "")]
     for model in service.catalog.models.values():
         found = service.factory.availability(model)

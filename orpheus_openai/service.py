@@ -3,21 +3,25 @@
 import asyncio
 import contextlib
 import time
+import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 from msgspec import Meta
 
-from orpheus_openai.audio import PCM
+from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
 from orpheus_openai.audio.tempo import make_tempo
-from orpheus_openai.catalog import DEFAULT_MODEL, Catalog, Model, Voice
-from orpheus_openai.errors import EngineError, InvalidRequestError
+from orpheus_openai.catalog import DEFAULT_MODEL, Catalog, Model, Voice, load_catalog
+from orpheus_openai.errors import EngineError, InvalidRequestError, SpeechError
+from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
+from orpheus_openai.logs import current_request_id
 from orpheus_openai.models.base import Sampling, SpeechModel, Usage
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.settings import Settings
 from orpheus_openai.text import Segment, has_speech, normalise, split
 
 SEGMENTS_AT_ONCE = 4
@@ -42,7 +46,17 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Speech:
     """A request that was accepted: who will speak, and, once it is streamed, what it took."""
 
-    def __init__(self, manager: GPUManager, model: Model, voice: Voice, segments: Sequence[Segment], request: SpeechRequest) -> None:
+    def __init__(
+        self,
+        manager: GPUManager,
+        events: EventHub,
+        model: Model,
+        voice: Voice,
+        segments: Sequence[Segment],
+        request: SpeechRequest,
+    ) -> None:
+        self.id = current_request_id.get() or f"spk_{uuid.uuid4().hex}"
+        """The request's id, which names the speech in events and log."""
         self.model = model
         self.voice = voice
         self.segments = segments
@@ -52,6 +66,7 @@ class Speech:
         self.load_seconds = 0.0
         """How long the request waited for its model."""
         self._manager = manager
+        self._events = events
         self._speed = request.speed
         self._sampling = request.sampling
 
@@ -61,28 +76,48 @@ class Speech:
         Closing the generator stops the work and gives the lease back. Raises a SpeechError when the model cannot
         be had, fails, or says nothing at all.
         """
-        started = time.monotonic()
-        async with self._manager.get_model(self.model) as speaker:
-            self.load_seconds = time.monotonic() - started
+        events = self._events
+        events.publish("speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments))
+        outcome = "cancelled"
+        try:
+            async with contextlib.aclosing(self._paced()) as paced:
+                async for pcm in paced:
+                    if self.samples == 0:
+                        events.publish("speech.started", id=self.id, load_seconds=round(self.load_seconds, 3))
+                    self.samples += len(pcm)
+                    yield pcm
+                    events.publish("speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3))
+            if self.samples == 0:
+                raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
+            outcome = "completed"
+        except SpeechError as error:
+            outcome = error.message
+            raise
+        finally:
+            seconds = round(self.samples / SAMPLE_RATE, 3)
+            events.publish("speech.ended", id=self.id, outcome=outcome, audio_seconds=seconds)
+
+    async def _paced(self) -> AsyncGenerator[PCM]:
+        """The joined segments at the tempo that was asked for; the lease lasts as long as they do."""
+        asked = time.monotonic()
+        async with self._manager.get_model(self.model) as speaker, contextlib.aclosing(self._joined(speaker)) as joined:
+            self.load_seconds = time.monotonic() - asked
             tempo = make_tempo(self._speed)
-            async with contextlib.aclosing(self._joined(speaker)) as joined:
-                async for pcm in joined:
-                    paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)
-                    if len(paced):
-                        self.samples += len(paced)
-                        yield paced
+            async for pcm in joined:
+                paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)
+                if len(paced):
+                    yield paced
             rest = await asyncio.to_thread(tempo.flush)
             if len(rest):
-                self.samples += len(rest)
                 yield rest
-        if self.samples == 0:
-            raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
 
     async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
         joiner = Joiner()
         async with contextlib.aclosing(_spoken(speaker, self.segments, self.voice, self._sampling, self.usage)) as spoken:
             async for item in spoken:
                 if isinstance(item, Segment):
+                    at = round(self.samples / SAMPLE_RATE, 3)
+                    self._events.publish("speech.segment", id=self.id, text=item.text, audio_seconds=at)
                     ready = joiner.start_segment(PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE)
                 else:
                     ready = joiner.push(item)
@@ -94,11 +129,34 @@ class Speech:
 class SpeechService:
     """Takes requests from every door."""
 
-    def __init__(self, catalog: Catalog, manager: GPUManager, factory: ModelFactory, *, max_input_chars: int) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        manager: GPUManager,
+        factory: ModelFactory,
+        events: EventHub,
+        *,
+        max_input_chars: int,
+    ) -> None:
         self.catalog = catalog
+        self.events = events
         self.manager = manager
         self.factory = factory
         self._max_input_chars = max_input_chars
+
+    @classmethod
+    def create(cls, settings: Settings) -> Self:
+        """The whole core, without any door; nothing is loaded yet.
+
+        Raises ConfigurationError when a setting or the user's catalog makes no sense.
+        """
+        catalog = load_catalog(settings.catalog)
+        factory = ModelFactory(settings, catalog)
+        events = EventHub()
+        manager = GPUManager(
+            factory.load, events, idle_timeout=settings.gpu_idle_timeout, load_wait=settings.load_wait
+        )
+        return cls(catalog, manager, factory, events, max_input_chars=settings.max_input_chars)
 
     def prepare(self, request: SpeechRequest) -> Speech:
         """Check a request and choose who speaks it; nothing is loaded yet.
@@ -119,7 +177,7 @@ class SpeechService:
         text = normalise(request.text, self.catalog.emotion_tags)
         if not has_speech(text):
             raise InvalidRequestError("There is nothing to speak in the text.", param="input", code="empty_input")
-        return Speech(self.manager, model, voice, split(text, voice.language), request)
+        return Speech(self.manager, self.events, model, voice, split(text, voice.language), request)
 
     def stream(self, request: SpeechRequest) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""

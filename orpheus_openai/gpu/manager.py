@@ -11,6 +11,7 @@ import msgspec
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError, SpeechError
+from orpheus_openai.events import EventHub
 from orpheus_openai.models.base import SpeechModel
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,13 @@ class GPUManager:
     def __init__(
         self,
         load: Callable[[Model], Awaitable[SpeechModel]],
+        events: EventHub,
         *,
         idle_timeout: float = 60.0,
         load_wait: float = 600.0,
     ) -> None:
         self._load = load
+        self._events = events
         self._idle_timeout = idle_timeout
         self._load_wait = load_wait
         self._slots: dict[str, _Slot] = {}

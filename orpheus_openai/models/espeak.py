@@ -15,9 +15,9 @@ from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDo
 ESPEAK_SAMPLE_RATE = 22_050
 """Samples a second of what eSpeak NG's formant voices speak; mono, int16."""
 
-BUFFER_MS = 50
-"""How much audio eSpeak NG gathers before it hands it over: the first sound, and a cancel, wait for that long
-a stretch to be computed, well under a millisecond."""
+BUFFER_MS = 60
+"""How much audio eSpeak NG gathers before it hands it over, the least it takes. The first sound, and a stop,
+wait until that much is computed: well under a millisecond."""
 
 VOLUME = 70
 """Of eSpeak NG's 100, at which its tone languages clip."""

@@ -4,7 +4,7 @@ import asyncio
 import importlib.util
 import logging
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -13,6 +13,9 @@ from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import gpu_count
 from orpheus_openai.models.base import SpeechModel
 from orpheus_openai.settings import Settings, checkpoint_variable
+
+if TYPE_CHECKING:
+    from orpheus_openai.models.orpheus.model import OrpheusLoader
 
 WAYS_OUT = (
     f"Ask for the model '{PREVIEW}', or set ORPHEUS_REMOTE_URL to a server that runs Orpheus, "
@@ -35,6 +38,7 @@ class ModelFactory:
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._settings = settings
         self._catalog = catalog
+        self._orpheus: OrpheusLoader | None = None
         self._checkpoints = self._resolve_checkpoints()
         self.default_model = self._resolve_default()
 
@@ -69,9 +73,9 @@ class ModelFactory:
 
             logger.warning("the preview speaks: eSpeak NG, a synthetic stand-in that is not Orpheus")
             return await asyncio.to_thread(PreviewModel, self._catalog.emotion_tags)
-        from orpheus_openai.models.orpheus.model import load_orpheus  # noqa: PLC0415
-
-        return await load_orpheus(model, self.checkpoint(model), self._settings)
+        if self._orpheus is None:
+            self._orpheus = await asyncio.to_thread(_orpheus_loader, self._settings)
+        return await self._orpheus.load(model, self.checkpoint(model))
 
     def _orpheus_availability(self) -> Availability:
         remote = bool(self._settings.remote_url)
@@ -99,6 +103,13 @@ class ModelFactory:
             known = ", ".join(["auto", *self._catalog.models])
             raise ConfigurationError(f"ORPHEUS_MODEL={wanted}: there is no such model; expected one of {known}")
         return wanted
+
+
+def _orpheus_loader(settings: Settings) -> "OrpheusLoader":
+    """Importing torch takes seconds, so it happens in a thread."""
+    from orpheus_openai.models.orpheus.model import OrpheusLoader  # noqa: PLC0415
+
+    return OrpheusLoader(settings)
 
 
 @cache

@@ -1,0 +1,101 @@
+"""Orpheus from Python, without a server: for those who used the original package."""
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.service import SpeechRequest, SpeechService
+from orpheus_openai.settings import load_settings
+
+T = TypeVar("T")
+
+
+class OrpheusModel:
+    """A model that speaks, in this process; it is loaded when it first speaks.
+
+    `settings` are those of the README's table, as keywords in small letters without the prefix, for example
+    `OrpheusModel("medium-3b", remote_url="http://127.0.0.1:8000/v1")`; the environment and `.env` count, too.
+    Use it as a context manager, or call `close`.
+    """
+
+    sample_rate = SAMPLE_RATE
+    """Samples a second of everything it yields."""
+
+    def __init__(self, model: str = "medium-3b", **settings: Any) -> None:
+        """Raises ConfigurationError for a setting that makes no sense, and the request's own errors for a model
+        that does not exist or cannot run here."""
+        self._model = model
+        self._service = SpeechService.create(msgspec.structs.replace(load_settings(os.environ), **settings))
+        self._service.factory.require(self._service.catalog.model(model, self._service.factory.default_model))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="orpheus", daemon=True)
+        self._thread.start()
+
+    @property
+    def available_voices(self) -> list[str]:
+        """The ids of all voices."""
+        return list(self._service.catalog.voices)
+
+    def generate_speech(self, prompt: str, voice: str = "tara", *, speed: float = 1.0, **sampling: Any) -> Generator[bytes]:
+        """Speak `prompt`: yields PCM as it is spoken, 16 bit, little-endian, mono, at `sample_rate`.
+
+        `sampling` may hold temperature, top_p, repetition_penalty, max_tokens and seed. Leaving the loop early
+        stops the work. Raises a SpeechError when the request or the engine is at fault.
+        """
+        stream = self._stream(prompt, voice, speed, sampling)
+        try:
+            while (pcm := self._wait(anext(stream, None))) is not None:
+                yield pcm.astype("<i2", copy=False).tobytes()
+        finally:
+            self._wait(stream.aclose())
+
+    async def generate_speech_async(
+        self, prompt: str, voice: str = "tara", *, speed: float = 1.0, **sampling: Any
+    ) -> AsyncGenerator[bytes]:
+        """The same from an event loop of yours, which it does not block."""
+        stream = self._stream(prompt, voice, speed, sampling)
+        try:
+            while (pcm := await asyncio.wrap_future(self._submit(anext(stream, None)))) is not None:
+                yield pcm.astype("<i2", copy=False).tobytes()
+        finally:
+            await asyncio.shield(asyncio.wrap_future(self._submit(stream.aclose())))
+
+    def close(self) -> None:
+        """Unload the model; give memory, processes and threads back."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._service.manager.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _stream(self, prompt: str, voice: str, speed: float, sampling: dict[str, Any]) -> AsyncGenerator[PCM]:
+        fields = {"text": prompt, "model": self._model, "voice": voice, "speed": speed, "sampling": sampling}
+        try:
+            request = msgspec.convert(fields, SpeechRequest)
+        except msgspec.ValidationError as error:
+            raise InvalidRequestError(str(error)) from error
+        return self._service.stream(request)
+
+    def _submit(self, work: Awaitable[T]) -> "concurrent.futures.Future[T]":
+        async def run() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    def _wait(self, work: Awaitable[T]) -> T:
+        return self._submit(work).result()

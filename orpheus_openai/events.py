@@ -1,0 +1,63 @@
+"""What happens in the server, told as it happens to whoever listens: loads, unloads, speech and its progress."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+import msgspec
+
+LISTENER_BACKLOG = 1_000
+"""Events a listener may be behind; a slower one loses the oldest and is told how many."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened; `id` counts up, `time` is Unix time in seconds."""
+
+    id: int
+    time: float
+    type: str
+    data: dict[str, Any]
+
+
+class EventHub:
+    """Publishing never waits and costs next to nothing while nobody listens. Use from the event loop only."""
+
+    def __init__(self) -> None:
+        self._ids = itertools.count(1)
+        self._lost: dict[asyncio.Queue[Event], int] = {}
+        """Each listener's queue, and how many events it missed."""
+
+    @property
+    def listeners(self) -> int:
+        """How many are subscribed."""
+        return len(self._lost)
+
+    def publish(self, kind: str, **data: Any) -> None:
+        """Tell every listener; `kind` is a dotted name such as `model.state`."""
+        event = Event(next(self._ids), time.time(), kind, data)
+        for queue in self._lost:
+            if queue.full():
+                queue.get_nowait()
+                self._lost[queue] += 1
+            queue.put_nowait(event)
+
+    @contextlib.contextmanager
+    def subscribe(self) -> Generator[AsyncGenerator[Event]]:
+        """Every event from here to the end of the block, in order; `events.lost` tells of a gap."""
+        queue: asyncio.Queue[Event] = asyncio.Queue(LISTENER_BACKLOG)
+        self._lost[queue] = 0
+        try:
+            yield self._events(queue)
+        finally:
+            del self._lost[queue]
+
+    async def _events(self, queue: "asyncio.Queue[Event]") -> AsyncGenerator[Event]:
+        while True:
+            event = await queue.get()
+            if lost := self._lost.get(queue, 0):
+                self._lost[queue] = 0
+                yield Event(event.id, event.time, "events.lost", {"count": lost})
+            yield event

@@ -1,0 +1,107 @@
+"""The catalog: what has a name, and whose word wins."""
+
+import pytest
+
+from orpheus_openai.catalog import load_catalog
+from orpheus_openai.errors import ConfigurationError, InvalidRequestError, NotFoundError
+
+OPENAI_VOICES = "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split()
+OPENAI_MODELS = ["tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"]
+SIZES = ["medium-3b", "small-1b", "tiny-400m", "nano-150m"]
+
+
+def test_holds_the_four_sizes_all_voices_and_openais_names():
+    catalog = load_catalog()
+    assert set(SIZES) <= set(catalog.models)
+    assert {"tara", "zoe", "pierre", "jana", "유나", "ऋतिका", "长乐", "javi", "giulia"} <= set(catalog.voices)
+    assert len(catalog.voices) == 25
+    assert all(catalog.voice(name).id in catalog.voices for name in OPENAI_VOICES)
+    assert all(catalog.model(name, "medium-3b").id == "medium-3b" for name in OPENAI_MODELS)
+
+
+def test_every_voice_of_the_catalog_has_a_released_model_that_speaks_its_language():
+    catalog = load_catalog()
+    medium = catalog.models["medium-3b"]
+    for voice in catalog.voices.values():
+        model = catalog.speaking(medium, voice)
+        assert voice.language in model.languages
+        assert model.checkpoint
+
+
+def test_a_french_voice_asks_for_the_french_model():
+    catalog = load_catalog()
+    assert catalog.speaking(catalog.models["medium-3b"], catalog.voice("pierre")).id == "medium-3b-fr"
+
+
+def test_a_voice_no_model_of_that_size_speaks_names_what_to_set():
+    catalog = load_catalog()
+    with pytest.raises(InvalidRequestError, match="French.*small-1b.*ORPHEUS_CATALOG"):
+        catalog.speaking(catalog.models["small-1b"], catalog.voice("pierre"))
+
+
+@pytest.mark.parametrize("name", ["Tara", " tara ", "ALLOY"])
+def test_names_are_found_whatever_their_case(name):
+    assert load_catalog().voice(name).id == "tara"
+
+
+def test_unknown_names_say_which_there_are():
+    catalog = load_catalog()
+    with pytest.raises(InvalidRequestError, match="nobody.*tara") as voice:
+        catalog.voice("nobody")
+    assert voice.value.param == "voice"
+    with pytest.raises(NotFoundError, match="medium-3b") as model:
+        catalog.model("no-such-model", "preview")
+    assert model.value.param == "model"
+
+
+def test_a_user_adds_models_voices_and_aliases_without_touching_code(tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        """
+        [models.mine-1b]
+        title = "Mine"
+        checkpoint = "/models/mine"
+        languages = ["en"]
+        [voices.anna]
+        language = "en"
+        gender = "female"
+        espeak = { language = "en-us", variant = "f3" }
+        [voices.tara.espeak]
+        language = "en-gb"
+        [aliases.models]
+        "My Model" = "mine-1b"
+        [aliases.voices]
+        alloy = "anna"
+        """
+    )
+    catalog = load_catalog(own)
+    assert catalog.model("my model", "preview").checkpoint == "/models/mine"
+    assert catalog.voice("alloy").id == "anna"
+    assert catalog.voices["tara"].espeak.language == "en-gb"
+    assert "leah" in catalog.voices
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("models = ", "not valid TOML"),
+        ('[voices.x]\nlanguage = "xx"\ngender = "female"\nespeak = {language="en-us"}', "'xx'"),
+        ('[voices.x]\nlanguage = "en"\ngender = "f"\nespeak = {language="en-us"}', "gender"),
+        ('[aliases.voices]\nbob = "nobody"', "'nobody'"),
+        ('[aliases.models]\nbob = "nothing"', "'nothing'"),
+        ('[models.x]\ntitle = "x"\ncheckpiont = "y"', "checkpiont"),
+    ],
+)
+def test_a_wrong_file_is_explained_in_one_line(tmp_path, content, words):
+    own = tmp_path / "mine.toml"
+    own.write_text(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load_catalog(own)
+    assert words in str(caught.value)
+    assert "mine.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_names_the_setting(tmp_path):
+    with pytest.raises(ConfigurationError, match="ORPHEUS_CATALOG"):
+        load_catalog(tmp_path / "missing.toml")

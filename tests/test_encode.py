@@ -1,0 +1,161 @@
+"""Every format plays back what was encoded, complete, in time, and as soon as it can."""
+
+import io
+import struct
+import wave
+
+import av
+import numpy as np
+import pytest
+
+from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.encode import FORMATS, make_encoder
+
+SAMPLES_PER_FRAME = 2_048  # what the codec of the model returns first
+PLAYED_AS = {"mp3": "mp3", "opus": "ogg", "aac": "aac", "flac": "flac", "wav": "wav"}
+
+
+def voice(size: int) -> PCM:
+    """Harmonics with a wandering pitch and syllables, loud from the first sample."""
+    time = np.arange(size) / SAMPLE_RATE
+    pitch = 140 * time + 3 * np.sin(2 * np.pi * 1.5 * time)
+    harmonics = [np.cos(2 * np.pi * n * pitch) / n for n in range(1, 16)]
+    syllables = 0.6 + 0.4 * np.cos(2 * np.pi * 4 * time)
+    pcm: PCM = (6_000 * np.sum(harmonics, axis=0) * syllables).clip(-32_768, 32_767).astype(np.int16)
+    return pcm
+
+
+def encode(format_: str, pcm: PCM, chunk: int = SAMPLES_PER_FRAME) -> bytes:
+    encoder = make_encoder(format_)
+    encoded = [encoder.encode(pcm[start : start + chunk]) for start in range(0, pcm.size, chunk)]
+    return b"".join([*encoded, encoder.flush()])
+
+
+def play(format_: str, encoded: bytes) -> PCM:
+    """What a player hears, at 24 kHz."""
+    if format_ == "pcm":
+        return np.frombuffer(encoded, "<i2")
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+    with av.open(io.BytesIO(encoded), "r", format=PLAYED_AS[format_]) as container:
+        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+    frames += resampler.resample(None)
+    return np.concatenate([np.zeros(0), *(frame.to_ndarray()[0] for frame in frames)]).astype(np.int16)
+
+
+def delay_and_likeness(original: PCM, played: PCM) -> tuple[int, float]:
+    """Samples by which `played` is late, and its signal-to-noise ratio in dB when put back."""
+    size = 1 << (original.size + played.size).bit_length()
+    spectra = np.conj(np.fft.rfft(original.astype(float), size)) * np.fft.rfft(played.astype(float), size)
+    delay = int(np.fft.irfft(spectra, size)[: SAMPLE_RATE // 10].argmax())
+    aligned = played[delay : delay + original.size].astype(float)
+    wanted = original[: aligned.size].astype(float)
+    return delay, float(10 * np.log10((wanted**2).sum() / (((wanted - aligned) ** 2).sum() + 1)))
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("size", [1, 479, 480, 577, 2_048, 24_011, 240_000])
+def test_what_is_played_is_as_long_as_what_was_spoken(format_: str, size: int) -> None:
+    played = play(format_, encode(format_, voice(size)))
+    assert abs(played.size - size) <= 0.06 * SAMPLE_RATE
+    if size >= 480:
+        assert np.abs(played.astype(int)).max() > 3_000
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_what_is_played_sounds_like_what_was_spoken(format_: str) -> None:
+    pcm = voice(5 * SAMPLE_RATE)
+    delay, likeness = delay_and_likeness(pcm, play(format_, encode(format_, pcm)))
+    assert delay <= 0.03 * SAMPLE_RATE
+    assert likeness > 15
+
+
+@pytest.mark.parametrize("format_", ["flac", "wav", "pcm"])
+def test_a_lossless_format_keeps_every_sample(format_: str) -> None:
+    pcm = np.random.default_rng(0).integers(-32_768, 32_768, 50_001).astype(np.int16)
+    np.testing.assert_array_equal(play(format_, encode(format_, pcm)), pcm)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_one_frame_of_the_model_is_enough_for_the_first_bytes(format_: str) -> None:
+    assert make_encoder(format_).encode(voice(SAMPLES_PER_FRAME))
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_what_was_sent_so_far_can_be_played(format_: str) -> None:
+    encoder = make_encoder(format_)
+    sent = b"".join(encoder.encode(voice(SAMPLES_PER_FRAME)) for _ in range(12))
+    encoder.close()
+    assert play(format_, sent).size >= 12 * SAMPLES_PER_FRAME - 0.1 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_the_cut_into_chunks_is_not_heard(format_: str) -> None:
+    pcm = voice(20_000)
+    whole = play(format_, encode(format_, pcm, chunk=pcm.size))
+    for chunk in (37, 1_000):
+        np.testing.assert_array_equal(play(format_, encode(format_, pcm, chunk)), whole)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_streams_side_by_side_do_not_mix(format_: str) -> None:
+    voices = [voice(24_000), voice(24_000)[::-1]]
+    encoders = [make_encoder(format_) for _ in voices]
+    encoded = [b"", b""]
+    for start in range(0, 24_000, 800):
+        for i, encoder in enumerate(encoders):
+            encoded[i] += encoder.encode(voices[i][start : start + 800])
+    for i, encoder in enumerate(encoders):
+        alone = play(format_, encode(format_, voices[i]))
+        np.testing.assert_array_equal(play(format_, encoded[i] + encoder.flush()), alone)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_pcm_may_lie_anyhow_in_memory(format_: str) -> None:
+    pcm = voice(48_000)[::-2]
+    assert not pcm.flags.c_contiguous
+    np.testing.assert_array_equal(
+        play(format_, encode(format_, pcm)), play(format_, encode(format_, np.ascontiguousarray(pcm)))
+    )
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_no_pcm_makes_no_sound(format_: str) -> None:
+    encoder = make_encoder(format_)
+    assert len(encoder.encode(np.zeros(0, np.int16)) + encoder.flush()) == (44 if format_ == "wav" else 0)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_closed_encoder_takes_and_gives_nothing(format_: str) -> None:
+    for end in ("flush", "close"):
+        encoder = make_encoder(format_)
+        encoder.encode(voice(5_000))
+        getattr(encoder, end)()
+        encoder.close()
+        assert encoder.flush() == b""
+        with pytest.raises(ValueError, match="closed"):
+            encoder.encode(voice(5_000))
+
+
+def test_a_wav_says_what_it_is_and_leaves_its_length_open() -> None:
+    pcm = voice(5_000)
+    encoded = encode("wav", pcm)
+    assert struct.unpack_from("<I", encoded, 4) == struct.unpack_from("<I", encoded, 40) == (0xFFFF_FFFF,)
+    with wave.open(io.BytesIO(encoded)) as reader:
+        assert (reader.getnchannels(), reader.getsampwidth(), reader.getframerate()) == (1, 2, SAMPLE_RATE)
+        assert reader.readframes(pcm.size + 1) == encoded[44:] == pcm.tobytes()
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'ogg'.*mp3, opus, aac, flac, wav, pcm"):
+        make_encoder("ogg")
+
+
+def test_every_format_has_a_media_type_and_an_extension() -> None:
+    assert {name: (f.name, f.media_type, f.extension) for name, f in FORMATS.items()} == {
+        "mp3": ("mp3", "audio/mpeg", "mp3"),
+        "opus": ("opus", "audio/ogg", "opus"),
+        "aac": ("aac", "audio/aac", "aac"),
+        "flac": ("flac", "audio/flac", "flac"),
+        "wav": ("wav", "audio/wav", "wav"),
+        "pcm": ("pcm", "audio/pcm", "pcm"),
+    }
