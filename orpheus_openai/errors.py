@@ -1,5 +1,7 @@
 """What can go wrong, in words for the person who meets it; each error knows its HTTP status and OpenAI's names."""
 
+from typing import Self
+
 
 class SpeechError(Exception):
     """The base of all errors a caller can meet.
@@ -26,6 +28,10 @@ class SpeechError(Exception):
         self.param = param
         self.code = code or type(self).code
         self.retry_after = retry_after
+
+    def copy(self) -> Self:
+        """The same error for one more caller: an exception carries the trace of whoever raised it."""
+        return type(self)(self.message, param=self.param, code=self.code, retry_after=self.retry_after)
 
 
 class InvalidRequestError(SpeechError):

@@ -17,7 +17,7 @@ from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.catalog import DEFAULT_MODEL, Catalog, Model, Voice, load_catalog
 from orpheus_openai.errors import EngineError, InvalidRequestError, SpeechError
 from orpheus_openai.events import EventHub
-from orpheus_openai.gpu.manager import GPUManager
+from orpheus_openai.gpu.manager import GPUManager, Residency
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.models.base import Sampling, SpeechModel, Usage
 from orpheus_openai.models.factory import ModelFactory
@@ -153,9 +153,14 @@ class SpeechService:
         catalog = load_catalog(settings.catalog)
         factory = ModelFactory(settings, catalog)
         events = EventHub()
-        manager = GPUManager(
-            factory.load, events, idle_timeout=settings.gpu_idle_timeout, load_wait=settings.load_wait
+        rules = Residency(
+            mode=settings.mode,
+            pinned=frozenset(settings.pinned),
+            idle_timeout=settings.gpu_idle_timeout,
+            unload_timeout=settings.unload_timeout,
+            load_wait=settings.load_wait,
         )
+        manager = GPUManager(factory, events, rules)
         return cls(catalog, manager, factory, events, max_input_chars=settings.max_input_chars)
 
     def prepare(self, request: SpeechRequest) -> Speech:

@@ -1,156 +1,286 @@
-"""The manager: one load for all who wait, no unload under a lease, out when idle."""
+"""The manager: one load for all who wait, no unload under a lease, room made without hurting anybody."""
 
 import asyncio
 import contextlib
 
 import pytest
 
-from orpheus_openai.catalog import load_catalog
+from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError
 from orpheus_openai.events import EventHub
-from orpheus_openai.gpu.manager import GPUManager, ModelState
+from orpheus_openai.gpu.manager import GPUManager, Residency
+from orpheus_openai.gpu.slot import ModelState
+from tests.fake_engine import Clock, FakeLoader, Rigid
 
-MODEL = load_catalog().models["medium-3b"]
-
-
-class FakeSpeaker:
-    """Stands where an engine would: it only remembers whether it was closed."""
-
-    def __init__(self):
-        self.alive = True
-        self.closed = False
-
-    async def synthesize(self, text, voice, sampling, usage):
-        raise NotImplementedError
-        yield
-
-    async def close(self):
-        await asyncio.sleep(0)
-        self.closed = True
+A, B, C = (Model(id=name, title=name, memory_gib=8) for name in "abc")
+SMALL = Model(id="small", title="small", memory_gib=0)
 
 
-class Loader:
-    def __init__(self, *, seconds=0.01, fail=0):
-        self.seconds, self.fail, self.loads = seconds, fail, 0
-        self.made = []
+def make(loader, clock=None, **rules):
+    return GPUManager(loader, EventHub(), Residency(**rules), clock=clock or Clock())
 
-    async def __call__(self, model):
-        self.loads += 1
-        await asyncio.sleep(self.seconds)
-        if self.loads <= self.fail:
-            raise RuntimeError("no such file")
-        self.made.append(FakeSpeaker())
-        return self.made[-1]
+
+def state(manager, model=A):
+    return next(status.state for status in manager.get_status() if status.id == model.id)
+
+
+async def use(manager, model=A, seconds=0.0):
+    async with manager.get_model(model) as engine:
+        await asyncio.sleep(seconds)
+        assert not engine.closed
+        assert not engine.asleep
+        return engine
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 async def test_many_waiters_share_one_load():
-    loader = Loader()
-    manager = GPUManager(loader, EventHub())
-
-    async def use():
-        async with manager.get_model(MODEL) as speaker:
-            return speaker
-
-    assert len(set(await asyncio.gather(*(use() for _ in range(8))))) == 1
-    assert loader.loads == 1
+    loader = FakeLoader(24, seconds=0.01)
+    manager = make(loader)
+    assert len(set(await asyncio.gather(*(use(manager) for _ in range(8))))) == 1
+    assert loader.loads == ["a"]
 
 
-async def test_a_leased_model_outlives_its_idle_time_and_leaves_after_it():
-    loader = Loader()
-    manager = GPUManager(loader, EventHub(), idle_timeout=0.03)
-    async with manager.get_model(MODEL) as speaker:
-        await asyncio.sleep(0.1)
-        assert not speaker.closed
-    await asyncio.sleep(0.1)
-    assert loader.made[0].closed
-    assert manager.get_status()[0].state is ModelState.UNLOADED
+async def test_an_idle_model_sleeps_wakes_for_a_request_and_is_unloaded_when_it_sleeps_on():
+    loader, clock = FakeLoader(24), Clock()
+    manager = make(loader, clock, idle_timeout=60, unload_timeout=600)
+    engine = await use(manager)
+    clock.now += 59
+    manager.tick()
+    assert state(manager) is ModelState.READY
+    clock.now += 1
+    manager.tick()
+    await until(lambda: state(manager) is ModelState.ASLEEP)
+    assert loader.free == loader.total
+
+    assert await use(manager) is engine
+    assert loader.loads == ["a"]
+
+    clock.now += 60
+    manager.tick()
+    await until(lambda: state(manager) is ModelState.ASLEEP)
+    clock.now += 600
+    manager.tick()
+    await until(lambda: state(manager) is ModelState.UNLOADED)
+    assert engine.closed
 
 
-async def test_zero_keeps_a_model_for_ever():
-    loader = Loader()
-    manager = GPUManager(loader, EventHub(), idle_timeout=0)
-    async with manager.get_model(MODEL):
-        pass
-    await asyncio.sleep(0.05)
-    assert manager.get_status()[0].state is ModelState.READY
+async def test_an_engine_that_cannot_sleep_is_unloaded_when_idle():
+    loader, clock = FakeLoader(24, engine=Rigid), Clock()
+    manager = make(loader, clock, idle_timeout=60)
+    engine = await use(manager)
+    clock.now += 60
+    manager.tick()
+    await until(lambda: state(manager) is ModelState.UNLOADED)
+    assert engine.closed
+
+
+async def test_a_leased_model_is_never_idle():
+    loader, clock = FakeLoader(24), Clock()
+    manager = make(loader, clock, idle_timeout=60)
+    async with manager.get_model(A) as engine:
+        clock.now += 3600
+        manager.tick()
+        await asyncio.sleep(0.01)
+        assert not engine.asleep
+        assert not engine.closed
+
+
+@pytest.mark.parametrize("rules", [{"idle_timeout": 0}, {"idle_timeout": 60, "pinned": frozenset("a")}])
+async def test_zero_and_pinning_keep_a_model_for_ever(rules):
+    clock = Clock()
+    manager = make(FakeLoader(24), clock, **rules)
+    await use(manager)
+    clock.now += 1e9
+    manager.tick()
+    await asyncio.sleep(0.01)
+    assert state(manager) is ModelState.READY
+
+
+async def test_in_mode_single_a_second_model_waits_for_the_firsts_streams_and_takes_its_place():
+    loader = FakeLoader(24)
+    manager = make(loader)
+    async with manager.get_model(A) as first:
+        second = asyncio.create_task(use(manager, B))
+        await until(lambda: any(s.id == "b" and s.state is ModelState.LOADING for s in manager.get_status()))
+        await asyncio.sleep(0.02)
+        assert not first.closed
+        assert loader.loads == ["a"]
+    await second
+    assert first.closed
+    assert loader.loads == ["a", "b"]
+
+
+async def test_models_that_take_turns_on_one_card_all_get_to_speak():
+    loader = FakeLoader(8.5)
+    manager = make(loader, mode="hybrid")
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(use(manager, model, 0.001) for _ in range(6) for model in (A, B, C)))
+    assert len(loader.loads) >= 3
+
+
+async def test_in_mode_hybrid_the_least_used_model_makes_room():
+    loader, clock = FakeLoader(20), Clock()
+    manager = make(loader, clock, mode="hybrid")
+    await use(manager, A)
+    await use(manager, A)
+    await use(manager, B)
+    await use(manager, C)
+    assert state(manager, A) is ModelState.READY
+    assert state(manager, B) is ModelState.UNLOADED
+
+
+async def test_a_frequency_from_long_ago_counts_little():
+    loader, clock = FakeLoader(20), Clock()
+    manager = make(loader, clock, mode="hybrid", idle_timeout=0)
+    for _ in range(5):
+        await use(manager, A)
+    clock.now += 3600
+    await use(manager, B)
+    await use(manager, C)
+    assert state(manager, A) is ModelState.UNLOADED
+    assert state(manager, B) is ModelState.READY
+
+
+async def test_a_model_comes_to_the_idlest_card_that_fits():
+    manager = make(FakeLoader(10, 24, 16), mode="hybrid")
+    await use(manager, A)
+    assert manager.get_status()[0].gpu == 1
+    await use(manager, B)
+    assert {s.id: s.gpu for s in manager.get_status()}["b"] in (1, 2)
+
+
+async def test_what_never_fits_is_an_error_that_names_need_room_and_holders():
+    loader = FakeLoader(12)
+    manager = make(loader, mode="hybrid", pinned=frozenset("a"))
+    await use(manager, A)
+    with pytest.raises(ModelUnavailableError, match=r"b needs 8.0 GiB.*4.0 of 12.0 GiB free.*a on GPU 0") as caught:
+        await use(manager, B)
+    assert caught.value.code == "insufficient_gpu_memory"
+    assert state(manager, B) is ModelState.FAILED
+
+
+async def test_a_model_that_needs_no_card_disturbs_nobody():
+    loader = FakeLoader(24)
+    manager = make(loader)
+    async with manager.get_model(A) as engine:
+        await use(manager, SMALL)
+        assert not engine.closed
+    assert state(manager, A) is ModelState.READY
 
 
 async def test_a_failed_load_is_every_waiters_error_and_the_next_request_tries_again():
-    loader = Loader(fail=1)
-    manager = GPUManager(loader, EventHub())
-
-    async def use():
-        async with manager.get_model(MODEL):
-            pass
-
-    results = await asyncio.gather(use(), use(), return_exceptions=True)
+    loader = FakeLoader(24, fail=1)
+    manager = make(loader)
+    results = await asyncio.gather(use(manager), use(manager), return_exceptions=True)
     assert all(isinstance(result, EngineError) and "no such file" in result.message for result in results)
-    assert manager.get_status()[0].state is ModelState.FAILED
     assert manager.get_status()[0].error == "no such file"
-    await use()
-    assert loader.loads == 2
+    await use(manager)
+    assert manager.get_status()[0].error is None
+    assert loader.loads == ["a", "a"]
 
 
 async def test_a_waiter_that_gives_up_does_not_stop_the_load_for_others():
-    loader = Loader(seconds=0.05)
-    manager = GPUManager(loader, EventHub())
-
-    async def use():
-        async with manager.get_model(MODEL) as speaker:
-            return speaker
-
-    impatient, patient = asyncio.create_task(use()), asyncio.create_task(use())
+    loader = FakeLoader(24, seconds=0.05)
+    manager = make(loader)
+    impatient, patient = asyncio.create_task(use(manager)), asyncio.create_task(use(manager))
     await asyncio.sleep(0.01)
     impatient.cancel()
     assert (await patient).alive
-    assert loader.loads == 1
+    assert loader.loads == ["a"]
 
 
 async def test_waiting_for_a_load_has_an_end():
-    manager = GPUManager(Loader(seconds=5), EventHub(), load_wait=0.05)
-    with pytest.raises(ModelUnavailableError, match="still loading") as caught:
-        async with manager.get_model(MODEL):
-            pass
+    manager = make(FakeLoader(24, seconds=5), load_wait=0.05)
+    with pytest.raises(ModelUnavailableError, match="not ready") as caught:
+        await use(manager)
     assert caught.value.retry_after
     await manager.close()
 
 
 async def test_a_dead_engine_is_loaded_anew():
-    loader = Loader()
-    manager = GPUManager(loader, EventHub())
-    async with manager.get_model(MODEL) as first:
-        first.alive = False
-    async with manager.get_model(MODEL) as second:
-        assert second is not first
+    manager = make(FakeLoader(24))
+    first = await use(manager)
+    first.alive = False
+    assert await use(manager) is not first
     assert first.closed
 
 
-async def test_offload_waits_for_running_streams():
-    loader = Loader()
-    manager = GPUManager(loader, EventHub())
-    entered = asyncio.Event()
+async def test_offload_drains_and_new_requests_wait_for_the_next_load():
+    loader = FakeLoader(24)
+    manager = make(loader)
+    running = asyncio.create_task(use(manager, seconds=0.05))
+    await until(lambda: loader.made)
+    await asyncio.sleep(0.01)
+    offload = asyncio.create_task(manager.force_offload())
+    await asyncio.sleep(0)
+    late = asyncio.create_task(use(manager))
+    assert (await offload).offloaded == ["a"]
+    first, second = await running, await late
+    assert first.closed
+    assert second is not first
 
-    async def use():
-        async with manager.get_model(MODEL) as speaker:
-            entered.set()
-            await asyncio.sleep(0.05)
-            assert not speaker.closed
 
-    task = asyncio.create_task(use())
-    await entered.wait()
-    assert await manager.force_offload() == [MODEL.id]
-    await task
-    assert loader.made[0].closed
+async def test_offload_gives_up_when_streams_go_on_and_says_so():
+    manager = make(FakeLoader(24))
+    async with manager.get_model(A) as engine:
+        result = await manager.force_offload("a", wait=0.01)
+        assert (result.offloaded, result.still_busy) == ([], ["a"])
+        assert not engine.closed
+    assert await use(manager) is engine
+
+
+async def test_offload_by_force_does_not_wait():
+    manager = make(FakeLoader(24))
+    async with manager.get_model(A) as engine:
+        assert (await manager.force_offload(force=True)).offloaded == ["a"]
+        assert engine.closed
 
 
 async def test_after_closing_nothing_is_loaded():
-    loader = Loader(seconds=1)
-    manager = GPUManager(loader, EventHub())
-    waiting = asyncio.ensure_future(contextlib.AsyncExitStack().enter_async_context(manager.get_model(MODEL)))
+    manager = make(FakeLoader(24, seconds=1))
+    waiting = asyncio.ensure_future(use(manager))
     await asyncio.sleep(0.01)
     await manager.close()
     with pytest.raises(ShuttingDownError):
         await waiting
     with pytest.raises(ShuttingDownError):
-        async with manager.get_model(MODEL):
-            pass
+        await use(manager)
+
+
+async def test_the_events_tell_it_in_order():
+    events = EventHub()
+    manager = GPUManager(FakeLoader(24), events, Residency(), clock=Clock())
+    with events.subscribe() as told:
+        await use(manager, A)
+        await use(manager, B)
+        await manager.close()
+        seen = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                async for event in told:
+                    seen.append((event.data["model"], event.data["state"]))
+    assert seen == [
+        ("a", "loading"),
+        ("a", "ready"),
+        ("b", "loading"),
+        ("a", "unloading"),
+        ("a", "unloaded"),
+        ("b", "ready"),
+        ("b", "unloading"),
+        ("b", "unloaded"),
+    ]
+
+
+async def test_fifty_requests_during_offloads_are_all_answered():
+    manager = make(FakeLoader(24, seconds=0.002))
+    async with asyncio.timeout(20):
+        requests = [asyncio.create_task(use(manager, A, 0.001 * (i % 5))) for i in range(50)]
+        for _ in range(10):
+            await manager.force_offload()
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*requests)

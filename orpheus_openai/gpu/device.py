@@ -1,65 +1,173 @@
-"""What NVML tells of this machine's GPUs; where there is no driver there are none."""
+"""What NVML tells of this machine's GPUs; what it does not tell is None, and why there are none is said in words."""
 
 import contextlib
-from collections.abc import Generator
+import os
+from collections.abc import Callable, Generator, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
 import pynvml
 
+UNANSWERED = (pynvml.NVMLError, UnicodeDecodeError)
+"""What a single question to NVML may raise: a card or a container need not answer all of them."""
 
-class GPU(msgspec.Struct, frozen=True):
-    """One card; memory in bytes."""
+
+class GPUProcess(msgspec.Struct, frozen=True):
+    """A process that computes on a card; `memory` in bytes."""
+
+    pid: int
+    name: str | None = None
+    memory: int | None = None
+
+
+class GPU(msgspec.Struct, frozen=True, kw_only=True):
+    """One card at one moment; memory in bytes, None where NVML does not tell."""
 
     index: int
-    name: str
-    uuid: str
-    memory_total: int
-    memory_used: int
+    """NVML's number of it, in the order of the PCI bus."""
+    name: str | None = None
+    uuid: str | None = None
+    memory_total: int | None = None
+    memory_used: int | None = None
+    utilization: int | None = None
+    """Per cent of the last sampling period in which a kernel ran."""
+    temperature_c: int | None = None
+    power_watts: float | None = None
+    processes: tuple[GPUProcess, ...] | None = None
+
+
+class GPUSample(msgspec.Struct, frozen=True):
+    """The cards that may be used, or why there are none."""
+
+    gpus: tuple[GPU, ...] = ()
+    error: str | None = None
 
 
 @cache
 def gpu_count() -> int:
-    """How many NVIDIA GPUs this machine has; asked once."""
-    with _nvml() as nvml:
-        return 0 if nvml is None else int(nvml.nvmlDeviceGetCount())
+    """How many NVIDIA GPUs may be used; asked once."""
+    return len(list_gpus())
 
 
-def list_gpus() -> list[GPU]:
-    """The cards and their memory at this moment; empty without a working driver."""
-    with _nvml() as nvml:
-        if nvml is None:
-            return []
-        return [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+def list_gpus() -> tuple[GPU, ...]:
+    """The cards at this moment; empty without a working driver."""
+    return sample_gpus().gpus
+
+
+def sample_gpus() -> GPUSample:
+    """Ask NVML for everything; takes milliseconds, in bad moments seconds: not for the event loop.
+
+    CUDA_VISIBLE_DEVICES, else NVIDIA_VISIBLE_DEVICES, restricts the cards, as it does for the engine.
+    """
+    try:
+        with _nvml() as nvml:
+            gpus = [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError_LibraryNotFound:
+        return GPUSample(error="This machine has no NVIDIA driver.")
+    except pynvml.NVMLError as error:
+        return GPUSample(error=f"The NVIDIA driver does not work: {error}.")
+    if not gpus:
+        return GPUSample(error="The NVIDIA driver works but shows no GPU.")
+    for variable, choose in _RESTRICTIONS:
+        if (text := os.environ.get(variable)) is not None and (chosen := choose(text, gpus)) is not None:
+            error = (
+                None if chosen else f"{variable}={text} leaves none of the {len(gpus)} GPUs of this machine."
+            )
+            return GPUSample(tuple(chosen), error)
+    return GPUSample(tuple(gpus))
 
 
 def driver_version() -> str | None:
     """The NVIDIA driver's version, None without one."""
-    with _nvml() as nvml:
-        return None if nvml is None else _text(nvml.nvmlSystemGetDriverVersion())
+    try:
+        with _nvml() as nvml:
+            return _text(nvml.nvmlSystemGetDriverVersion())
+    except UNANSWERED:
+        return None
 
 
 def _gpu(nvml: Any, index: int) -> GPU:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    except pynvml.NVMLError:  # it has fallen off the bus, or belongs to somebody else
+        return GPU(index=index)
+    memory = _told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     return GPU(
         index=index,
-        name=_text(nvml.nvmlDeviceGetName(handle)),
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
-        memory_total=int(memory.total),
-        memory_used=int(memory.used),
+        name=_told(lambda: _text(nvml.nvmlDeviceGetName(handle))),
+        uuid=_told(lambda: _text(nvml.nvmlDeviceGetUUID(handle))),
+        memory_total=None if memory is None else int(memory.total),
+        memory_used=None if memory is None else int(memory.used),
+        utilization=_told(lambda: int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)),
+        temperature_c=_told(lambda: int(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))),
+        power_watts=_told(lambda: round(nvml.nvmlDeviceGetPowerUsage(handle) / 1000, 1)),  # NVML counts in mW
+        processes=_told(
+            lambda: tuple(_process(nvml, p) for p in nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        ),
     )
+
+
+def _process(nvml: Any, process: Any) -> GPUProcess:
+    name = _told(lambda: _text(nvml.nvmlSystemGetProcessName(process.pid)))
+    memory = process.usedGpuMemory
+    return GPUProcess(int(process.pid), name, None if memory is None else int(memory))
+
+
+def _told(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except UNANSWERED:
+        return None
+
+
+def _chosen_by_cuda(text: str, gpus: Sequence[GPU]) -> list[GPU] | None:
+    """CUDA's own rule: in the order written, up to the first entry that names no card."""
+    chosen: list[GPU] = []
+    for entry in text.split(","):
+        if entry.strip().startswith("MIG-"):  # a slice; NVML lists the card it is cut from
+            return None
+        gpu = _find(entry.strip(), gpus)
+        if gpu is None or gpu in chosen:
+            break
+        chosen.append(gpu)
+    return chosen
+
+
+def _chosen_for_container(text: str, gpus: Sequence[GPU]) -> list[GPU] | None:
+    """The container toolkit's rule; None where it does not restrict."""
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    if entries in (["none"], ["void"]):
+        return []
+    if (
+        not entries
+        or entries == ["all"]
+        or any(entry.startswith("MIG-") or ":" in entry for entry in entries)
+    ):
+        return None
+    if len(entries) == len(gpus):
+        return None  # inside a container that got just these, and numbers them anew
+    return [gpu for gpu in gpus if gpu in [_find(entry, gpus) for entry in entries]]
+
+
+_RESTRICTIONS = (
+    ("CUDA_VISIBLE_DEVICES", _chosen_by_cuda),
+    ("NVIDIA_VISIBLE_DEVICES", _chosen_for_container),
+)
+
+
+def _find(entry: str, gpus: Sequence[GPU]) -> GPU | None:
+    """The card of that index, or of that UUID, which may be cut short where it stays clear."""
+    if entry.isdecimal():
+        return next((gpu for gpu in gpus if gpu.index == int(entry)), None)
+    found = [gpu for gpu in gpus if entry and gpu.uuid is not None and gpu.uuid.startswith(entry)]
+    return found[0] if len(found) == 1 else None
 
 
 @contextlib.contextmanager
 def _nvml() -> Generator[Any]:
-    """The initialised library, or None where it does not work."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        yield None
-        return
+    """The initialised library; raises NVMLError where it does not work."""
+    pynvml.nvmlInit()
     try:
         yield pynvml
     finally:

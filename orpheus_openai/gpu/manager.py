@@ -4,164 +4,335 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from enum import StrEnum
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Protocol
 
 import msgspec
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError, SpeechError
 from orpheus_openai.events import EventHub
-from orpheus_openai.models.base import SpeechModel
+from orpheus_openai.gpu.policy import Card, Mode, Placement, Resident, place
+from orpheus_openai.gpu.slot import ModelState, ModelStatus, Slot
+from orpheus_openai.models.base import Sleepable, SpeechModel
 
 logger = logging.getLogger(__name__)
 
-
-class ModelState(StrEnum):
-    """Where a model is in its life."""
-
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    READY = "ready"
-    UNLOADING = "unloading"
-    FAILED = "failed"
+GIB = 1024**3
+TICK_SECONDS = 1.0
+"""How often idle times are looked at."""
 
 
-class ModelStatus(msgspec.Struct, frozen=True):
-    """What the manager knows of one model."""
+class Loader(Protocol):
+    """What the manager needs of whoever makes models."""
 
-    id: str
-    state: ModelState
-    leases: int
-    idle_seconds: float | None
-    load_seconds: float | None
-    error: str | None
+    async def load(self, model: Model, gpu: int | None) -> SpeechModel:
+        """A model that is ready to speak, on that card."""
+        ...
+
+    def footprint(self, model: Model) -> int:
+        """Bytes it will take on a card of this machine; 0 for one that needs none."""
+        ...
+
+    def cards(self) -> Sequence[Card]:
+        """The cards as they are now; none where there are none, or where they do not answer."""
+        ...
 
 
-class _Slot:
-    """One model's place; changed only on the event loop, so that no lock is needed between awaits."""
+class Residency(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules by which models stay and go; seconds, 0 for never."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.state = ModelState.UNLOADED
-        self.speaker: SpeechModel | None = None
-        self.leases = 0
-        self.transition: asyncio.Task[None] | None = None
-        self.idle_timer: asyncio.TimerHandle | None = None
-        self.idle_since: float | None = None
-        self.load_seconds: float | None = None
-        self.error: str | None = None
-        self.released = asyncio.Event()
-        self.released.set()
+    mode: Mode = "single"
+    pinned: frozenset[str] = frozenset()
+    """Ids of models that are never evicted and never idle."""
+    idle_timeout: float = 60.0
+    """Without a lease for so long a model goes to sleep, or is unloaded where its engine cannot sleep."""
+    unload_timeout: float = 600.0
+    """Asleep for so long it is unloaded."""
+    load_wait: float = 600.0
+    """How long a request waits for its model."""
+
+
+class Offloaded(msgspec.Struct, frozen=True):
+    """What force_offload did."""
+
+    offloaded: list[str]
+    still_busy: list[str]
 
 
 class GPUManager:
-    """Loads a model when it is first asked for, keeps it while it is leased, unloads it when it has been idle.
+    """The only owner of models. Lives on one event loop; its state changes between awaits, so it needs no lock there.
 
-    `load` makes a ready SpeechModel; it is called at most once at a time for a model, however many wait.
-    `idle_timeout` is in seconds, 0 keeps models for ever; `load_wait` bounds how long a caller waits for a load.
+    `clock` gives seconds that only grow; whoever runs the manager calls `tick` now and then, or lets `run` do it.
     """
 
     def __init__(
         self,
-        load: Callable[[Model], Awaitable[SpeechModel]],
+        loader: Loader,
         events: EventHub,
+        rules: Residency | None = None,
         *,
-        idle_timeout: float = 60.0,
-        load_wait: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._load = load
+        self._loader = loader
         self._events = events
-        self._idle_timeout = idle_timeout
-        self._load_wait = load_wait
-        self._slots: dict[str, _Slot] = {}
+        self._rules = rules or Residency()
+        self._clock = clock
+        self._slots: dict[str, Slot] = {}
+        self._room = asyncio.Lock()  # who makes room and loads; never held while somebody speaks
         self._closing = False
 
     @contextlib.asynccontextmanager
     async def get_model(self, model: Model) -> AsyncGenerator[SpeechModel]:
-        """A lease: the model is ready inside the block and is not unloaded before its end.
+        """A lease: the model is ready inside the block, and stays unless it is offloaded by force.
 
-        Raises ModelUnavailableError when it cannot be loaded or the load takes longer than `load_wait`,
-        ShuttingDownError when the server stops.
+        Raises ModelUnavailableError when it cannot be loaded or that takes longer than `load_wait`, EngineError
+        when loading fails, ShuttingDownError when the server stops.
         """
-        slot = self._slots.setdefault(model.id, _Slot(model))
+        slot = self._slot(model)
         speaker = await self._ready(slot)
-        slot.leases += 1
-        slot.released.clear()
-        self._cancel_idle_timer(slot)
+        slot.lease(self._clock())
         try:
             yield speaker
         finally:
-            slot.leases -= 1
-            if slot.leases == 0:
-                slot.released.set()
-                self._start_idle_timer(slot)
+            slot.release(self._clock())
 
-    async def force_offload(self, name: str | None = None, *, drain: float = 30.0) -> list[str]:
-        """Unload one model, or all; running streams get `drain` seconds to end. Returns the ids that left."""
-        slots = [s for s in self._slots.values() if name in (None, s.model.id) and s.speaker is not None]
-        return [slot.model.id for slot in slots if await self._offload(slot, drain)]
+    async def force_offload(self, name: str | None = None, *, force: bool = False, wait: float = 30.0) -> Offloaded:
+        """Unload the model of that id, or all. Running streams get `wait` seconds to end, and new ones wait until it
+        is over; with `force` they end in an error at once. What is still busy then stays loaded.
+        """
+        chosen = [s for s in self._slots.values() if name in (None, s.model.id) and s.speaker is not None]
+        gone = await asyncio.gather(*(self._offload(slot, 0.0 if force else wait, force=force) for slot in chosen))
+        pairs = list(zip(chosen, gone, strict=True))
+        return Offloaded([s.model.id for s, left in pairs if left], [s.model.id for s, left in pairs if not left])
 
     def get_status(self) -> list[ModelStatus]:
         """Every model that was ever asked for."""
-        now = time.monotonic()
-        return [
-            ModelStatus(
-                id=slot.model.id,
-                state=slot.state,
-                leases=slot.leases,
-                idle_seconds=None if slot.idle_since is None else round(now - slot.idle_since, 3),
-                load_seconds=slot.load_seconds,
-                error=slot.error,
-            )
-            for slot in self._slots.values()
-        ]
+        now = self._clock()
+        return [slot.status(now, self._time_left(slot, now), pinned=self._pinned(slot)) for slot in self._slots.values()]
 
-    async def close(self, *, drain: float = 0.0) -> None:
-        """Unload everything and refuse what comes later."""
-        self._closing = True
+    def tick(self) -> None:
+        """Put to sleep or unload what has been idle too long."""
+        now = self._clock()
         for slot in self._slots.values():
+            left = self._time_left(slot, now)
+            if left is None or left > 0:
+                continue
+            if slot.state is ModelState.READY and isinstance(slot.speaker, Sleepable) and slot.speaker.can_sleep:
+                self._begin(slot, ModelState.UNLOADING, self._sleep(slot, slot.speaker))
+            else:
+                self._begin(slot, ModelState.UNLOADING, self._unload(slot, "idle"))
+
+    async def run(self, preload: Sequence[Model] = ()) -> None:
+        """Load `preload`, one after the other, and tick until cancelled."""
+        for model in preload:
+            try:
+                async with self.get_model(model):
+                    pass
+            except SpeechError as error:
+                logger.warning("%s was not preloaded: %s", model.id, error.message)
+        while True:
+            self.tick()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def close(self) -> None:
+        """Unload everything, at once, and refuse what comes later."""
+        self._closing = True
+        for slot in list(self._slots.values()):
             if slot.state is ModelState.LOADING and slot.transition is not None:
                 slot.transition.cancel()
+            if slot.transition is not None:
                 await asyncio.wait([slot.transition])
-        await self.force_offload(drain=drain)
+        await self.force_offload(force=True)
 
-    async def _ready(self, slot: _Slot) -> SpeechModel:
-        """The slot's model, loaded if it must be. Nothing is awaited between the check and the return."""
-        deadline = time.monotonic() + self._load_wait
-        while True:
-            if self._closing:
-                raise ShuttingDownError("The server is shutting down.")
-            if slot.state is ModelState.READY and slot.speaker is not None:
-                if slot.speaker.alive:
-                    return slot.speaker
-                self._begin(slot, ModelState.UNLOADING, self._unload(slot))
-            if slot.transition is None:
-                self._begin(slot, ModelState.LOADING, self._load_into(slot))
-            assert slot.transition is not None  # noqa: S101  set by _begin
-            await self._wait(slot, slot.transition, deadline)
+    # --- getting a model ready ---------------------------------------------------------------------------------
 
-    async def _wait(self, slot: _Slot, transition: asyncio.Task[None], deadline: float) -> None:
-        """Wait for a transition that others may wait for too; its failure is every waiter's."""
-        loading = slot.state is ModelState.LOADING
-        done, _ = await asyncio.wait([transition], timeout=max(0.0, deadline - time.monotonic()))
-        if not done:
+    async def _ready(self, slot: Slot) -> SpeechModel:
+        """The slot's model, loaded or woken if need be. Between the last check and the lease nothing is awaited."""
+        deadline = time.monotonic() + self._rules.load_wait
+        with slot.queued() as ticket:
+            while True:
+                if self._closing:
+                    raise ShuttingDownError("The server is shutting down.")
+                if slot.transition is None and slot.admits(ticket):
+                    if slot.state is ModelState.READY and slot.speaker is not None:
+                        if slot.speaker.alive:
+                            return slot.speaker
+                        self._begin(slot, ModelState.UNLOADING, self._unload(slot, "its engine died"))
+                    else:
+                        self._begin(slot, ModelState.LOADING, self._load(slot))
+                await self._wait(slot, deadline)
+
+    async def _wait(self, slot: Slot, deadline: float) -> None:
+        """Wait for what is under way, with everybody else; the failure of a load is every waiter's."""
+        loading = slot.transition if slot.state is ModelState.LOADING else None
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                if slot.transition is None:
+                    await slot.change()
+                else:
+                    await asyncio.wait([slot.transition])  # not cancelled with us: others wait for it, too
+        except TimeoutError:
             raise ModelUnavailableError(
-                f"The model {slot.model.id} is still loading after {self._load_wait:.0f} s. Try again shortly.",
+                f"The model {slot.model.id} is not ready after {self._rules.load_wait:g} s; try again shortly.",
                 code="model_loading",
                 retry_after=10,
-            )
-        if not loading:
+            ) from None
+        if loading is None:
             return
-        if transition.cancelled():
+        if loading.cancelled():
             raise ShuttingDownError("The server is shutting down.")
-        if (error := transition.exception()) is not None:
+        if (error := loading.exception()) is not None:
             if isinstance(error, SpeechError):
-                raise type(error)(error.message, param=error.param, code=error.code, retry_after=error.retry_after)
-            raise EngineError(f"The model {slot.model.id} could not be loaded: {error}", code="model_load_failed") from error
+                raise error.copy() from error
+            raise EngineError(
+                f"The model {slot.model.id} could not be loaded: {error}", code="model_load_failed"
+            ) from error
 
-    def _begin(self, slot: _Slot, state: ModelState, work: Awaitable[None]) -> None:
-        """Start a change of state; the slot is back in a resting state before any waiter wakes."""
+    async def _load(self, slot: Slot) -> None:
+        """Make room and load, or wake; a failure is remembered, and the next request tries again."""
+        started = self._clock()
+        needed = self._loader.footprint(slot.model)
+        try:
+            async with self._room if needed else contextlib.nullcontext():
+                slot.gpu = await self._make_room(slot, needed) if needed else None
+                if isinstance(slot.speaker, Sleepable) and slot.speaker.alive:
+                    await slot.speaker.wake()
+                else:
+                    await self._discard(slot)
+                    before = await self._free(slot.gpu)
+                    slot.speaker = await self._loader.load(slot.model, slot.gpu)
+                    slot.memory = max(0, before - await self._free(slot.gpu)) or None
+        except asyncio.CancelledError:
+            await self._discard(slot)
+            self._enter(slot, ModelState.UNLOADED)
+            raise
+        except BaseException as error:
+            slot.error = str(error) or type(error).__name__
+            await self._discard(slot)
+            self._enter(slot, ModelState.FAILED, error=slot.error)
+            logger.warning("loading %s failed: %s", slot.model.id, slot.error)
+            raise
+        slot.load_seconds = round(self._clock() - started, 3)
+        slot.error = None
+        slot.idle_since = self._clock()
+        slot.entitle()
+        self._enter(slot, ModelState.READY, load_seconds=slot.load_seconds)
+        logger.info("%s is ready after %.2f s", slot.model.id, slot.load_seconds)
+
+    async def _make_room(self, slot: Slot, needed: int) -> int | None:
+        """Evict until `needed` bytes fit; returns the card. Leased models are waited for, as long as somebody waits.
+
+        Raises ModelUnavailableError, naming need, room and holders, where it cannot ever fit.
+        """
+        while True:
+            placement = await self._placement(slot, needed)
+            if not placement.leaving:
+                return placement.gpu
+            going = self._slots[placement.leaving[0]]
+            with going.leaving():
+                while not await self._offload(going, TICK_SECONDS, reason=f"{slot.model.id} needs its room"):
+                    if slot.waiting == 0:
+                        raise ModelUnavailableError(f"Nobody waits for {slot.model.id} any more.")
+
+    async def _placement(self, slot: Slot, needed: int) -> Placement:
+        cards = await asyncio.to_thread(self._loader.cards)
+        residents = [
+            Resident(
+                id=other.model.id,
+                gpu=other.gpu,
+                memory=other.memory or self._loader.footprint(other.model),
+                leases=other.leases,
+                pinned=self._pinned(other),
+                score=other.score_at(self._clock()),
+            )
+            for other in self._slots.values()
+            if other is not slot and other.on_card and self._loader.footprint(other.model)
+        ]
+        placement = place(needed, self._rules.mode, residents, cards)
+        if placement is None:
+            room = "; ".join(f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards)
+            held = ", ".join(f"{r.id} on GPU {r.gpu}" for r in residents) or "other programs"
+            raise ModelUnavailableError(
+                f"{slot.model.id} needs {needed / GIB:.1f} GiB of GPU memory. {room}. Held by: {held}. "
+                "Free some, choose a smaller model, or set ORPHEUS_REMOTE_URL.",
+                code="insufficient_gpu_memory",
+            )
+        return placement
+
+    async def _free(self, gpu: int | None) -> int:
+        if gpu is None:
+            return 0
+        return next((card.free for card in await asyncio.to_thread(self._loader.cards) if card.index == gpu), 0)
+
+    # --- letting a model go ----------------------------------------------------------------------------------------
+
+    async def _offload(self, slot: Slot, wait: float, *, force: bool = False, reason: str = "offloaded") -> bool:
+        """Unload, once nobody speaks any more; False if somebody still does after `wait` seconds."""
+        with slot.leaving():
+            while slot.transition is not None or (slot.busy and not force):
+                if slot.transition is not None:
+                    await asyncio.wait([slot.transition])
+                elif not await self._unused(slot, wait):
+                    return False
+            if slot.speaker is not None:
+                self._begin(slot, ModelState.UNLOADING, self._unload(slot, "by force" if force else reason))
+                assert slot.transition is not None  # noqa: S101  _begin has set it
+                await asyncio.wait([slot.transition])
+            return True
+
+    async def _unused(self, slot: Slot, wait: float) -> bool:
+        """Whether the slot is without a lease, now or within `wait` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while slot.busy:
+                    await slot.change()
+        return not slot.busy
+
+    async def _sleep(self, slot: Slot, speaker: Sleepable) -> None:
+        try:
+            await speaker.sleep()
+        except Exception:
+            logger.exception("%s could not be put to sleep", slot.model.id)
+            await self._unload(slot, "it could not sleep")
+            return
+        slot.asleep_since = self._clock()
+        self._enter(slot, ModelState.ASLEEP, reason="idle")
+
+    async def _unload(self, slot: Slot, reason: str) -> None:
+        await self._discard(slot)
+        self._enter(slot, ModelState.UNLOADED, reason=reason)
+        logger.info("%s is unloaded: %s", slot.model.id, reason)
+
+    async def _discard(self, slot: Slot) -> None:
+        speaker, slot.speaker = slot.speaker, None
+        if speaker is None:
+            return
+        try:
+            await speaker.close()
+        except Exception:
+            logger.exception("%s did not close cleanly", slot.model.id)
+
+    # --- slots -------------------------------------------------------------------------------------------------------
+
+    def _slot(self, model: Model) -> Slot:
+        return self._slots.setdefault(model.id, Slot(model))
+
+    def _pinned(self, slot: Slot) -> bool:
+        return slot.model.id in self._rules.pinned
+
+    def _time_left(self, slot: Slot, now: float) -> float | None:
+        """Seconds until the idle rules act on it; None where they will not."""
+        if slot.busy or slot.waiting or slot.transition is not None or self._pinned(slot):
+            return None
+        since, limit = {
+            ModelState.READY: (slot.idle_since, self._rules.idle_timeout),
+            ModelState.ASLEEP: (slot.asleep_since, self._rules.unload_timeout),
+        }.get(slot.state, (None, 0.0))
+        return None if since is None or limit == 0 else max(0.0, since + limit - now)
+
+    def _begin(self, slot: Slot, state: ModelState, work: Coroutine[None, None, None]) -> None:
+        """Start a change; the slot is in its new resting state before any waiter wakes."""
 
         async def run() -> None:
             try:
@@ -169,64 +340,12 @@ class GPUManager:
             finally:
                 slot.transition = None
 
-        slot.state = state
+        self._enter(slot, state)
         slot.transition = asyncio.create_task(run(), name=f"{state} {slot.model.id}")
         slot.transition.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def _load_into(self, slot: _Slot) -> None:
-        started = time.monotonic()
-        logger.info("loading %s", slot.model.id)
-        try:
-            slot.speaker = await self._load(slot.model)
-        except BaseException as error:
-            slot.state = ModelState.FAILED
-            slot.error = str(error) or type(error).__name__
-            logger.warning("loading %s failed: %s", slot.model.id, slot.error)
-            raise
-        slot.load_seconds = round(time.monotonic() - started, 3)
-        slot.error = None
-        slot.state = ModelState.READY
-        logger.info("%s is ready after %.2f s", slot.model.id, slot.load_seconds)
-        if slot.leases == 0:
-            self._start_idle_timer(slot)
-
-    async def _unload(self, slot: _Slot) -> None:
-        speaker, slot.speaker = slot.speaker, None
-        self._cancel_idle_timer(slot)
-        try:
-            if speaker is not None:
-                await speaker.close()
-        except Exception:
-            logger.exception("unloading %s failed", slot.model.id)
-        slot.state = ModelState.UNLOADED
-        logger.info("%s is unloaded", slot.model.id)
-
-    async def _offload(self, slot: _Slot, drain: float) -> bool:
-        if slot.leases and drain:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(slot.released.wait(), drain)
-        if (slot.leases and not self._closing) or slot.transition is not None or slot.speaker is None:
-            return False
-        self._begin(slot, ModelState.UNLOADING, self._unload(slot))
-        assert slot.transition is not None  # noqa: S101  set by _begin
-        await asyncio.wait([slot.transition])
-        return True
-
-    def _start_idle_timer(self, slot: _Slot) -> None:
-        if slot.state is not ModelState.READY:
-            return
-        slot.idle_since = time.monotonic()
-        if self._idle_timeout > 0:
-            loop = asyncio.get_running_loop()
-            slot.idle_timer = loop.call_later(self._idle_timeout, self._on_idle, slot)
-
-    def _cancel_idle_timer(self, slot: _Slot) -> None:
-        slot.idle_since = None
-        if slot.idle_timer is not None:
-            slot.idle_timer.cancel()
-            slot.idle_timer = None
-
-    def _on_idle(self, slot: _Slot) -> None:
-        if slot.leases == 0 and slot.state is ModelState.READY and slot.transition is None:
-            logger.info("%s was idle for %.0f s", slot.model.id, self._idle_timeout)
-            self._begin(slot, ModelState.UNLOADING, self._unload(slot))
+    def _enter(self, slot: Slot, state: ModelState, **details: object) -> None:
+        slot.state = state
+        if state in (ModelState.UNLOADED, ModelState.FAILED):
+            slot.gpu = slot.memory = None
+        self._events.publish("model.state", model=slot.model.id, state=state.value, **details)

@@ -1,7 +1,7 @@
 """The one thing a model must do: turn text into PCM, and stop when nobody listens."""
 
 from collections.abc import AsyncGenerator
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Meta
@@ -46,4 +46,22 @@ class SpeechModel(Protocol):
 
     async def close(self) -> None:
         """Give everything back: memory, threads, processes. Called once, when no call is running."""
+        ...
+
+
+@runtime_checkable
+class Sleepable(SpeechModel, Protocol):
+    """A model that can leave the GPU's memory and be back in under a second."""
+
+    @property
+    def can_sleep(self) -> bool:
+        """Whether its engine really can, on this machine."""
+        ...
+
+    async def sleep(self) -> None:
+        """Move the weights to host memory. Called while nobody speaks."""
+        ...
+
+    async def wake(self) -> None:
+        """Be ready again when this returns."""
         ...

@@ -10,7 +10,8 @@ import msgspec
 
 from orpheus_openai.catalog import PREVIEW, Catalog, Model
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
-from orpheus_openai.gpu.device import gpu_count
+from orpheus_openai.gpu.device import gpu_count, list_gpus
+from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.base import SpeechModel
 from orpheus_openai.settings import Settings, checkpoint_variable
 
@@ -21,6 +22,8 @@ WAYS_OUT = (
     f"Ask for the model '{PREVIEW}', or set ORPHEUS_REMOTE_URL to a server that runs Orpheus, "
     "or start this server on a machine with a GPU."
 )
+
+GIB = 1024**3
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class ModelFactory:
         self._catalog = catalog
         self._orpheus: OrpheusLoader | None = None
         self._checkpoints = self._resolve_checkpoints()
+        self._check_pinned()
         self.default_model = self._resolve_default()
 
     def checkpoint(self, model: Model) -> str | None:
@@ -65,7 +69,24 @@ class ModelFactory:
         if found.status != "available":
             raise ModelUnavailableError(f"The model {model.id} cannot speak here. {found.reason}", param="model")
 
-    async def load(self, model: Model) -> SpeechModel:
+    def footprint(self, model: Model) -> int:
+        """Bytes it takes on a GPU here (or of the host, where Orpheus runs on the CPU): 0 for what runs elsewhere."""
+        local = model.engine == "orpheus" and not self._settings.remote_url
+        return round(model.memory_gib * GIB) if local else 0
+
+    def cards(self) -> list[Card]:
+        """The GPUs as they are now; none where Orpheus does not run on them."""
+        if self._settings.device == "cpu":
+            return []
+        return [Card(gpu.index, gpu.memory_total - gpu.memory_used, gpu.memory_total) for gpu in list_gpus()]
+
+    def preloads(self) -> list[Model]:
+        """What is to be loaded at the start."""
+        models = self._catalog.models.values()
+        chosen = [m for m in models if m.id in self._settings.pinned or self._settings.mode == "multi"]
+        return [m for m in chosen if self.footprint(m) and self.availability(m).status == "available"]
+
+    async def load(self, model: Model, gpu: int | None) -> SpeechModel:
         """A model that is ready to speak. Heavy packages are imported here and nowhere before."""
         self.require(model)
         if model.engine == "preview":
@@ -75,7 +96,7 @@ class ModelFactory:
             return await asyncio.to_thread(PreviewModel, self._catalog.emotion_tags)
         if self._orpheus is None:
             self._orpheus = await asyncio.to_thread(_orpheus_loader, self._settings)
-        return await self._orpheus.load(model, self.checkpoint(model))
+        return await self._orpheus.load(model, self.checkpoint(model), gpu)
 
     def _orpheus_availability(self) -> Availability:
         remote = bool(self._settings.remote_url)
@@ -93,6 +114,12 @@ class ModelFactory:
         for name in self._settings.checkpoints.keys() - variables.keys():
             logger.warning("%s is for no model of the catalog; models: %s", name, ", ".join(self._catalog.models))
         return {variables[name]: path for name, path in self._settings.checkpoints.items() if name in variables}
+
+    def _check_pinned(self) -> None:
+        for name in self._settings.pinned:
+            if name not in self._catalog.models:
+                known = ", ".join(self._catalog.models)
+                raise ConfigurationError(f"ORPHEUS_PINNED={name}: there is no such model; expected one of {known}")
 
     def _resolve_default(self) -> str:
         wanted = self._settings.model

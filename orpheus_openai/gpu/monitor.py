@@ -1,0 +1,24 @@
+"""The GPUs as the event loop sees them: sampled in a thread, one sample at a time, and never waited for without end."""
+
+import asyncio
+
+from orpheus_openai.gpu.device import GPUSample, sample_gpus
+
+ANSWER_SECONDS = 3.0
+"""A driver that takes longer hangs; asking again would only hang another thread."""
+
+
+class GPUMonitor:
+    """Everyone who asks at the same time shares one sample."""
+
+    def __init__(self) -> None:
+        self._sampling: asyncio.Future[GPUSample] | None = None
+
+    async def sample(self) -> GPUSample:
+        """The GPUs now, or in words why they are not known."""
+        if self._sampling is None or self._sampling.done():
+            self._sampling = asyncio.ensure_future(asyncio.to_thread(sample_gpus))
+        done, _ = await asyncio.wait([self._sampling], timeout=ANSWER_SECONDS)
+        if not done:
+            return GPUSample(error=f"The NVIDIA driver has not answered for {ANSWER_SECONDS:.0f} s.")
+        return self._sampling.result()
