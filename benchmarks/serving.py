@@ -1,0 +1,105 @@
+"""A server of our own in a process of its own, for as long as it is measured or tested."""
+
+import contextlib
+import http.client
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+START_SECONDS = 60
+STOP_SECONDS = 15
+"""Longer than the server's own grace for streams that go on."""
+
+_ANNOUNCED = re.compile(r"API\s+http://\S+:(\d+)/v1")
+_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    url: str
+    """Where it listens, without `/v1`."""
+    pid: int
+    start_seconds: float
+    """From the start of the process until `/health` was answered."""
+    log: Path
+
+    def resident_mib(self) -> tuple[float, float]:
+        """Memory of the process in MiB, now and at its peak; (nan, nan) where the system has no /proc."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except FileNotFoundError:
+            return float("nan"), float("nan")
+        kib = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB$", status, re.MULTILINE))
+        return int(kib["VmRSS"]) / 1024, int(kib["VmHWM"]) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Processor time the process has used so far; nan where the system has no /proc."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return float("nan")
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def serving(folder: Path, environ: Mapping[str, str]) -> Iterator[Server]:
+    """Run `orpheus-openai serve` in `folder`, on a free port of 127.0.0.1, with no other environment.
+
+    Raises RuntimeError with the server's log when it does not come up.
+    """
+    log = folder / "server.log"
+    began = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orpheus_openai", "serve"],
+            cwd=folder,
+            env={**environ, "ORPHEUS_HOST": "127.0.0.1", "PORT": "0"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        port = _wait_until_up(process, log, began + START_SECONDS)
+        yield Server(f"http://127.0.0.1:{port}", process.pid, time.perf_counter() - began, log)
+    finally:
+        _stop(process)
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", log: Path, deadline: float) -> int:
+    while time.perf_counter() < deadline:
+        if announced := _ANNOUNCED.search(log.read_text(errors="replace")):
+            port = int(announced.group(1))
+            if _healthy(port):
+                return port
+        if process.poll() is not None:
+            break
+        time.sleep(_POLL_SECONDS)
+    state = "did not come up" if process.returncode is None else f"ended with exit code {process.returncode}"
+    raise RuntimeError(f"the server {state}; its log:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,86 @@
+"""What the documentation shows is run: the examples of the README in both languages, and those of the Python page."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+READMES = ["README.md", "README.zh-CN.md"]
+
+
+def blocks(name, language):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def run_python(code, folder):
+    environ = {**os.environ, "ORPHEUS_MODEL": "preview", "PYTHONUTF8": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environ, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_sdk_example_speaks(readme, server_url, tmp_path):
+    pytest.importorskip("openai")
+    (code,) = blocks(readme, "python")
+    run_python(code.replace("http://localhost:8899", server_url), tmp_path)
+    assert (tmp_path / "hello.mp3").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_curl_example_speaks(readme, server_url, tmp_path):
+    (command,) = [block for block in blocks(readme, "bash") if block.startswith("curl ")]
+    subprocess.run(command.replace("http://localhost:8899", server_url), shell=True, cwd=tmp_path, check=True, timeout=60)  # noqa: S602
+    assert (tmp_path / "fox.mp3").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_command_line_examples_run(readme, tmp_path):
+    (block,) = [block for block in blocks(readme, "bash") if "orpheus-openai speak" in block]
+    program = shutil.which("orpheus-openai", path=Path(sys.executable).parent)
+    for line in block.strip().splitlines():
+        _, *arguments = shlex.split(line, comments=True)
+        environ = {**os.environ, "ORPHEUS_MODEL": "preview", "PORT": "0"}
+        done = subprocess.run([program, *arguments], cwd=tmp_path, env=environ, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "tickets.wav").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_python_pages_examples_run(which, tmp_path):
+    # The preview stands in for a checkpoint of gigabytes; the same class speaks Orpheus in test_orpheus.
+    code = blocks("docs/python.md", "python")[which].replace('OrpheusModel("medium-3b")', 'OrpheusModel("preview")')
+    output = run_python(code, tmp_path)
+    assert (tmp_path / "hello.wav").stat().st_size > 50_000 if which == 0 else "bytes" in output
+
+
+def test_both_languages_say_the_same():
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in READMES)
+
+    def skeleton(text):
+        headings = re.findall(r"^(#+) ", text, flags=re.MULTILINE)
+        links = {link.replace("-zh.png", "-en.png") for link in re.findall(r"\]\(([^)#]+)", text)}
+        return headings, links - set(READMES)
+
+    assert skeleton(english) == skeleton(chinese)
+
+
+@pytest.mark.parametrize("page", [*READMES, "compat/README.md", "docs/python.md", "docs/remote.md", "docs/architecture.md", "mcp/README.md"])
+def test_links_inside_the_repository_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if not link.startswith(("http://", "https://", "#")):
+            assert ((ROOT / page).parent / link.split("#")[0]).exists(), link
+
+
+def test_every_path_the_map_names_exists():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`(orpheus_openai/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
