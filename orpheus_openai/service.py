@@ -5,7 +5,7 @@ import contextlib
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Annotated, Self
 
 import msgspec
@@ -145,8 +145,8 @@ class SpeechService:
         self._max_input_chars = max_input_chars
 
     @classmethod
-    def create(cls, settings: Settings) -> Self:
-        """The whole core, without any door; nothing is loaded yet.
+    def create(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self:
+        """The whole core, without any door; nothing is loaded yet. `clock` is what idle times are counted by.
 
         Raises ConfigurationError when a setting or the user's catalog makes no sense.
         """
@@ -160,7 +160,7 @@ class SpeechService:
             unload_timeout=settings.unload_timeout,
             load_wait=settings.load_wait,
         )
-        manager = GPUManager(factory, events, rules)
+        manager = GPUManager(factory, events, rules, clock=clock)
         return cls(catalog, manager, factory, events, max_input_chars=settings.max_input_chars)
 
     def prepare(self, request: SpeechRequest) -> Speech:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +17,21 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     with serving(tmp_path_factory.mktemp("server"), {**environ, "ORPHEUS_MODEL": "preview"}) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama with Orpheus' vocabulary and random weights."""
+    pytest.importorskip("torch")
+    from tests.tiny_checkpoint import make_checkpoint  # noqa: PLC0415  needs torch
+
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def tiny_snac(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SNAC at its true size with random weights."""
+    pytest.importorskip("snac")
+    from tests.tiny_snac import write_snac  # noqa: PLC0415  needs torch
+
+    return write_snac(tmp_path_factory.mktemp("snac"))
