@@ -2,7 +2,7 @@
 
     python -m benchmarks.codec                       # a SNAC of the true shape with random weights
     python -m benchmarks.codec --snac hubertsiuzdak/snac_24khz --json codec.json
-    python -m benchmarks.codec --all-lengths         # exactness for every utterance of 1 to 200 frames
+    python -m benchmarks.codec --all-lengths         # exactness for every length of 1 to 200 frames; 15 minutes
 
 The reference is the decoder of the package `orpheus-speech`: `pip install --no-deps orpheus-speech==0.1.0`,
 or name its directory with --reference. Cost is processor time of the whole process for each second of audio;
@@ -162,7 +162,7 @@ async def run_ours(decoder: SnacDecoder, streams: list[NDArray[np.int16]]) -> De
 
 
 async def watch_loop(result: Decoded) -> None:
-    """Note the longest that the loop was late, and how long its thread then waited for a core (Linux knows)."""
+    """Note the longest that the loop was late, and how long its thread then waited for a core, on Linux."""
     queue = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
 
     def waited() -> float:
@@ -250,9 +250,7 @@ def report(figures: dict[str, Any]) -> None:
                 f"{figures[key].cpu_per_second / ours:.1f} × less than the {TITLES[key]} (goal: {GOAL:.0f} ×)"
             )
     if "reference" not in figures:
-        print(
-            "No reference here: pip install --no-deps orpheus-speech==0.1.0, or name its directory: --reference"
-        )
+        print("No reference: pip install --no-deps orpheus-speech==0.1.0, or name its directory: --reference")
     alone, last = 1e3 * one.first_audio[0], 1e3 * max(eight.first_audio)
     print(f"first audio, one stream: {alone:.0f} ms (goal: {1e3 * FIRST_AUDIO_ALONE:.0f} ms)")
     print(f"first audio, last of eight at once: {last:.0f} ms (goal: {1e3 * FIRST_AUDIO_OF_EIGHT:.0f} ms)")
@@ -269,7 +267,11 @@ def main() -> None:
     parser.add_argument("--snac", type=Path, help="a SNAC checkpoint directory; default: random weights")
     parser.add_argument("--reference", type=Path, help="directory in which orpheus_tts is installed")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of an utterance (default 5)")
-    parser.add_argument("--all-lengths", action="store_true", help="check every length of 1 to 200 frames")
+    parser.add_argument(
+        "--all-lengths",
+        action="store_true",
+        help="check every length of 1 to 200 frames: a quarter of an hour",
+    )
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,12 +1,11 @@
 """Orpheus from Python, without a server: for those who used the original package."""
 
 import asyncio
-import concurrent.futures
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -14,6 +13,9 @@ from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.service import SpeechRequest, SpeechService
 from orpheus_openai.settings import load_settings
+
+if TYPE_CHECKING:
+    import concurrent.futures
 
 T = TypeVar("T")
 
@@ -30,8 +32,11 @@ class OrpheusModel:
     """Samples a second of everything it yields."""
 
     def __init__(self, model: str = "medium-3b", **settings: Any) -> None:
-        """Raises ConfigurationError for a setting that makes no sense, and the request's own errors for a model
-        that does not exist or cannot run here."""
+        """Choose a model; it is loaded when it first speaks.
+
+        Raises ConfigurationError for a setting that makes no sense, and the request's own errors for a model that
+        does not exist or cannot run here.
+        """
         self._model = model
         self._service = SpeechService.create(msgspec.structs.replace(load_settings(os.environ), **settings))
         self._service.factory.require(self._service.catalog.model(model, self._service.factory.default_model))
@@ -44,7 +49,9 @@ class OrpheusModel:
         """The ids of all voices."""
         return list(self._service.catalog.voices)
 
-    def generate_speech(self, prompt: str, voice: str = "tara", *, speed: float = 1.0, **sampling: Any) -> Generator[bytes]:
+    def generate_speech(
+        self, prompt: str, voice: str = "tara", *, speed: float = 1.0, **sampling: Any
+    ) -> Generator[bytes]:
         """Speak `prompt`: yields PCM as it is spoken, 16 bit, little-endian, mono, at `sample_rate`.
 
         `sampling` may hold temperature, top_p, repetition_penalty, max_tokens and seed. Leaving the loop early
@@ -80,7 +87,9 @@ class OrpheusModel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _stream(self, prompt: str, voice: str, speed: float, sampling: dict[str, Any]) -> AsyncGenerator[PCM]:

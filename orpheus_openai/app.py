@@ -1,7 +1,9 @@
 """The composition root: settings in, one Litestar application with all its doors out."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from litestar import Litestar
@@ -11,37 +13,60 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Contact, License, Tag
 
 from orpheus_compat.errors import EXCEPTION_HANDLERS
-from orpheus_compat.openapi import components
 from orpheus_compat.routes import compat_router
+from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
+from orpheus_openai.http.routes import TAGS, native_router
 from orpheus_openai.http.swagger import swagger_assets
-from orpheus_openai.http.system import doors, health
+from orpheus_openai.http.system import health
 from orpheus_openai.http.telemetry import Telemetry
+from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
+from orpheus_ui.routes import ui_router
 
 INTRODUCTION = """
-Speech in the expressive voices of Orpheus, behind OpenAI's API. Point any OpenAI client at this server's `/v1`.
+Speech in the expressive voices of Orpheus, behind OpenAI's API. Point any OpenAI client at this server's
+`/v1`.
 
 Try **POST /v1/audio/speech** below: *Try it out*, choose an example, *Execute*, and play the answer.
 """
 
 
-def create_app(settings: Settings) -> Litestar:
-    """The server as an ASGI application; nothing is loaded until it is asked for."""
-    service = SpeechService.create(settings)
+def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Litestar:
+    """Build the server as an ASGI application; nothing is loaded until it is asked for.
+
+    `clock` gives the seconds by which models are idle.
+    """
+    service = SpeechService.create(settings, clock=clock)
+    outputs = OutputFolder(
+        settings.output_dir, max_age_hours=settings.output_max_age_hours, max_bytes=settings.output_max_bytes
+    )
+
+    mcp = MCPDoor(service, outputs, settings.output_dir)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncGenerator[None]:
+        running = asyncio.create_task(service.manager.run(service.factory.preloads()))
+        await asyncio.to_thread(outputs.prune)
         try:
             yield
         finally:
+            running.cancel()
+            await mcp.close()
             await service.manager.close()
 
     def provide_service() -> SpeechService:
         return service
 
-    handlers: list[Any] = [compat_router(), health, doors, swagger_assets]
+    handlers: list[Any] = [
+        compat_router(),
+        native_router(service, outputs, settings),
+        mcp.handler(),
+        health,
+        ui_router(),
+        swagger_assets,
+    ]
     app = Litestar(
         route_handlers=handlers,
         dependencies={"service": Provide(provide_service, sync_to_thread=False)},
@@ -51,6 +76,7 @@ def create_app(settings: Settings) -> Litestar:
         openapi_config=_openapi(),
         request_max_body_size=None,  # read_body keeps its own limit, and says so in OpenAI's words
     )
+    app.state.events = service.events
     app.asgi_handler = Telemetry(app.asgi_handler)
     return app
 
@@ -65,9 +91,9 @@ def _openapi() -> OpenAPIConfig:
         contact=Contact(name="orpheus-openai"),
         path="/apidocs",
         use_handler_docstrings=True,
-        components=components(),
         tags=[
             Tag(name="OpenAI", description="What OpenAI's clients know."),
+            *TAGS,
             Tag(name="Server", description="How the server is."),
         ],
         render_plugins=[

@@ -99,7 +99,9 @@ class Catalog(msgspec.Struct, frozen=True):
         if model is None:
             known = ", ".join([*self.models, *self.model_aliases])
             raise NotFoundError(
-                f"The model {_quoted(name)} does not exist. Models: {known}.", param="model", code="model_not_found"
+                f"The model {_quoted(name)} does not exist. Models: {known}.",
+                param="model",
+                code="model_not_found",
             )
         return model
 
@@ -116,7 +118,7 @@ class Catalog(msgspec.Struct, frozen=True):
         raise InvalidRequestError(
             f"The voice '{voice.id}' speaks {language}, and there is no {language} model of the size {family}. "
             f"Models that speak it: {fitting}. One of your own can be added in the file that ORPHEUS_CATALOG names, "
-            f"with family = \"{family}\" and languages = [\"{voice.language}\"].",
+            f'with family = "{family}" and languages = ["{voice.language}"].',
             param="voice",
             code="voice_not_supported",
         )
@@ -163,7 +165,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
-            f"ORPHEUS_CATALOG={path}: cannot be read ({error.strerror}); name a TOML file like the built-in catalog.toml"
+            f"ORPHEUS_CATALOG={path}: cannot be read ({error.strerror}); name a TOML file like catalog.toml"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
@@ -173,17 +175,25 @@ def _check(catalog: Catalog, source: Path) -> None:
     """Every name that is pointed at exists."""
     for voice in catalog.voices.values():
         if voice.language not in catalog.languages:
-            raise ConfigurationError(f"{source}: voice '{voice.id}' speaks '{voice.language}', which no language entry describes")
+            raise ConfigurationError(
+                f"{source}: voice '{voice.id}' speaks '{voice.language}', which no language entry describes"
+            )
     for model in catalog.models.values():
         for language in model.languages:
             if language not in catalog.languages:
-                raise ConfigurationError(f"{source}: model '{model.id}' speaks '{language}', which no language entry describes")
+                raise ConfigurationError(
+                    f"{source}: model '{model.id}' speaks '{language}', which no language entry describes"
+                )
     for alias, target in catalog.voice_aliases.items():
         if target not in catalog.voices:
-            raise ConfigurationError(f"{source}: the voice alias '{alias}' stands for '{target}', which is no voice")
+            raise ConfigurationError(
+                f"{source}: the voice alias '{alias}' stands for '{target}', which is no voice"
+            )
     for alias, target in catalog.model_aliases.items():
         if target != DEFAULT_MODEL and target not in catalog.models:
-            raise ConfigurationError(f"{source}: the model alias '{alias}' stands for '{target}', which is no model")
+            raise ConfigurationError(
+                f"{source}: the model alias '{alias}' stands for '{target}', which is no model"
+            )
 
 
 def _quoted(name: str, limit: int = 64) -> str:

@@ -1,10 +1,12 @@
-"""The command line: serve, speak, voices, models, doctor."""
+"""The command line: serve, speak, voices, models, doctor, mcp."""
 
 import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Generator, Sequence
@@ -60,39 +62,64 @@ def _complain(error: Exception, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="orpheus-openai", description="OpenAI's speech API from your own GPU.")
+    parser = argparse.ArgumentParser(
+        prog="orpheus-openai", description="OpenAI's speech API from your own GPU."
+    )
     parser.add_argument("--version", action="version", version=f"orpheus-openai {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, help_text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+        return commands.add_parser(
+            name, help=help_text, description=help_text[0].upper() + help_text[1:] + "."
+        )
 
     serve = command("serve", "start the server")
     serve.add_argument("--host", help="address to listen on (ORPHEUS_HOST)")
     serve.add_argument("--port", help="port to listen on (PORT)")
+    serve.add_argument(
+        "--until-stdin-ends",
+        action="store_true",
+        help="stop when standard input ends, as it does with its writer",
+    )
     serve.set_defaults(run=_serve)
 
     speak = command("speak", "speak a text into a file")
     speak.add_argument("text", help="what to say; - reads standard input")
     speak.add_argument("-o", "--output", required=True, help="the file; - writes to standard output")
     speak.add_argument("--voice", default="tara", help="who says it (default: tara)")
-    speak.add_argument("--model", default=DEFAULT_MODEL, help="which model (default: what ORPHEUS_MODEL says)")
-    speak.add_argument("--format", choices=sorted(set(FORMATS_BY_SUFFIX.values())), help="default: by the suffix")
+    speak.add_argument(
+        "--model", default=DEFAULT_MODEL, help="which model (default: what ORPHEUS_MODEL says)"
+    )
+    speak.add_argument(
+        "--format", choices=sorted(set(FORMATS_BY_SUFFIX.values())), help="default: by the suffix"
+    )
     speak.add_argument("--speed", type=float, default=1.0, help="0.25 to 4, the pitch stays (default: 1)")
     speak.set_defaults(run=_speak)
 
     command("voices", "list the voices").set_defaults(run=_voices)
     command("models", "list the models and what each needs").set_defaults(run=_models)
     command("doctor", "look at what is here and say what is missing").set_defaults(run=_doctor)
+    command("mcp", "serve MCP over standard input and output, by way of the server").set_defaults(run=_mcp)
     return parser
 
 
 def _serve(options: argparse.Namespace) -> int:
     from orpheus_openai.server import serve  # noqa: PLC0415  the other commands need no server
 
+    if options.until_stdin_ends:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
     given = {"ORPHEUS_HOST": options.host, "PORT": options.port}
-    serve(load_settings({**os.environ, **{name: value for name, value in given.items() if value is not None}}))
+    serve(
+        load_settings({**os.environ, **{name: value for name, value in given.items() if value is not None}})
+    )
     return 0
+
+
+def _stop_with_stdin() -> None:
+    # Not through sys.stdin, whose lock a thread that reads would still hold when the interpreter ends.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _speak(options: argparse.Namespace) -> int:
@@ -106,7 +133,9 @@ def _format_of(output: str) -> str:
     suffix = "" if output == "-" else Path(output).suffix.lower()
     if suffix not in FORMATS_BY_SUFFIX:
         what = f"'{suffix}' is no audio format" if suffix else "the output's name does not tell the format"
-        raise InvalidRequestError(f"{what}; end it with one of {', '.join(FORMATS_BY_SUFFIX)}, or give --format")
+        raise InvalidRequestError(
+            f"{what}; end it with one of {', '.join(FORMATS_BY_SUFFIX)}, or give --format"
+        )
     return FORMATS_BY_SUFFIX[suffix]
 
 
@@ -177,7 +206,15 @@ def _models(_options: argparse.Namespace) -> int:
         found = service.factory.availability(model)
         memory = f"{model.memory_gib:g} GiB" if model.memory_gib else ""
         default = "default; " if model.id == service.factory.default_model else ""
-        rows.append((model.id, found.status, memory, " ".join(model.languages), default + (found.reason or model.title)))
+        rows.append(
+            (
+                model.id,
+                found.status,
+                memory,
+                " ".join(model.languages),
+                default + (found.reason or model.title),
+            )
+        )
     _print_columns(rows)
     return 0
 
@@ -187,10 +224,21 @@ def _doctor(_options: argparse.Namespace) -> int:
 
     findings = examine()
     for finding in findings:
-        print(f"{'ok  ' if finding.ok else 'MISSING' if finding.needed else 'note'}\t{finding.what}".expandtabs(9))
+        print(
+            f"{'ok  ' if finding.ok else 'MISSING' if finding.needed else 'note'}\t{finding.what}".expandtabs(
+                9
+            )
+        )
         if finding.advice:
             print(f"\t→ {finding.advice}".expandtabs(9))
     return EXIT_FAILED if any(finding.needed and not finding.ok for finding in findings) else 0
+
+
+def _mcp(_options: argparse.Namespace) -> int:
+    from orpheus_mcp.stdio import main as serve_mcp  # noqa: PLC0415  FastMCP takes a second to import
+
+    serve_mcp()
+    return 0
 
 
 def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
@@ -203,6 +251,10 @@ def _print_columns(rows: Sequence[tuple[str, ...]]) -> None:
 def _width(text: str) -> int:
     """Columns of a terminal: East Asian characters take two, combining ones none."""
     return sum(
-        0 if unicodedata.category(char) in ("Mn", "Me") else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        0
+        if unicodedata.category(char) in ("Mn", "Me")
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
         for char in text
     )

@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.encode import make_encoder
+
+AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
+"""The names of `audio.encode.FORMATS`, as a type that request bodies are checked against."""
 
 CHEAP_FORMATS = frozenset({"pcm", "wav"})
 """Formats that cost less to encode than a hop to a thread."""
@@ -54,6 +57,7 @@ class Started(Generic[T]):
         return await anext(self._rest)
 
     async def aclose(self) -> None:
+        """End the stream."""
         await self._rest.aclose()
 
 

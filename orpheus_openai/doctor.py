@@ -32,13 +32,18 @@ class Finding(msgspec.Struct, frozen=True):
 
 def examine() -> list[Finding]:
     """Look at settings, GPUs, packages, models, checkpoints and the port; changes nothing."""
-    found = [Finding(f"orpheus-openai {__version__}, Python {platform.python_version()}, {platform.platform()}")]
+    found = [
+        Finding(f"orpheus-openai {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    ]
     try:
         settings = load_settings()
         catalog = load_catalog(settings.catalog)
         factory = ModelFactory(settings, catalog)
     except ConfigurationError as error:
-        return [*found, Finding(str(error), ok=False, needed=True, advice="Correct it in the environment or in .env.")]
+        return [
+            *found,
+            Finding(str(error), ok=False, needed=True, advice="Correct it in the environment or in .env."),
+        ]
     return [
         *found,
         *_gpus(settings),
@@ -54,10 +59,17 @@ def _gpus(settings: Settings) -> Iterator[Finding]:
     if driver := driver_version():
         yield Finding(f"NVIDIA driver {driver}")
     for gpu in gpus:
-        free = (gpu.memory_total - gpu.memory_used) / GIB
-        yield Finding(f"GPU {gpu.index}: {gpu.name}, {free:.1f} of {gpu.memory_total / GIB:.1f} GiB free")
+        memory = "memory unknown"
+        if gpu.memory_total is not None and gpu.memory_used is not None:
+            free = (gpu.memory_total - gpu.memory_used) / GIB
+            memory = f"{free:.1f} of {gpu.memory_total / GIB:.1f} GiB free"
+        yield Finding(f"GPU {gpu.index}: {gpu.name}, {memory}")
     if not gpus:
-        advice = "" if settings.remote_url else f"The model '{PREVIEW}' speaks; for Orpheus see ORPHEUS_REMOTE_URL."
+        advice = (
+            ""
+            if settings.remote_url
+            else f"The model '{PREVIEW}' speaks; for Orpheus see ORPHEUS_REMOTE_URL."
+        )
         yield Finding("no NVIDIA GPU", ok=False, advice=advice)
 
 

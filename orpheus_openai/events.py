@@ -27,7 +27,7 @@ class EventHub:
 
     def __init__(self) -> None:
         self._ids = itertools.count(1)
-        self._lost: dict[asyncio.Queue[Event], int] = {}
+        self._lost: dict[asyncio.Queue[Event | None], int] = {}
         """Each listener's queue, and how many events it missed."""
 
     @property
@@ -44,19 +44,25 @@ class EventHub:
                 self._lost[queue] += 1
             queue.put_nowait(event)
 
+    def close(self) -> None:
+        """End every listener's stream, so that nobody keeps a stopping server waiting."""
+        for queue in self._lost:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(None)
+
     @contextlib.contextmanager
     def subscribe(self) -> Generator[AsyncGenerator[Event]]:
         """Every event from here to the end of the block, in order; `events.lost` tells of a gap."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(LISTENER_BACKLOG)
+        queue: asyncio.Queue[Event | None] = asyncio.Queue(LISTENER_BACKLOG)
         self._lost[queue] = 0
         try:
             yield self._events(queue)
         finally:
             del self._lost[queue]
 
-    async def _events(self, queue: "asyncio.Queue[Event]") -> AsyncGenerator[Event]:
-        while True:
-            event = await queue.get()
+    async def _events(self, queue: "asyncio.Queue[Event | None]") -> AsyncGenerator[Event]:
+        while (event := await queue.get()) is not None:
             if lost := self._lost.get(queue, 0):
                 self._lost[queue] = 0
                 yield Event(event.id, event.time, "events.lost", {"count": lost})

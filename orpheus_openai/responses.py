@@ -1,14 +1,17 @@
-"""The HTTP response that carries a stream: it breaks off where the stream fails, so that half never looks whole."""
+"""The HTTP response that carries a stream: it breaks off where that fails, so that half never looks whole."""
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
 import anyio
+from litestar import Request
 from litestar.response.streaming import ASGIStreamingResponse
 
-from orpheus_openai.delivery import Started
+from orpheus_openai.delivery import Started, start, while_connected
 from orpheus_openai.errors import SpeechError
+from orpheus_openai.service import Speech
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class AudioStreamResponse(ASGIStreamingResponse):
-    """Chunks of audio (or of events that hold them) whose first is in hand."""
+class StreamResponse(ASGIStreamingResponse):
+    """Chunks of bytes whose first is in hand."""
 
-    def __init__(self, chunks: Started[bytes], *, media_type: str, headers: dict[str, str]) -> None:
-        super().__init__(iterator=chunks, media_type=media_type, headers=headers, status_code=200)
+    def __init__(
+        self, chunks: Started[bytes], *, media_type: str, headers: dict[str, str], status_code: int = 200
+    ) -> None:
+        super().__init__(iterator=chunks, media_type=media_type, headers=headers, status_code=status_code)
         self._chunks = chunks
 
     async def send_body(self, send: "Send", receive: "Receive") -> None:
@@ -31,8 +36,25 @@ class AudioStreamResponse(ASGIStreamingResponse):
                 async for chunk in self._chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except SpeechError as error:
-                # Without the terminating chunk the server closes the connection: every client sees a broken transfer.
+                # Without the terminating chunk the server closes the connection, and every client sees that.
                 logger.error("the stream broke off: %s", error.message)  # noqa: TRY400  the trace is the engine's own
             else:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             tasks.cancel_scope.cancel()
+
+
+async def answer_with_speech(
+    request: Request[Any, Any, Any], speech: Speech, chunks: AsyncGenerator[bytes], media_type: str
+) -> StreamResponse:
+    """Answer with `speech` as `chunks`, once the first of them is there; headers say who speaks.
+
+    Raises ClientGoneError when the client hangs up first, and whatever goes wrong before the first chunk.
+    """
+    started = await while_connected(request.receive, start(chunks))
+    headers = {
+        "x-orpheus-model": speech.model.id,
+        "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
+        "x-orpheus-load-seconds": f"{speech.load_seconds:.3f}",
+        "cache-control": "no-store",
+    }
+    return StreamResponse(started, media_type=media_type, headers=headers)

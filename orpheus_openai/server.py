@@ -1,6 +1,5 @@
 """The process that serves: one socket, one event loop, and a word on where everything is."""
 
-import asyncio
 import errno
 import logging
 import socket
@@ -10,6 +9,7 @@ import uvicorn
 
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.events import EventHub
 from orpheus_openai.logs import configure_logging
 from orpheus_openai.settings import Settings
 
@@ -31,14 +31,22 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _Server(config).run(sockets=[listener])
+    _Server(config, app.state.events).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, events: EventHub) -> None:
+        super().__init__(config)
+        self.events = events
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started and sockets:
             _announce(sockets[0])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.events.close()  # listeners would stay for ever, and the server wait its whole grace for them
+        await super().shutdown(sockets=sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -49,9 +57,13 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(f"port {port} is taken by another program; set PORT to a free one") from error
+            raise ConfigurationError(
+                f"port {port} is taken by another program; set PORT to a free one"
+            ) from error
         if error.errno == errno.EACCES:
-            raise ConfigurationError(f"port {port} may not be opened by this user; set PORT above 1023") from error
+            raise ConfigurationError(
+                f"port {port} may not be opened by this user; set PORT above 1023"
+            ) from error
         raise ConfigurationError(f"ORPHEUS_HOST={host}: cannot listen there ({error})") from error
     # The first bytes of audio must not wait for more to fill a packet.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -60,7 +72,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _announce(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
-    shown = "localhost" if host in ("0.0.0.0", "::", "127.0.0.1") else f"[{host}]" if ":" in host else host  # noqa: S104
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104
+    shown = "localhost" if everywhere else f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{port}"
-    lines = (f"API    {base}/v1", f"Docs   {base}/apidocs", f"Health {base}/health")
-    print("\n".join(["", "orpheus-openai is ready", *(f"  {line}" for line in lines), ""]), file=sys.stderr, flush=True)  # noqa: T201
+    lines = (f"Page   {base}/", f"API    {base}/v1", f"Docs   {base}/apidocs", f"Health {base}/health")
+    words = "\n".join(["", "orpheus-openai is ready", *(f"  {line}" for line in lines), "", ""])
+    sys.stderr.write(words)
+    sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The one way to speech: a request is checked, cut into segments, spoken by a leased model, joined, brought to tempo."""
+"""The one way to speech: a request is checked, cut, spoken by a leased model, joined, brought to tempo."""
 
 import asyncio
 import contextlib
@@ -50,10 +50,11 @@ class Speech:
         self,
         manager: GPUManager,
         events: EventHub,
+        request: SpeechRequest,
+        *,
         model: Model,
         voice: Voice,
         segments: Sequence[Segment],
-        request: SpeechRequest,
     ) -> None:
         self.id = current_request_id.get() or f"spk_{uuid.uuid4().hex}"
         """The request's id, which names the speech in events and log."""
@@ -77,7 +78,9 @@ class Speech:
         be had, fails, or says nothing at all.
         """
         events = self._events
-        events.publish("speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments))
+        events.publish(
+            "speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments)
+        )
         outcome = "cancelled"
         try:
             async with contextlib.aclosing(self._paced()) as paced:
@@ -86,9 +89,13 @@ class Speech:
                         events.publish("speech.started", id=self.id, load_seconds=round(self.load_seconds, 3))
                     self.samples += len(pcm)
                     yield pcm
-                    events.publish("speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3))
+                    events.publish(
+                        "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
+                    )
             if self.samples == 0:
-                raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
+                raise EngineError(
+                    f"The model {self.model.id} ended without a sound; try again.", code="no_audio"
+                )
             outcome = "completed"
         except SpeechError as error:
             outcome = error.message
@@ -100,7 +107,10 @@ class Speech:
     async def _paced(self) -> AsyncGenerator[PCM]:
         """The joined segments at the tempo that was asked for; the lease lasts as long as they do."""
         asked = time.monotonic()
-        async with self._manager.get_model(self.model) as speaker, contextlib.aclosing(self._joined(speaker)) as joined:
+        async with (
+            self._manager.get_model(self.model) as speaker,
+            contextlib.aclosing(self._joined(speaker)) as joined,
+        ):
             self.load_seconds = time.monotonic() - asked
             tempo = make_tempo(self._speed)
             async for pcm in joined:
@@ -113,7 +123,9 @@ class Speech:
 
     async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
         joiner = Joiner()
-        async with contextlib.aclosing(_spoken(speaker, self.segments, self.voice, self._sampling, self.usage)) as spoken:
+        async with contextlib.aclosing(
+            _spoken(speaker, self.segments, self.voice, self._sampling, self.usage)
+        ) as spoken:
             async for item in spoken:
                 if isinstance(item, Segment):
                     at = round(self.samples / SAMPLE_RATE, 3)
@@ -171,8 +183,8 @@ class SpeechService:
         """
         if len(request.text) > self._max_input_chars:
             raise InvalidRequestError(
-                f"The text has {len(request.text)} characters; at most {self._max_input_chars} are spoken in one request. "
-                "Send it in parts.",
+                f"The text has {len(request.text)} characters; at most {self._max_input_chars} are spoken in one "
+                "request. Send it in parts.",
                 param="input",
                 code="string_above_max_length",
             )
@@ -181,8 +193,11 @@ class SpeechService:
         self.factory.require(model)
         text = normalise(request.text, self.catalog.emotion_tags)
         if not has_speech(text):
-            raise InvalidRequestError("There is nothing to speak in the text.", param="input", code="empty_input")
-        return Speech(self.manager, self.events, model, voice, split(text, voice.language), request)
+            raise InvalidRequestError(
+                "There is nothing to speak in the text.", param="input", code="empty_input"
+            )
+        segments = split(text, voice.language)
+        return Speech(self.manager, self.events, request, model=model, voice=voice, segments=segments)
 
     def stream(self, request: SpeechRequest) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""
@@ -215,14 +230,18 @@ async def _spoken(
 class _Producer:
     """One segment being spoken, a bounded number of chunks ahead of its listener."""
 
-    def __init__(self, speaker: SpeechModel, segment: Segment, voice: Voice, sampling: Sampling, usage: Usage) -> None:
+    def __init__(
+        self, speaker: SpeechModel, segment: Segment, voice: Voice, sampling: Sampling, usage: Usage
+    ) -> None:
         self.segment = segment
         self._queue: asyncio.Queue[PCM | None] = asyncio.Queue(CHUNKS_AHEAD)
         self._task = asyncio.create_task(self._run(speaker, voice, sampling, usage))
 
     async def _run(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
         try:
-            async with contextlib.aclosing(speaker.synthesize(self.segment.text, voice, sampling, usage)) as spoken:
+            async with contextlib.aclosing(
+                speaker.synthesize(self.segment.text, voice, sampling, usage)
+            ) as spoken:
                 async for pcm in spoken:
                     await self._queue.put(pcm)
         finally:

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ BARE_NAMES = {
 }
 """Settings that keep the names they had before this project had a prefix."""
 
+LISTS = frozenset({"remote_url", "pinned"})
 SECRETS = frozenset({"remote_api_key"})
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,9 @@ logger = logging.getLogger(__name__)
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting, with its default and the sentence that the README's table shows."""
 
-    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")] = 8899
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")] = (
+        8899
+    )
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "0.0.0.0"  # noqa: S104
     model: Annotated[
         str,
@@ -53,8 +57,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None, Meta(description="A TOML file of your own with more models, voices and aliases.")
     ] = None
     gpu_idle_timeout: Annotated[
-        float, Meta(ge=0, description="Seconds without a request after which a model leaves the GPU; 0: never.")
+        float,
+        Meta(ge=0, description="Seconds without a request after which a model leaves the GPU; 0: never."),
     ] = 60.0
+    unload_timeout: Annotated[
+        float,
+        Meta(
+            ge=0, description="Seconds after which a model that went to sleep is unloaded for good; 0: never."
+        ),
+    ] = 600.0
+    mode: Annotated[
+        Literal["single", "multi", "hybrid"],
+        Meta(
+            description="Which models stay loaded: `single`, the one that is spoken with; `multi`, all, loaded at the "
+            "start; `hybrid`, those in ORPHEUS_PINNED, others on demand."
+        ),
+    ] = "single"
+    pinned: Annotated[
+        tuple[str, ...],
+        Meta(description="Models, separated by commas, that are loaded at the start and never unloaded."),
+    ] = ()
     nvidia_visible_devices: Annotated[
         str, Meta(description="The GPUs to use, as indexes or UUIDs; empty: `start.sh` takes the idlest.")
     ] = ""
@@ -74,7 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "on"
     dtype: Annotated[
-        Literal["auto", "bfloat16", "float16", "float32"], Meta(description="Number format of Orpheus' weights.")
+        Literal["auto", "bfloat16", "float16", "float32"],
+        Meta(description="Number format of Orpheus' weights."),
     ] = "auto"
     quantization: Annotated[
         str, Meta(description="vLLM's name of a quantisation, e.g. `fp8`; empty: as the checkpoint is.")
@@ -84,8 +107,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=256, le=131_072, description="Longest prompt and speech of one segment, in tokens.")
     ] = 4096
     max_streams: Annotated[
-        int, Meta(ge=1, le=1024, description="Segments one model speaks at the same time; more wait their turn.")
-    ] = 32
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="Segments one model speaks at the same time; more wait their turn. Each takes memory: "
+            "about 0.2 GiB with medium-3b.",
+        ),
+    ] = 8
     remote_url: Annotated[
         tuple[str, ...],
         Meta(
@@ -103,10 +132,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     load_wait: Annotated[
         float, Meta(ge=1, le=3600, description="Seconds a request waits for its model to load.")
     ] = 600.0
+    output_dir: Annotated[Path, Meta(description="The folder for speech that is saved on the server.")] = (
+        Path("outputs")
+    )
+    output_max_age_hours: Annotated[
+        float, Meta(ge=0, description="Hours after which saved speech is removed; 0: never.")
+    ] = 0.0
+    output_max_bytes: Annotated[
+        int, Meta(ge=0, description="Bytes that saved speech may take; the oldest goes first; 0: no limit.")
+    ] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="How much the log says.")
     ] = "info"
-    log_format: Annotated[Literal["text", "json"], Meta(description="One line a record, for people or machines.")] = "text"
+    log_format: Annotated[
+        Literal["text", "json"], Meta(description="One line a record, for people or machines.")
+    ] = "text"
 
 
 def variable_name(field: str) -> str:
@@ -129,7 +169,11 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     """
     file_values = {k: v for k, v in dotenv_values(dotenv).items() if v is not None} if dotenv else {}
     values = {**file_values, **(os.environ if environ is None else environ)}
-    variables = {variable_name(field.name): field for field in msgspec.structs.fields(Settings) if field.name != "checkpoints"}
+    variables = {
+        variable_name(field.name): field
+        for field in msgspec.structs.fields(Settings)
+        if field.name != "checkpoints"
+    }
     chosen: dict[str, Any] = {"checkpoints": _checkpoints(values, variables)}
     for variable, field in variables.items():
         text = values.get(variable, "").strip()
@@ -138,7 +182,9 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     for name in values:
         if name.startswith(PREFIX) and not name.startswith(CHECKPOINT_PREFIX) and name not in variables:
             near = difflib.get_close_matches(name, variables, n=1)
-            logger.warning("%s is no setting of this server%s", name, f"; did you mean {near[0]}?" if near else "")
+            logger.warning(
+                "%s is no setting of this server%s", name, f"; did you mean {near[0]}?" if near else ""
+            )
     return Settings(**chosen)
 
 
@@ -153,22 +199,29 @@ def _checkpoints(values: Mapping[str, str], variables: Mapping[str, object]) -> 
 
 def _parse(variable: str, text: str, field: msgspec.structs.FieldInfo) -> Any:
     value: Any = text
-    if field.name == "remote_url":
+    if field.name in LISTS:
         value = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
-        for url in value:
+        for url in value if field.name == "remote_url" else ():
             if not re.match(r"^https?://[^/\s]+", url):
-                raise ConfigurationError(f"{variable}={text}: '{url}' is no URL; write for example http://127.0.0.1:8000/v1")
-    if field.name in ("log_level", "log_format", "device", "dtype", "snac_noise"):
+                raise ConfigurationError(
+                    f"{variable}={text}: '{url}' is no URL; write for example http://127.0.0.1:8000/v1"
+                )
+    if field.name in ("log_level", "log_format", "device", "dtype", "snac_noise", "mode"):
         value = text.lower()
     try:
-        if text.lower() in ("nan", "inf", "-inf", "infinity"):
-            raise msgspec.ValidationError("not a number that can be counted with")
-        return msgspec.convert(value, field.type, strict=False, dec_hook=lambda kind, raw: kind(raw))
+        return _convert(value, field.type)
     except msgspec.ValidationError as error:
         shown = "…" if field.name in SECRETS else text
         example = field.default if field.default not in ("", None, ()) else None
         hint = f"; for example {variable}={example}" if example is not None else ""
         raise ConfigurationError(f"{variable}={shown}: {_in_words(field, error)}{hint}") from error
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    converted = msgspec.convert(value, kind, strict=False, dec_hook=lambda other, raw: other(raw))
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise msgspec.ValidationError("not a number that can be counted with")
+    return converted
 
 
 def _in_words(field: msgspec.structs.FieldInfo, error: msgspec.ValidationError) -> str:
@@ -190,7 +243,11 @@ def settings_table() -> str:
     lines = ["| Variable | Default | What it does |", "| --- | --- | --- |"]
     for field in msgspec.structs.fields(Settings):
         kind, meta = get_args(field.type)[:2]
-        choices = " One of " + ", ".join(f"`{v}`" for v in get_args(kind)) + "." if get_origin(kind) is Literal else ""
+        choices = (
+            " One of " + ", ".join(f"`{v}`" for v in get_args(kind)) + "."
+            if get_origin(kind) is Literal
+            else ""
+        )
         default = "" if field.default in ("", None, (), msgspec.NODEFAULT) else f"`{_plain(field.default)}`"
         lines.append(f"| `{variable_name(field.name)}` | {default} | {meta.description}{choices} |")
     return "\n".join(lines) + "\n"

@@ -76,7 +76,9 @@ class FakeLoader:
         return round(model.memory_gib * GIB)
 
     def cards(self):
-        return [Card(i, free, total) for i, (free, total) in enumerate(zip(self.free, self.total, strict=True))]
+        return [
+            Card(i, free, total) for i, (free, total) in enumerate(zip(self.free, self.total, strict=True))
+        ]
 
     async def load(self, model, gpu):
         assert model.id not in self.running, "two loads of one model at a time"

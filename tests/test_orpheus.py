@@ -1,4 +1,4 @@
-"""Orpheus through real doors: real vLLM on the CPU, a tiny checkpoint with Orpheus' vocabulary, SNAC at its true size."""
+"""Orpheus through real doors: real vLLM on the CPU, a tiny checkpoint, SNAC at its true size."""
 
 import base64
 import concurrent.futures
@@ -36,7 +36,10 @@ def url(clock, tiny_checkpoint, tiny_snac, tmp_path_factory):
     settings = Settings(
         device="cpu",
         snac=str(tiny_snac),
-        checkpoints={"ORPHEUS_MODEL_MEDIUM_3B": str(tiny_checkpoint), "ORPHEUS_MODEL_SMALL_1B": str(tiny_checkpoint)},
+        checkpoints={
+            "ORPHEUS_MODEL_MEDIUM_3B": str(tiny_checkpoint),
+            "ORPHEUS_MODEL_SMALL_1B": str(tiny_checkpoint),
+        },
         max_model_len=512,
         output_dir=tmp_path_factory.mktemp("outputs"),
     )
@@ -59,7 +62,9 @@ def generate(client, text="Hello there.", **fields):
 
 
 def model(client, name="medium-3b"):
-    return next((m for m in client.get("/api/status").json()["models"] if m["id"] == name), {"state": "unloaded"})
+    return next(
+        (m for m in client.get("/api/status").json()["models"] if m["id"] == name), {"state": "unloaded"}
+    )
 
 
 def until(condition, seconds=60):
@@ -112,7 +117,9 @@ def test_the_openai_sdk_gets_every_sample_the_model_meant(url):
     ) as answer:
         assert answer.headers["x-orpheus-model"] == "medium-3b"
         events = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
-    audio = b"".join(base64.b64decode(event["audio"]) for event in events if event["type"] == "speech.audio.delta")
+    audio = b"".join(
+        base64.b64decode(event["audio"]) for event in events if event["type"] == "speech.audio.delta"
+    )
     usage = events[-1]["usage"]
     # <start of human> <begin of text> "tara: Hello." and four more; the tiny tokenizer has a token for each byte.
     assert usage["input_tokens"] == 2 + len("tara: Hello.") + 4
@@ -165,7 +172,9 @@ def test_hanging_up_frees_the_engine(client, url):
     host, port = url.removeprefix("http://").split(":")
     body = json.dumps({"text": LONG, "response_format": "pcm"}).encode()
     with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.sendall(
+            b"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        )
         assert b" 200 " in connection.recv(65536)
         assert model(client)["leases"] == 1
     until(lambda: model(client)["leases"] == 0, seconds=5)
@@ -185,11 +194,16 @@ def test_a_users_day(client, url, clock):
     """A second model takes the first one's place, idle time passes, an agent offloads; the events tell it in order."""
     generate(client)
     told = Told(url)
-    with client.stream("POST", "/api/generate", json={"text": LONG, "response_format": "pcm", "max_tokens": 70}) as running_stream:
+    with client.stream(
+        "POST", "/api/generate", json={"text": LONG, "response_format": "pcm", "max_tokens": 70}
+    ) as running_stream:
         stream = running_stream.iter_raw()
         next(stream)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(generate, httpx.Client(base_url=url, timeout=200), model="small-1b") for _ in range(8)]
+            asked = [
+                pool.submit(generate, httpx.Client(base_url=url, timeout=200), model="small-1b")
+                for _ in range(8)
+            ]
             until(lambda: model(client, "small-1b")["state"] == "loading")
             assert model(client)["leases"] == 1
             first_pids = {process.pid for process in engines()}

@@ -8,8 +8,8 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from orpheus_compat.schemas import ErrorBody, ErrorDetail
 from orpheus_openai.delivery import ClientGoneError
+from orpheus_openai.error_body import ErrorBody, ErrorDetail
 from orpheus_openai.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, SpeechError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,9 @@ def answer_speech_error(_request: AnyRequest, error: SpeechError) -> Response[Er
         logger.warning("%s: %s", error.code, error.message)
         # OpenAI's SDKs obey this header; without it they would ask a machine without a GPU three times.
         headers["x-should-retry"] = "true" if error.retryable or error.retry_after is not None else "false"
-    return Response(error_body(error), status_code=error.status, headers=headers, media_type="application/json")
+    return Response(
+        error_body(error), status_code=error.status, headers=headers, media_type="application/json"
+    )
 
 
 def answer_http_error(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
@@ -41,7 +43,8 @@ def answer_http_error(request: AnyRequest, error: HTTPException) -> Response[Err
     path = request.scope["path"]
     if isinstance(error, NotFoundException):
         ours: SpeechError = NotFoundError(
-            f"Unknown URL: {request.method} {path[:200]}. All routes are listed at /apidocs.", code="unknown_url"
+            f"Unknown URL: {request.method} {path[:200]}. All routes are listed at /apidocs.",
+            code="unknown_url",
         )
     elif isinstance(error, MethodNotAllowedException):
         ours = MethodNotAllowedError(f"{request.method} is not allowed on {path[:200]}; see /apidocs.")
@@ -64,8 +67,12 @@ def answer_crash(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
     """A fault of ours: the trace goes to the log, the client learns the request id that finds it there."""
     logger.error("unhandled error", exc_info=error)
     request_id = request.scope.get("state", {}).get("request_id", "")
-    ours = SpeechError(f"The server failed at this request; its log says why (request {request_id}).", code="internal_error")
-    return Response(error_body(ours), status_code=500, headers={"x-should-retry": "false"}, media_type="application/json")
+    ours = SpeechError(
+        f"The server failed at this request; its log says why (request {request_id}).", code="internal_error"
+    )
+    return Response(
+        error_body(ours), status_code=500, headers={"x-should-retry": "false"}, media_type="application/json"
+    )
 
 
 EXCEPTION_HANDLERS: dict[Any, Any] = {

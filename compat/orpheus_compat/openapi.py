@@ -1,33 +1,9 @@
-"""What the API page says of bodies that are read and answered as bytes."""
+"""What the API page says of the OpenAI surface where Litestar does not see the bodies."""
 
-from dataclasses import dataclass
-from typing import Any
+from litestar.openapi.spec import Example, OpenAPIResponse
 
-import msgspec
-from litestar.openapi.spec import (
-    Components,
-    Example,
-    OpenAPIMediaType,
-    OpenAPIResponse,
-    Operation,
-    Reference,
-    RequestBody,
-    Schema,
-)
-from litestar.openapi.spec.enums import OpenAPIType
-
-from orpheus_compat.schemas import CreateSpeechRequest, ErrorBody
-from orpheus_openai.audio.encode import FORMATS
-
-_REFERENCES = "#/components/schemas/{name}"
-
-
-def components() -> Components:
-    """The schemas of the bodies that Litestar does not see."""
-    _, schemas = msgspec.json.schema_components([CreateSpeechRequest, ErrorBody], ref_template=_REFERENCES)
-    described: dict[str, Any] = dict(schemas)
-    return Components(schemas=described)
-
+from orpheus_compat.schemas import CreateSpeechRequest
+from orpheus_openai.openapi import SPEECH_PROBLEMS, TEXT, audio, operation, schema
 
 _EXAMPLES = {
     "plain": Example(
@@ -53,42 +29,14 @@ _EXAMPLES = {
     ),
 }
 
-_ERRORS = {
-    "400": "A field is missing, of the wrong type or out of its range; `param` names it.",
-    "404": "There is no such model.",
-    "413": "The body is too large.",
-    "502": "The engine failed before the first sound.",
-    "503": "The model cannot speak here and now; the message names the ways out.",
-}
-
-
-@dataclass
-class CreateSpeechOperation(Operation):
-    """POST /v1/audio/speech with its body, formats and errors."""
-
-    def __post_init__(self) -> None:
-        self.request_body = RequestBody(
-            required=True,
-            content={
-                "application/json": OpenAPIMediaType(
-                    schema=Reference(ref="#/components/schemas/CreateSpeechRequest"),
-                    examples=dict(_EXAMPLES),
-                )
-            },
+CreateSpeechOperation = operation(
+    body=schema(CreateSpeechRequest, _EXAMPLES),
+    answers={
+        "200": OpenAPIResponse(
+            description="The speech, in the format asked for.", content={**audio(), "text/event-stream": TEXT}
         )
-        binary = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format="binary"))
-        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
-        problem = OpenAPIMediaType(schema=Reference(ref="#/components/schemas/ErrorBody"))
-        self.responses = {
-            "200": OpenAPIResponse(
-                description="The speech, in the format asked for.",
-                content={
-                    **{audio_format.media_type: binary for audio_format in FORMATS.values()},
-                    "text/event-stream": text,
-                },
-            ),
-            **{
-                status: OpenAPIResponse(description=words, content={"application/json": problem})
-                for status, words in _ERRORS.items()
-            },
-        }
+    },
+    problems=SPEECH_PROBLEMS,
+)
+
+RetrieveModelOperation = operation(problems={"404": "There is no such model."})

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Controller, Request, Router, get, post
+from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
 from orpheus_compat import openapi
@@ -14,19 +15,18 @@ from orpheus_compat.errors import error_body
 from orpheus_compat.schemas import (
     AudioModel,
     AudioModelList,
+    CreateSpeechRequest,
     ModelList,
     ModelObject,
     VoiceList,
     VoiceObject,
-    parse_speech_request,
-    to_speech_request,
 )
 from orpheus_openai.audio.encode import FORMATS
-from orpheus_openai.body import read_body
+from orpheus_openai.body import parse_body, read_body, to_speech_request
 from orpheus_openai.catalog import Model
-from orpheus_openai.delivery import encoded, start, while_connected
+from orpheus_openai.delivery import encoded
 from orpheus_openai.errors import SpeechError
-from orpheus_openai.responses import AudioStreamResponse
+from orpheus_openai.responses import StreamResponse, answer_with_speech
 from orpheus_openai.service import Speech, SpeechService
 
 AnyRequest = Request[Any, Any, Any]
@@ -47,35 +47,44 @@ class SpeechController(Controller):
         summary="Speak a text",
         operation_class=openapi.CreateSpeechOperation,
     )
-    async def create_speech(self, request: AnyRequest, service: SpeechService) -> AudioStreamResponse:
+    async def create_speech(
+        self, request: AnyRequest, service: NamedDependency[SpeechService]
+    ) -> StreamResponse:
         """Turn text into speech, streamed while it is spoken.
 
         The same request as OpenAI's, and the same answer: audio bytes in the format asked for, or, with
-        `stream_format: sse`, server-sent events that hold them. The header `x-orpheus-model` names the model that
-        really speaks.
+        `stream_format: sse`, server-sent events that hold them. The header `x-orpheus-model` names the model
+        that really speaks.
         """
-        body = parse_speech_request(await read_body(request))
-        speech = service.prepare(to_speech_request(body))
+        body = parse_body(await read_body(request), CreateSpeechRequest)
+        speech = service.prepare(
+            to_speech_request(
+                text=body.input,
+                model=body.model,
+                voice=body.voice if isinstance(body.voice, str) else body.voice.id,
+                speed=body.speed,
+                temperature=body.temperature,
+                top_p=body.top_p,
+                repetition_penalty=body.repetition_penalty,
+                seed=body.seed,
+            )
+        )
         audio_format = body.response_format or DEFAULT_FORMAT
         chunks = encoded(speech.stream(), audio_format)
         if body.stream_format == "sse":
-            chunks, media_type = _events(chunks, speech), "text/event-stream; charset=utf-8"
+            chunks, media_type = _events(chunks, speech), "text/event-stream"
         else:
             media_type = FORMATS[audio_format].media_type
-        first = await while_connected(request.receive, start(chunks))
-        headers = {
-            "x-orpheus-model": speech.model.id,
-            "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
-            "cache-control": "no-store",
-        }
-        return AudioStreamResponse(first, media_type=media_type, headers=headers)
+        return await answer_with_speech(request, speech, chunks, media_type)
 
     @get("/voices", operation_id="listVoices", summary="All voices", sync_to_thread=False)
-    def list_voices(self, service: SpeechService) -> VoiceList:
-        """Every voice with its language and gender, and OpenAI's names with the voice that answers to each."""
+    def list_voices(self, service: NamedDependency[SpeechService]) -> VoiceList:
+        """List every voice with its language and gender, and OpenAI's names with the voice that answers."""
         catalog = service.catalog
         own = {voice_id: (voice, None) for voice_id, voice in catalog.voices.items()}
-        borrowed = {alias: (catalog.voices[target], target) for alias, target in catalog.voice_aliases.items()}
+        borrowed = {
+            alias: (catalog.voices[target], target) for alias, target in catalog.voice_aliases.items()
+        }
         return VoiceList(
             voices=[
                 VoiceObject(
@@ -90,8 +99,8 @@ class SpeechController(Controller):
         )
 
     @get("/models", operation_id="listAudioModels", summary="Models that can speak now", sync_to_thread=False)
-    def list_audio_models(self, service: SpeechService) -> AudioModelList:
-        """The models that a request can use on this machine, as Open WebUI asks for them."""
+    def list_audio_models(self, service: NamedDependency[SpeechService]) -> AudioModelList:
+        """List the models that a request can use on this machine, as Open WebUI asks for them."""
         return AudioModelList(
             [AudioModel(m.id, m.id) for m in _model_objects(service).values() if m.status == "available"]
         )
@@ -104,17 +113,23 @@ class ModelController(Controller):
     tags = ("OpenAI",)
 
     @get("/", operation_id="listModels", summary="All models", sync_to_thread=False)
-    def list_models(self, service: SpeechService) -> ModelList:
-        """The four sizes, the languages, the preview, and OpenAI's names, each with its `status` here."""
+    def list_models(self, service: NamedDependency[SpeechService]) -> ModelList:
+        """List the four sizes, the languages, the preview, and OpenAI's names, each with its `status`."""
         return ModelList(data=list(_model_objects(service).values()))
 
-    @get("/{model:str}", operation_id="retrieveModel", summary="One model", sync_to_thread=False)
+    @get(
+        "/{model:str}",
+        operation_id="retrieveModel",
+        summary="One model",
+        operation_class=openapi.RetrieveModelOperation,
+        sync_to_thread=False,
+    )
     def retrieve_model(
         self,
         model: Annotated[str, PathParameter(description="The model's id.")],
-        service: SpeechService,
+        service: NamedDependency[SpeechService],
     ) -> ModelObject:
-        """A model by its id or by one of OpenAI's names."""
+        """Find a model by its id or by one of OpenAI's names."""
         found = service.catalog.model(model, service.factory.default_model)
         return _model_objects(service).get(model.strip().lower()) or _model_object(service, found, found.id)
 

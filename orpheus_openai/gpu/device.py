@@ -1,13 +1,14 @@
-"""What NVML tells of this machine's GPUs; what it does not tell is None, and why there are none is said in words."""
+"""What NVML tells of this machine's GPUs: None where it tells nothing, and in words why there are none."""
 
 import contextlib
 import os
 from collections.abc import Callable, Generator, Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pynvml
+from msgspec import Meta
 
 UNANSWERED = (pynvml.NVMLError, UnicodeDecodeError)
 """What a single question to NVML may raise: a card or a container need not answer all of them."""
@@ -24,16 +25,17 @@ class GPUProcess(msgspec.Struct, frozen=True):
 class GPU(msgspec.Struct, frozen=True, kw_only=True):
     """One card at one moment; memory in bytes, None where NVML does not tell."""
 
-    index: int
-    """NVML's number of it, in the order of the PCI bus."""
-    name: str | None = None
+    index: Annotated[int, Meta(description="NVML's number of it, in the order of the PCI bus.", examples=[0])]
+    name: Annotated[str | None, Meta(examples=["NVIDIA GeForce RTX 4090"])] = None
     uuid: str | None = None
-    memory_total: int | None = None
-    memory_used: int | None = None
-    utilization: int | None = None
-    """Per cent of the last sampling period in which a kernel ran."""
-    temperature_c: int | None = None
-    power_watts: float | None = None
+    memory_total: Annotated[int | None, Meta(description="Bytes.", examples=[25_757_220_864])] = None
+    memory_used: Annotated[int | None, Meta(description="Bytes.", examples=[9_126_805_504])] = None
+    utilization: Annotated[
+        int | None,
+        Meta(description="Per cent of the last sampling period in which a kernel ran.", examples=[87]),
+    ] = None
+    temperature_c: Annotated[int | None, Meta(examples=[61])] = None
+    power_watts: Annotated[float | None, Meta(examples=[285.3])] = None
     processes: tuple[GPUProcess, ...] | None = None
 
 
@@ -51,7 +53,7 @@ def gpu_count() -> int:
 
 
 def list_gpus() -> tuple[GPU, ...]:
-    """The cards at this moment; empty without a working driver."""
+    """List the cards at this moment; empty without a working driver."""
     return sample_gpus().gpus
 
 
@@ -71,15 +73,13 @@ def sample_gpus() -> GPUSample:
         return GPUSample(error="The NVIDIA driver works but shows no GPU.")
     for variable, choose in _RESTRICTIONS:
         if (text := os.environ.get(variable)) is not None and (chosen := choose(text, gpus)) is not None:
-            error = (
-                None if chosen else f"{variable}={text} leaves none of the {len(gpus)} GPUs of this machine."
-            )
-            return GPUSample(tuple(chosen), error)
+            why_none = f"{variable}={text} leaves none of the {len(gpus)} GPUs of this machine."
+            return GPUSample(tuple(chosen), None if chosen else why_none)
     return GPUSample(tuple(gpus))
 
 
 def driver_version() -> str | None:
-    """The NVIDIA driver's version, None without one."""
+    """Return the NVIDIA driver's version, None without one."""
     try:
         with _nvml() as nvml:
             return _text(nvml.nvmlSystemGetDriverVersion())
@@ -122,7 +122,7 @@ def _told(ask: Callable[[], Any]) -> Any:
 
 
 def _chosen_by_cuda(text: str, gpus: Sequence[GPU]) -> list[GPU] | None:
-    """CUDA's own rule: in the order written, up to the first entry that names no card."""
+    """Follow CUDA's own rule: in the order written, up to the first entry that names no card."""
     chosen: list[GPU] = []
     for entry in text.split(","):
         if entry.strip().startswith("MIG-"):  # a slice; NVML lists the card it is cut from
@@ -135,7 +135,7 @@ def _chosen_by_cuda(text: str, gpus: Sequence[GPU]) -> list[GPU] | None:
 
 
 def _chosen_for_container(text: str, gpus: Sequence[GPU]) -> list[GPU] | None:
-    """The container toolkit's rule; None where it does not restrict."""
+    """Follow the container toolkit's rule; None where it does not restrict."""
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if entries in (["none"], ["void"]):
         return []
@@ -157,7 +157,7 @@ _RESTRICTIONS = (
 
 
 def _find(entry: str, gpus: Sequence[GPU]) -> GPU | None:
-    """The card of that index, or of that UUID, which may be cut short where it stays clear."""
+    """Find the card of that index, or of that UUID, which may be cut short where it stays clear."""
     if entry.isdecimal():
         return next((gpu for gpu in gpus if gpu.index == int(entry)), None)
     found = [gpu for gpu in gpus if entry and gpu.uuid is not None and gpu.uuid.startswith(entry)]
@@ -166,7 +166,7 @@ def _find(entry: str, gpus: Sequence[GPU]) -> GPU | None:
 
 @contextlib.contextmanager
 def _nvml() -> Generator[Any]:
-    """The initialised library; raises NVMLError where it does not work."""
+    """Lend the initialised library; raises NVMLError where it does not work."""
     pynvml.nvmlInit()
     try:
         yield pynvml

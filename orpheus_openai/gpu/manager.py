@@ -97,19 +97,30 @@ class GPUManager:
         finally:
             slot.release(self._clock())
 
-    async def force_offload(self, name: str | None = None, *, force: bool = False, wait: float = 30.0) -> Offloaded:
-        """Unload the model of that id, or all. Running streams get `wait` seconds to end, and new ones wait until it
-        is over; with `force` they end in an error at once. What is still busy then stays loaded.
+    async def force_offload(
+        self, name: str | None = None, *, force: bool = False, wait: float = 30.0
+    ) -> Offloaded:
+        """Unload the model of that id, or all.
+
+        Running streams get `wait` seconds to end, and new ones wait until it is over; with `force` they end in an
+        error at once. What is still busy then stays loaded.
         """
         chosen = [s for s in self._slots.values() if name in (None, s.model.id) and s.speaker is not None]
-        gone = await asyncio.gather(*(self._offload(slot, 0.0 if force else wait, force=force) for slot in chosen))
+        gone = await asyncio.gather(
+            *(self._offload(slot, 0.0 if force else wait, force=force) for slot in chosen)
+        )
         pairs = list(zip(chosen, gone, strict=True))
-        return Offloaded([s.model.id for s, left in pairs if left], [s.model.id for s, left in pairs if not left])
+        return Offloaded(
+            [s.model.id for s, left in pairs if left], [s.model.id for s, left in pairs if not left]
+        )
 
     def get_status(self) -> list[ModelStatus]:
         """Every model that was ever asked for."""
         now = self._clock()
-        return [slot.status(now, self._time_left(slot, now), pinned=self._pinned(slot)) for slot in self._slots.values()]
+        return [
+            slot.status(now, self._time_left(slot, now), pinned=self._pinned(slot))
+            for slot in self._slots.values()
+        ]
 
     def tick(self) -> None:
         """Put to sleep or unload what has been idle too long."""
@@ -118,7 +129,11 @@ class GPUManager:
             left = self._time_left(slot, now)
             if left is None or left > 0:
                 continue
-            if slot.state is ModelState.READY and isinstance(slot.speaker, Sleepable) and slot.speaker.can_sleep:
+            if (
+                slot.state is ModelState.READY
+                and isinstance(slot.speaker, Sleepable)
+                and slot.speaker.can_sleep
+            ):
                 self._begin(slot, ModelState.UNLOADING, self._sleep(slot, slot.speaker))
             else:
                 self._begin(slot, ModelState.UNLOADING, self._unload(slot, "idle"))
@@ -251,7 +266,9 @@ class GPUManager:
         ]
         placement = place(needed, self._rules.mode, residents, cards)
         if placement is None:
-            room = "; ".join(f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards)
+            room = "; ".join(
+                f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards
+            )
             held = ", ".join(f"{r.id} on GPU {r.gpu}" for r in residents) or "other programs"
             raise ModelUnavailableError(
                 f"{slot.model.id} needs {needed / GIB:.1f} GiB of GPU memory. {room}. Held by: {held}. "
@@ -263,11 +280,15 @@ class GPUManager:
     async def _free(self, gpu: int | None) -> int:
         if gpu is None:
             return 0
-        return next((card.free for card in await asyncio.to_thread(self._loader.cards) if card.index == gpu), 0)
+        return next(
+            (card.free for card in await asyncio.to_thread(self._loader.cards) if card.index == gpu), 0
+        )
 
     # --- letting a model go ----------------------------------------------------------------------------------------
 
-    async def _offload(self, slot: Slot, wait: float, *, force: bool = False, reason: str = "offloaded") -> bool:
+    async def _offload(
+        self, slot: Slot, wait: float, *, force: bool = False, reason: str = "offloaded"
+    ) -> bool:
         """Unload, once nobody speaks any more; False if somebody still does after `wait` seconds."""
         with slot.leaving():
             while slot.transition is not None or (slot.busy and not force):

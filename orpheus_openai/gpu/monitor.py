@@ -1,4 +1,4 @@
-"""The GPUs as the event loop sees them: sampled in a thread, one sample at a time, and never waited for without end."""
+"""The GPUs as the event loop sees them: sampled in a thread, one at a time, with an end to the waiting."""
 
 import asyncio
 
@@ -15,10 +15,11 @@ class GPUMonitor:
         self._sampling: asyncio.Future[GPUSample] | None = None
 
     async def sample(self) -> GPUSample:
-        """The GPUs now, or in words why they are not known."""
+        """Return the GPUs now, or in words why they are not known."""
         if self._sampling is None or self._sampling.done():
             self._sampling = asyncio.ensure_future(asyncio.to_thread(sample_gpus))
-        done, _ = await asyncio.wait([self._sampling], timeout=ANSWER_SECONDS)
+        sampling = self._sampling  # by the time it is done, somebody else may have asked anew
+        done, _ = await asyncio.wait([sampling], timeout=ANSWER_SECONDS)
         if not done:
             return GPUSample(error=f"The NVIDIA driver has not answered for {ANSWER_SECONDS:.0f} s.")
-        return self._sampling.result()
+        return sampling.result()

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import Generator
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.gpu.policy import decayed
-from orpheus_openai.models.base import SpeechModel
+
+if TYPE_CHECKING:
+    from orpheus_openai.models.base import SpeechModel
 
 
 class ModelState(StrEnum):

@@ -1,4 +1,4 @@
-"""GET /health, for whoever watches over the process, and GET /, which tells where everything is."""
+"""GET /health, for whoever watches over the process."""
 
 import msgspec
 from litestar import get
@@ -13,23 +13,7 @@ class Health(msgspec.Struct, frozen=True):
     version: str = __version__
 
 
-class Doors(msgspec.Struct, frozen=True):
-    """Where to go from here."""
-
-    name: str = "orpheus-openai"
-    version: str = __version__
-    openai: str = "/v1"
-    docs: str = "/apidocs"
-    health: str = "/health"
-
-
 @get("/health", tags=["Server"], operation_id="health", summary="Is the server alive?", sync_to_thread=False)
 def health() -> Health:
     """Answers as long as the process does; loads nothing."""
     return Health()
-
-
-@get("/", tags=["Server"], operation_id="doors", summary="Where everything is", sync_to_thread=False)
-def doors() -> Doors:
-    """The paths of the API and its docs."""
-    return Doors()

@@ -6,11 +6,15 @@ import uuid
 from typing import TYPE_CHECKING
 
 from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
 
 from orpheus_openai.logs import current_request_id
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+QUIET_PATHS = frozenset({"/health", "/ready"})
+"""Asked every few seconds by whoever watches over the process."""
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +27,7 @@ class Telemetry:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass a request on, timed and named."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -45,5 +49,7 @@ class Telemetry:
             await self._app(scope, receive, send_named)
         finally:
             seconds = time.perf_counter() - started
-            logger.info("%s %s %s in %.3f s", scope["method"], scope["path"], status or "unanswered", seconds)
+            level = logging.DEBUG if scope["path"] in QUIET_PATHS else logging.INFO
+            path = ascii(scope["path"])[1:-1]  # a line break in it would forge a line of the log
+            logger.log(level, "%s %s %s in %.3f s", scope["method"], path, status or "unanswered", seconds)
             current_request_id.reset(token)

@@ -55,11 +55,14 @@ class ModelFactory:
         if model.engine == "preview":
             if _installed("espeakng_loader"):
                 return Availability("available")
-            return Availability("unavailable", 'Install the embedded voice: pip install "orpheus-openai[preview]".')
+            return Availability(
+                "unavailable", 'Install the embedded voice: pip install "orpheus-openai[preview]".'
+            )
         if self.checkpoint(model) is None and not self._settings.remote_url:
             return Availability(
                 "coming_soon",
-                f"Its authors have not released it. With a checkpoint of your own, set {checkpoint_variable(model.id)}.",
+                "Its authors have not released it. With a checkpoint of your own, set "
+                f"{checkpoint_variable(model.id)}.",
             )
         return self._orpheus_availability()
 
@@ -67,7 +70,9 @@ class ModelFactory:
         """Raise ModelUnavailableError, with the ways out, unless `model` can be loaded here."""
         found = self.availability(model)
         if found.status != "available":
-            raise ModelUnavailableError(f"The model {model.id} cannot speak here. {found.reason}", param="model")
+            raise ModelUnavailableError(
+                f"The model {model.id} cannot speak here. {found.reason}", param="model"
+            )
 
     def footprint(self, model: Model) -> int:
         """Bytes it takes on a GPU here (or of the host, where Orpheus runs on the CPU): 0 for what runs elsewhere."""
@@ -78,7 +83,11 @@ class ModelFactory:
         """The GPUs as they are now; none where Orpheus does not run on them."""
         if self._settings.device == "cpu":
             return []
-        return [Card(gpu.index, gpu.memory_total - gpu.memory_used, gpu.memory_total) for gpu in list_gpus()]
+        return [
+            Card(gpu.index, gpu.memory_total - gpu.memory_used, gpu.memory_total)
+            for gpu in list_gpus()
+            if gpu.memory_total is not None and gpu.memory_used is not None
+        ]
 
     def preloads(self) -> list[Model]:
         """What is to be loaded at the start."""
@@ -112,14 +121,20 @@ class ModelFactory:
     def _resolve_checkpoints(self) -> dict[str, str]:
         variables = {checkpoint_variable(model.id): model.id for model in self._catalog.models.values()}
         for name in self._settings.checkpoints.keys() - variables.keys():
-            logger.warning("%s is for no model of the catalog; models: %s", name, ", ".join(self._catalog.models))
-        return {variables[name]: path for name, path in self._settings.checkpoints.items() if name in variables}
+            logger.warning(
+                "%s is for no model of the catalog; models: %s", name, ", ".join(self._catalog.models)
+            )
+        return {
+            variables[name]: path for name, path in self._settings.checkpoints.items() if name in variables
+        }
 
     def _check_pinned(self) -> None:
         for name in self._settings.pinned:
             if name not in self._catalog.models:
                 known = ", ".join(self._catalog.models)
-                raise ConfigurationError(f"ORPHEUS_PINNED={name}: there is no such model; expected one of {known}")
+                raise ConfigurationError(
+                    f"ORPHEUS_PINNED={name}: there is no such model; expected one of {known}"
+                )
 
     def _resolve_default(self) -> str:
         wanted = self._settings.model
@@ -128,7 +143,9 @@ class ModelFactory:
             return orpheus.id if self.availability(orpheus).status == "available" else PREVIEW
         if wanted not in self._catalog.models:
             known = ", ".join(["auto", *self._catalog.models])
-            raise ConfigurationError(f"ORPHEUS_MODEL={wanted}: there is no such model; expected one of {known}")
+            raise ConfigurationError(
+                f"ORPHEUS_MODEL={wanted}: there is no such model; expected one of {known}"
+            )
         return wanted
 
 

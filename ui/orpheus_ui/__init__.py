@@ -1,0 +1,1 @@
+"""The page at /: speak, listen, keep, and see how the GPU is."""

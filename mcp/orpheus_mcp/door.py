@@ -1,0 +1,75 @@
+"""Where MCP is mounted in the server: FastMCP is imported and started when somebody first knocks."""
+
+import asyncio
+import contextvars
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from litestar import asgi
+
+from orpheus_openai.errors import ShuttingDownError
+from orpheus_openai.outputs import OutputFolder
+from orpheus_openai.service import SpeechService
+
+if TYPE_CHECKING:
+    from fastmcp.server.http import StarletteWithLifespan
+    from litestar.handlers import ASGIRouteHandler
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+PATH = "/mcp"
+
+
+class MCPDoor:
+    """MCP over streamable HTTP. Costs nothing until its first request: FastMCP takes a second and 45 MiB."""
+
+    def __init__(self, service: SpeechService, outputs: OutputFolder, folder: Path) -> None:
+        self._create = partial(_create, service, outputs, folder.resolve())
+        self._life: asyncio.Task[None] | None = None
+        self._opened: asyncio.Future[ASGIApp] | None = None
+        self._closing = asyncio.Event()
+
+    def handler(self) -> "ASGIRouteHandler":
+        """Make the route handler that the application mounts."""
+
+        @asgi(PATH, is_mount=True, copy_scope=True)
+        async def mcp(scope: "Scope", receive: "Receive", send: "Send") -> None:
+            app = await self._open()
+            await app(scope, receive, send)
+
+        return mcp
+
+    async def close(self) -> None:
+        """End all sessions and refuse what comes later."""
+        self._closing.set()
+        if self._life is not None:
+            await asyncio.wait([self._life])
+
+    async def _open(self) -> "ASGIApp":
+        if self._closing.is_set():
+            raise ShuttingDownError("The server is shutting down.")
+        if self._opened is None:
+            self._opened = asyncio.get_running_loop().create_future()
+            # What lives on must not carry the id of the request that came first.
+            nobody = contextvars.Context()
+            self._life = asyncio.create_task(self._live(self._opened), name="mcp", context=nobody)
+        return await asyncio.shield(self._opened)
+
+    async def _live(self, opened: "asyncio.Future[ASGIApp]") -> None:
+        """Hold the app's lifespan open; one task enters and leaves it, as its cancel scopes demand."""
+        try:
+            app = await asyncio.to_thread(self._create)
+            async with app.lifespan(app):
+                opened.set_result(app)  # type: ignore[arg-type]  # Starlette's names for ASGI's types
+                await self._closing.wait()
+        except Exception as error:
+            if opened.done():
+                raise
+            self._opened = None
+            opened.set_exception(error)
+
+
+def _create(service: SpeechService, outputs: OutputFolder, folder: Path) -> "StarletteWithLifespan":
+    from orpheus_mcp.server import create_mcp  # noqa: PLC0415  see MCPDoor
+
+    return create_mcp(service, outputs, folder).http_app(path="/", host_origin_protection="auto")

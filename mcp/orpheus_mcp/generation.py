@@ -1,0 +1,82 @@
+"""One speech on its way into a file, and what can be told of it meanwhile."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+
+import anyio
+from fastmcp import Context
+
+from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.delivery import encoded
+from orpheus_openai.gpu.manager import GPUManager
+from orpheus_openai.gpu.slot import ModelState
+from orpheus_openai.outputs import OutputFolder, SavedFile
+from orpheus_openai.service import Speech
+
+PROGRESS_SECONDS = 1.0
+"""Between two notices: far less than the minute after which clients give up on a silent server."""
+
+
+class Generation:
+    """Speaks into the output folder; times count from the moment it is made."""
+
+    def __init__(self, speech: Speech, manager: GPUManager, audio_format: str) -> None:
+        self.speech = speech
+        self.first_seconds: float | None = None
+        """Until the first encoded audio was there."""
+        self._manager = manager
+        self._format = audio_format
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been going on."""
+        return time.monotonic() - self._began
+
+    @property
+    def audio_seconds(self) -> float:
+        """Speech so far."""
+        return self.speech.samples / SAMPLE_RATE
+
+    async def run(self, outputs: OutputFolder, text: str, context: Context) -> SavedFile:
+        """Speak, save, and keep the client informed. Cancelling ends the speech and leaves no file.
+
+        Raises SpeechError as `Speech.stream` and `OutputFolder.save` do.
+        """
+        saving = outputs.save(
+            self._chunks(), voice=self.speech.voice.id, text=text, audio_format=self._format
+        )
+        # MCP cancels by anyio's scopes, which interrupt cleaning up as well; not so in a task of its own.
+        task = asyncio.create_task(saving)
+        try:
+            while not (await asyncio.wait([task], timeout=PROGRESS_SECONDS))[0]:
+                await self._report(context)
+            saved = task.result()
+        finally:
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
+        await self._report(context)
+        return saved
+
+    async def _chunks(self) -> AsyncGenerator[bytes]:
+        async with contextlib.aclosing(encoded(self.speech.stream(), self._format)) as chunks:
+            async for chunk in chunks:
+                if self.first_seconds is None:
+                    self.first_seconds = self.seconds
+                yield chunk
+
+    async def _report(self, context: Context) -> None:
+        """Progress counts seconds, of waiting and then of audio: MCP wants every notice to be higher."""
+        waited = self.seconds if self.first_seconds is None else self.first_seconds
+        await context.report_progress(round(waited + self.audio_seconds, 3), message=self._in_words())
+
+    def _in_words(self) -> str:
+        if self.speech.samples:
+            return f"{self.audio_seconds:.1f} s of speech"
+        model = self.speech.model.id
+        states = {status.id: status.state for status in self._manager.get_status()}
+        doing = "Loading" if states.get(model) is ModelState.LOADING else "Waiting for"
+        return f"{doing} {model}, {self.seconds:.0f} s so far"

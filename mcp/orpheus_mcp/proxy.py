@@ -1,0 +1,36 @@
+"""The tools of a running server, passed on: they exist once, and so does the GPU manager they use."""
+
+from typing import Any
+
+from fastmcp import FastMCP
+from fastmcp.client.transports import StreamableHttpTransport
+from fastmcp.exceptions import ToolError
+from fastmcp.server import create_proxy
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+
+from orpheus_mcp.backend import Backend
+from orpheus_mcp.logs import join_our_log
+from orpheus_openai.errors import ConfigurationError
+
+
+def make_proxy(backend: Backend, api_key: str) -> FastMCP:
+    """Make the server that passes everything on to `backend`, with `api_key` where there is one."""
+    join_our_log()
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    transport = StreamableHttpTransport(f"{backend.url}/mcp", headers=headers)
+    return create_proxy(transport, name="orpheus-openai", middleware=[Revival(backend)])
+
+
+class Revival(Middleware):
+    """Before each request: the server may have been another client's, and gone with it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    async def on_request(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:
+        """Pass the request on to a server that is there."""
+        try:
+            await self._backend.ensure()
+        except ConfigurationError as error:
+            raise ToolError(str(error)) from error
+        return await call_next(context)

@@ -1,0 +1,76 @@
+"""Saved audio as MCP resources: listed, and read by name."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import BinaryIO
+from urllib.parse import quote
+
+from fastmcp.exceptions import ResourceError
+from fastmcp.resources import Resource, ResourceContent, ResourceResult
+from fastmcp.server.providers import Provider
+
+from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.errors import SpeechError
+from orpheus_openai.outputs import OutputFolder, SavedFile
+
+BASE = "orpheus://outputs/"
+TEMPLATE = BASE + "{name}"
+
+LISTED = 100
+"""The newest files; an agent has no use for a longer list, and older ones can still be read by name."""
+
+MIB = 2**20
+MAX_READ_BYTES = 16 * MIB
+"""A resource is read whole and sent as base64; longer audio is for the file's URL."""
+
+
+def output_uri(name: str) -> str:
+    """Return the resource of a saved file."""
+    return BASE + quote(name)
+
+
+def media_type(saved: SavedFile) -> str:
+    """Return what its bytes are, e.g. `audio/wav`."""
+    return FORMATS[saved.format].media_type
+
+
+class SavedAudio(Provider):
+    """The files of the output folder, as they are when somebody asks."""
+
+    def __init__(self, outputs: OutputFolder) -> None:
+        super().__init__()
+        self._outputs = outputs
+
+    async def read(self, name: str) -> ResourceResult:
+        """Read one file. Raises ResourceError for a name that is no file, and for one too large to send."""
+        try:
+            file, saved = await asyncio.to_thread(self._outputs.open, name)
+        except SpeechError as error:
+            raise ResourceError(error.message, log_level=logging.DEBUG) from error
+        content = await asyncio.to_thread(_read_and_close, file)
+        if saved.bytes > MAX_READ_BYTES:
+            raise ResourceError(
+                f"{name} has {saved.bytes / MIB:.0f} MiB; at most {MAX_READ_BYTES / MIB:.0f} are sent as a "
+                f"resource. Download it from the server: /api/files/{quote(name)}.",
+                log_level=logging.DEBUG,
+            )
+        return ResourceResult([ResourceContent(content, mime_type=media_type(saved))])
+
+    async def _list_resources(self) -> Sequence[Resource]:
+        return [
+            Resource.from_function(
+                partial(self.read, saved.name),
+                output_uri(saved.name),
+                name=saved.name,
+                mime_type=media_type(saved),
+                description=f"Saved speech, {saved.bytes} bytes",
+            )
+            for saved in (await asyncio.to_thread(self._outputs.list_files))[:LISTED]
+        ]
+
+
+def _read_and_close(file: BinaryIO) -> bytes:
+    with file:
+        return file.read(MAX_READ_BYTES)

@@ -1,0 +1,96 @@
+"""What the tools answer with, as JSON that matches a schema: the fields and what each means."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from orpheus_openai.gpu.device import GPU
+from orpheus_openai.gpu.slot import ModelStatus
+
+
+class GeneratedSpeech(msgspec.Struct, frozen=True, kw_only=True):
+    """A text that was spoken and saved."""
+
+    id: Annotated[str, Meta(description="Names this speech in the server's log and events.")]
+    path: Annotated[str, Meta(description="The audio file on the server's machine.")]
+    url: Annotated[str, Meta(description="Where the file can be downloaded.")]
+    uri: Annotated[str, Meta(description="The MCP resource that holds the audio.")]
+    format: str
+    bytes: Annotated[int, Meta(description="Size of the file.")]
+    model: Annotated[str, Meta(description="The model that spoke.")]
+    voice: Annotated[str, Meta(description="The voice that spoke.")]
+    audio_seconds: Annotated[float, Meta(description="How long the speech is.")]
+    load_seconds: Annotated[float, Meta(description="How long the request waited for its model to be ready.")]
+    first_audio_seconds: Annotated[
+        float, Meta(description="From the call to the first audio, loading included.")
+    ]
+    total_seconds: Annotated[float, Meta(description="From the call to the saved file.")]
+
+
+class GPUStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is on the GPU now."""
+
+    default_model: Annotated[str, Meta(description="The model that speaks when none is named.")]
+    models: Annotated[
+        list[ModelStatus], Meta(description="Every model that was asked for since the server started.")
+    ]
+    gpus: Annotated[tuple[GPU, ...], Meta(description="The NVIDIA cards that may be used; memory in bytes.")]
+    gpu_error: Annotated[str | None, Meta(description="Why there are none.")]
+
+
+class Offload(msgspec.Struct, frozen=True):
+    """What an offload achieved."""
+
+    offloaded: Annotated[list[str], Meta(description="Models that were unloaded.")]
+    still_busy: Annotated[
+        list[str], Meta(description="Models that stay because they are speaking or loading.")
+    ]
+    freed_bytes: Annotated[
+        int | None, Meta(description="GPU memory that is free now and was not; null: unknown.")
+    ]
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the catalog."""
+
+    id: str
+    title: str
+    languages: Annotated[list[str], Meta(description="ISO 639-1 codes.")]
+    memory_gib: Annotated[float, Meta(description="GPU memory it needs.")]
+    status: Annotated[str, Meta(description="`available`, `unavailable` on this machine, or `coming_soon`.")]
+    status_detail: Annotated[str, Meta(description="Why it is not available, and what would make it.")]
+    state: Annotated[
+        str, Meta(description="`ready`: loaded; `unloaded`: the first request waits for it; and between.")
+    ]
+
+
+class Models(msgspec.Struct, frozen=True):
+    """All models."""
+
+    default: Annotated[str, Meta(description="The model that speaks when none is named.")]
+    models: list[ModelEntry]
+
+
+class VoiceEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice of the catalog."""
+
+    id: str
+    language: Annotated[str, Meta(description="ISO 639-1.")]
+    language_name: str
+    gender: str
+    aliases: Annotated[list[str], Meta(description="OpenAI's names for this voice.")]
+
+
+class Voices(msgspec.Struct, frozen=True):
+    """All voices, and what their texts may hold."""
+
+    voices: list[VoiceEntry]
+    emotion_tags: Annotated[list[str], Meta(description="Put into the text to be performed, e.g. <laugh>.")]
+
+
+def schema(result: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the JSON schema of a tool's result: an object, as MCP wants it, what it refers to in `$defs`."""
+    (_,), components = msgspec.json.schema_components([result], ref_template="#/$defs/{name}")
+    top: dict[str, Any] = components.pop(result.__name__)
+    return {**top, "$defs": components} if components else top

@@ -1,0 +1,224 @@
+"""The tools an agent calls; they use the same service and the same GPU manager as every other door."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from fastmcp import Context
+from fastmcp.exceptions import ToolError
+from fastmcp.server.dependencies import get_http_request
+from fastmcp.tools import ToolResult
+from mcp_types import ContentBlock, ResourceLink, TextContent
+from pydantic import Field
+
+from orpheus_mcp.generation import Generation
+from orpheus_mcp.resources import media_type, output_uri
+from orpheus_mcp.results import GeneratedSpeech, GPUStatus, ModelEntry, Models, Offload, VoiceEntry, Voices
+from orpheus_openai.catalog import DEFAULT_MODEL
+from orpheus_openai.errors import InvalidRequestError, SpeechError
+from orpheus_openai.gpu.device import sample_gpus
+from orpheus_openai.gpu.slot import ModelState
+from orpheus_openai.logs import current_request_id
+from orpheus_openai.models.base import Sampling
+from orpheus_openai.outputs import OutputFolder, SavedFile
+from orpheus_openai.service import MAX_SPEED, MIN_SPEED, SpeechRequest, SpeechService
+
+logger = logging.getLogger(__name__)
+
+
+class SpeechTools:
+    """Each public method is a tool; its docstring and annotations are what the agent reads."""
+
+    def __init__(self, service: SpeechService, outputs: OutputFolder, folder: Path) -> None:
+        self._service = service
+        self._outputs = outputs
+        self._folder = folder
+
+    async def generate_speech(
+        self,
+        context: Context,
+        *,
+        text: Annotated[
+            str,
+            Field(
+                description="What to say, in the voice's language. Emotion tags such as <laugh> or <sigh> "
+                "are performed; list_voices names them all."
+            ),
+        ],
+        voice: Annotated[
+            str, Field(description="A voice's id, or one of OpenAI's names; see list_voices.")
+        ] = "tara",
+        model: Annotated[
+            str, Field(description="A model's id; see list_models. `default` lets the server choose.")
+        ] = DEFAULT_MODEL,
+        response_format: Annotated[
+            Literal["wav", "mp3", "opus", "aac", "flac", "pcm"],
+            Field(description="The file's format; pcm is 24 kHz mono int16 without a header."),
+        ] = "wav",
+        speed: Annotated[
+            float, Field(ge=MIN_SPEED, le=MAX_SPEED, description="Tempo; the pitch stays.")
+        ] = 1.0,
+        temperature: Annotated[float, Field(ge=0, le=2, description="How freely the model varies.")] = 0.6,
+        top_p: Annotated[float, Field(gt=0, le=1, description="Nucleus sampling.")] = 0.9,
+        repetition_penalty: Annotated[
+            float, Field(ge=1, le=2, description="At least 1.1 for stable speech.")
+        ] = 1.1,
+        max_tokens: Annotated[
+            int | None,
+            Field(
+                ge=7, le=32_768, description="Longest segment in audio tokens, 82 a second; null: no limit."
+            ),
+        ] = None,
+        seed: Annotated[int | None, Field(description="The same seed gives the same speech.")] = None,
+    ) -> ToolResult:
+        """Speak a text and save it as an audio file on the server.
+
+        Answers with the file's path on the server's machine, a URL to download it, how long the audio is and
+        what it took; the audio itself is an MCP resource that the answer links. The first call may wait for
+        its model to load.
+        """
+        request = get_http_request()
+        # The handler runs in its session's context, which may carry the id of an earlier request.
+        current_request_id.set(request.scope.get("state", {}).get("request_id", ""))
+        with _told():
+            sampling = Sampling(
+                temperature=temperature,
+                top_p=top_p,
+                repetition_penalty=repetition_penalty,
+                max_tokens=max_tokens,
+                seed=seed,
+            )
+            wanted = SpeechRequest(text=text, model=model, voice=voice, speed=speed, sampling=sampling)
+            generation = Generation(self._service.prepare(wanted), self._service.manager, response_format)
+            saved = await generation.run(self._outputs, text, context)
+        return self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}")
+
+    def _spoken(self, generation: Generation, saved: SavedFile, base_url: str) -> ToolResult:
+        speech = generation.speech
+        uri = output_uri(saved.name)
+        spoken = GeneratedSpeech(
+            id=speech.id,
+            path=str(self._folder / saved.name),
+            url=f"{base_url}/api/files/{uri.rpartition('/')[2]}",
+            uri=uri,
+            format=saved.format,
+            bytes=saved.bytes,
+            model=speech.model.id,
+            voice=speech.voice.id,
+            audio_seconds=round(generation.audio_seconds, 3),
+            load_seconds=round(speech.load_seconds, 3),
+            first_audio_seconds=round(generation.first_seconds or 0.0, 3),
+            total_seconds=round(generation.seconds, 3),
+        )
+        words = (
+            f"{spoken.audio_seconds:.1f} s of speech by {spoken.voice} ({spoken.model}), "
+            f"saved as {spoken.path}; download: {spoken.url}"
+        )
+        link = ResourceLink(name=saved.name, uri=uri, mime_type=media_type(saved), size=saved.bytes)
+        return _result(spoken, TextContent(text=words), link)
+
+    async def list_voices(
+        self,
+        language: Annotated[
+            str | None,
+            Field(description="Only this language's voices: an ISO 639-1 code such as `en`; null: all."),
+        ] = None,
+    ) -> ToolResult:
+        """List the voices, with language, gender and OpenAI's names, and the emotion tags a text may hold."""
+        catalog = self._service.catalog
+        with _told():
+            if language is not None and language.lower() not in catalog.languages:
+                known = ", ".join(catalog.languages)
+                raise InvalidRequestError(f"No voice speaks {language[:64]!r}. Languages: {known}.")
+        voices = [
+            VoiceEntry(
+                id=voice.id,
+                language=voice.language,
+                language_name=catalog.languages[voice.language].english,
+                gender=voice.gender,
+                aliases=[alias for alias, target in catalog.voice_aliases.items() if target == voice.id],
+            )
+            for voice in catalog.voices.values()
+            if language is None or voice.language == language.lower()
+        ]
+        return _result(Voices(voices, [f"<{name}>" for name in catalog.emotion_tags]))
+
+    async def list_models(self) -> ToolResult:
+        """List the models: which can speak on this machine, which are loaded, what the others would need."""
+        factory = self._service.factory
+        states = {status.id: status.state for status in self._service.manager.get_status()}
+        entries = []
+        for model in self._service.catalog.models.values():
+            found = factory.availability(model)
+            entries.append(
+                ModelEntry(
+                    id=model.id,
+                    title=model.title,
+                    languages=list(model.languages),
+                    memory_gib=model.memory_gib,
+                    status=found.status,
+                    status_detail=found.reason,
+                    state=states.get(model.id, ModelState.UNLOADED),
+                )
+            )
+        return _result(Models(factory.default_model, entries))
+
+    async def get_gpu_status(self) -> ToolResult:
+        """Tell which models are loaded or speaking, and how busy and full the GPUs are; loads nothing."""
+        sample = await asyncio.to_thread(sample_gpus)
+        status = GPUStatus(
+            default_model=self._service.factory.default_model,
+            models=self._service.manager.get_status(),
+            gpus=sample.gpus,
+            gpu_error=sample.error,
+        )
+        return _result(status)
+
+    async def offload_gpu(
+        self,
+        model: Annotated[str | None, Field(description="A model's id; null: all that are loaded.")] = None,
+        force: Annotated[
+            bool, Field(description="Break off speech that is running instead of letting it end.")
+        ] = False,
+        wait_seconds: Annotated[
+            float, Field(ge=0, le=600, description="How long speech that is running may take to end.")
+        ] = 30.0,
+    ) -> ToolResult:
+        """Unload models to free GPU memory; the next request for one loads it again."""
+        manager = self._service.manager
+        with _told():
+            name = (
+                None
+                if model is None
+                else self._service.catalog.model(model, self._service.factory.default_model).id
+            )
+        sizes = {status.id: status.memory_bytes for status in manager.get_status()}
+        done = await manager.force_offload(name, force=force, wait=wait_seconds)
+        known = [size for each in done.offloaded if (size := sizes[each]) is not None]
+        freed = sum(known) if len(known) == len(done.offloaded) else None
+        return _result(Offload(done.offloaded, done.still_busy, freed))
+
+
+def _result(answer: msgspec.Struct, *content: ContentBlock) -> ToolResult:
+    """Give the answer as JSON; `content` is for readers of text, and without it that is the same JSON."""
+    return ToolResult(
+        content=list(content) or [TextContent(text=msgspec.json.encode(answer).decode())],
+        structured_content=msgspec.to_builtins(answer),
+    )
+
+
+@contextlib.contextmanager
+def _told() -> Generator[None]:
+    """Turn an error of ours into the tool's: its message says what would do instead."""
+    try:
+        yield
+    except SpeechError as error:
+        again = "" if error.retry_after is None else f" Try again in {error.retry_after:.0f} s."
+        if not isinstance(error, InvalidRequestError):
+            logger.warning("%s: %s", error.code, error.message)
+        # FastMCP's own line would say that a tool failed, but not why.
+        raise ToolError(error.message + again, log_level=logging.DEBUG) from error

@@ -1,0 +1,1 @@
+"""Orpheus, in the order the data flows: prompt → token source → frames → codec → PCM."""

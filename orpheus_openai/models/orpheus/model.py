@@ -1,0 +1,186 @@
+"""Orpheus itself: a token source continues the prompt, SNAC decodes what it says."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orpheus_openai.audio import PCM
+from orpheus_openai.catalog import Model, Voice
+from orpheus_openai.errors import EngineError, ModelUnavailableError
+from orpheus_openai.models.base import Sampling, Usage
+from orpheus_openai.models.orpheus.codec import SnacDecoder
+from orpheus_openai.models.orpheus.frames import FrameAssembler
+from orpheus_openai.models.orpheus.prompt import Encode, build_prompt
+from orpheus_openai.models.orpheus.snac_noise import Noise
+from orpheus_openai.models.orpheus.tokenizer import TextTokenizer, load_tokenizer
+from orpheus_openai.models.orpheus.tokens import TokenSource
+from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
+from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
+from orpheus_openai.models.orpheus.vllm_engine import EngineOptions
+from orpheus_openai.settings import Settings, checkpoint_variable
+
+logger = logging.getLogger(__name__)
+
+
+class OrpheusSpeechModel:
+    """A `SpeechModel`: one checkpoint's token source, and the decoder it shares with the others of its device."""
+
+    def __init__(
+        self,
+        source: TokenSource,
+        decoder: SnacDecoder,
+        encode: Encode,
+        *,
+        form: Literal["standard", "smaller"] = "standard",
+        release_decoder: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._source = source
+        self._decoder = decoder
+        self._encode = encode
+        self._form = form
+        self._release_decoder = release_decoder
+
+    @property
+    def alive(self) -> bool:
+        """False once the engine has died."""
+        return not self._source.dead
+
+    async def synthesize(
+        self, text: str, voice: Voice, sampling: Sampling, usage: Usage
+    ) -> AsyncGenerator[PCM]:
+        """Speak one segment: yields PCM from the first sample of the first frame to the last of the last.
+
+        Counts the prompt's tokens and the generated ones. Raises EngineError when the engine fails, also when it
+        ends without a single frame.
+        """
+        prompt = build_prompt(self._encode, text, voice, self._form)
+        usage.input_tokens += len(prompt)
+        frames = _Frames(self._source.generate(prompt, sampling), usage)
+        async with (
+            contextlib.aclosing(frames.read()) as read,
+            contextlib.aclosing(self._decoder.decode(read, seed=sampling.seed)) as pcm,
+        ):
+            async for samples in pcm:
+                yield samples
+        if frames.assembler.dropped or frames.assembler.stray:
+            counts = frames.assembler
+            logger.warning(
+                "%d frames lost to misplaced tokens, %d tokens astray", counts.dropped, counts.stray
+            )
+        if frames.count == 0:
+            raise EngineError("The model ended without a sound; send the request again.", code="no_audio")
+
+    async def close(self) -> None:
+        """End the token source, and the decoder with the last model that uses it."""
+        await self._source.close()
+        if self._release_decoder is not None:
+            await self._release_decoder()
+
+
+class _Frames:
+    """The frames of one utterance, read from its tokens."""
+
+    def __init__(self, tokens: AsyncGenerator[list[int]], usage: Usage) -> None:
+        self.assembler = FrameAssembler()
+        self.count = 0
+        self._tokens = tokens
+        self._usage = usage
+
+    async def read(self) -> AsyncGenerator[NDArray[np.int16]]:
+        """Arrays of shape (n, 7), n at least 1."""
+        async with contextlib.aclosing(self._tokens) as tokens:
+            async for ids in tokens:
+                self._usage.output_tokens += len(ids)
+                frames = self.assembler.push(ids)
+                if len(frames):
+                    self.count += len(frames)
+                    yield frames
+
+
+class OrpheusLoader:
+    """Makes OrpheusSpeechModels for one server; they share one decoder, loaded with the first, gone with the last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._decoder: SnacDecoder | None = None
+        self._users = 0
+        self._lock = asyncio.Lock()
+
+    async def load(self, model: Model, checkpoint: str | None, gpu: int | None) -> OrpheusSpeechModel:
+        """The model, ready to speak.
+
+        `checkpoint` is needed for its tokenizer even where a remote engine holds the weights. Raises
+        ModelUnavailableError, with what to set, when something is missing.
+        """
+        if checkpoint is None:
+            raise ModelUnavailableError(
+                f"The tokenizer of {model.id} is needed here, too: set {checkpoint_variable(model.id)} to its "
+                "checkpoint, a folder or a repo id; only the tokenizer is read from it."
+            )
+        async with contextlib.AsyncExitStack() as undo:
+            decoder = await self._acquire_decoder()
+            undo.push_async_callback(self._release_decoder)
+            tokenizer = await asyncio.to_thread(load_tokenizer, checkpoint)
+            source = await self._source(checkpoint, tokenizer)
+            undo.pop_all()
+        return OrpheusSpeechModel(
+            source, decoder, tokenizer.encode, form=model.prompt, release_decoder=self._release_decoder
+        )
+
+    async def _source(self, checkpoint: str, tokenizer: TextTokenizer) -> TokenSource:
+        settings = self._settings
+        if settings.remote_url:
+            return RemoteTokenSource(
+                settings.remote_url,
+                settings.remote_api_key or None,
+                settings.remote_model or None,
+                decode=tokenizer.decode,
+            )
+        options = EngineOptions(
+            max_streams=settings.max_streams,
+            max_model_len=settings.max_model_len,
+            dtype=settings.dtype,
+            quantization=settings.quantization or None,
+            tensor_parallel=settings.tensor_parallel,
+            enforce_eager=settings.device == "cpu",  # compiling takes longer there than it ever saves
+        )
+        return await load_vllm(checkpoint, options)
+
+    async def _acquire_decoder(self) -> SnacDecoder:
+        async with self._lock:
+            if self._decoder is None:
+                settings = self._settings
+                self._decoder = await asyncio.to_thread(
+                    SnacDecoder.load, settings.snac, _device(settings), _noise(settings)
+                )
+            self._users += 1
+            return self._decoder
+
+    async def _release_decoder(self) -> None:
+        async with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._decoder is not None:
+                decoder, self._decoder = self._decoder, None
+                await decoder.close()
+
+
+def _device(settings: Settings) -> str:
+    """The codec sits on the GPU where there is one: a stream costs it next to nothing there."""
+    import torch  # noqa: PLC0415  where models load
+
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
+
+
+def _noise(settings: Settings) -> Noise:
+    match settings.snac_noise:
+        case "on" | "off" as word:
+            return word
+        case seed:
+            return int(seed)

@@ -1,0 +1,258 @@
+"""One completions server: what is known of it, and one prompt continued by it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import httpx
+import msgspec
+
+from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError
+from orpheus_openai.models.base import Sampling
+from orpheus_openai.models.orpheus.completions import (
+    BrokenStreamError,
+    ChunkReader,
+    ServedModel,
+    ServedModels,
+    error_words,
+    events,
+    request_body,
+)
+from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
+from orpheus_openai.models.orpheus.token_text import Decode, spell_prompt
+
+USUAL_MAX_TOKENS = 6_144
+"""Audio tokens of one segment where the request sets no limit: 75 s."""
+
+LONGEST_PAUSE = 60.0
+"""Seconds for which a server's Retry-After is believed."""
+
+_BUSY = (429, 503)
+_REFUSES_KEY = (401, 403)
+_REFUSES_REQUEST = (400, 413, 422)
+
+
+class RemoteTimeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to wait for a server, in seconds."""
+
+    connect: float = 5.0
+    first_token: float = 60.0
+    """From the request to its first token; a busy server lets requests wait."""
+    between_tokens: float = 20.0
+    drain: float = 0.5
+    """For the end of an answer after its last token, so that its connection can serve again."""
+    avoided: float = 15.0
+    """For so long a server that failed is asked only after all others."""
+
+
+class UnansweredError(Exception):
+    """A server has not begun to answer: another may be asked instead."""
+
+    def __init__(self, reason: str, *, busy: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.busy = busy
+        self.retry_after = retry_after
+
+
+class RemoteServer:
+    """A server that holds the model, and how it has behaved lately."""
+
+    def __init__(
+        self,
+        url: str,
+        client: httpx.AsyncClient,
+        model: str | None,
+        decode: Decode | None,
+        timeouts: RemoteTimeouts,
+    ) -> None:
+        self.streams = 0
+        """Prompts it is continuing now."""
+        self.avoided_until = 0.0
+        """By `time.monotonic`."""
+        self._url = base_url(url)
+        self._client = client
+        self._model = model
+        self._decode = decode
+        self._timeouts = timeouts
+        self._served: ServedModel | None = None
+        self._wants_text = False
+
+    def __str__(self) -> str:
+        return str(httpx.URL(self._url).copy_with(userinfo=b""))
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
+        """Continue the prompt; raises UnansweredError before the first ids, EngineError after them.
+
+        EngineError and InvalidRequestError come before them, too, where another server would not do better.
+        """
+        self.streams += 1
+        answered = False
+        try:
+            async with contextlib.aclosing(self._answer(prompt_ids, sampling)) as answer:
+                async for ids in answer:
+                    answered = True
+                    yield ids
+        except UnansweredError as error:
+            self._avoid(error.retry_after)
+            raise
+        except (BrokenStreamError, TimeoutError, httpx.HTTPError) as error:
+            self._avoid()
+            reason = _reason(error)
+            if not answered:
+                raise UnansweredError(reason) from error
+            raise EngineError(
+                f"The speech engine at {self} failed in the middle of its answer: {reason}."
+            ) from error
+        finally:
+            self.streams -= 1
+
+    def _avoid(self, seconds: float | None = None) -> None:
+        self.avoided_until = time.monotonic() + min(seconds or self._timeouts.avoided, LONGEST_PAUSE)
+        self._served = None  # it may come back with another model
+
+    async def _answer(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeouts.first_token
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout_at(deadline):
+                response = await self._open(prompt_ids, sampling)
+                stack.push_async_callback(response.aclose)
+            reader = ChunkReader()
+            stream = events(response.aiter_bytes())
+            answered = False
+            while not reader.finished:
+                async with asyncio.timeout_at(deadline):
+                    ids = await _next_ids(stream, reader)
+                deadline = clock() + self._timeouts.between_tokens
+                if ids:
+                    answered = True
+                    yield ids
+            if not answered:
+                raise UnansweredError(
+                    "it gave no audio tokens. It must hold Orpheus, and its answers must show special tokens"
+                )
+            with contextlib.suppress(BrokenStreamError, TimeoutError, httpx.HTTPError):
+                async with asyncio.timeout(self._timeouts.drain):
+                    async for _ in stream:
+                        pass
+
+    async def _open(self, prompt_ids: list[int], sampling: Sampling) -> httpx.Response:
+        """Send the prompt, as ids unless this server is known to want text; the answer's status is 200."""
+        served = await self._ask_for_model()
+        max_tokens = _max_tokens(prompt_ids, sampling, served.max_model_len)
+        decode = self._decode
+        if decode is None or not self._wants_text:
+            response = await self._post(request_body(served.id, prompt_ids, sampling, max_tokens))
+            if decode is None or response.status_code not in _REFUSES_REQUEST:
+                return await self._checked(response)
+            await response.aclose()
+        text = spell_prompt(prompt_ids, decode)
+        response = await self._checked(await self._post(request_body(served.id, text, sampling, max_tokens)))
+        self._wants_text = True
+        return response
+
+    async def _ask_for_model(self) -> ServedModel:
+        """Ask what the server lists, and keep it until a failure."""
+        if self._served is None:
+            response = await self._client.get(f"{self._url}/models")
+            if (
+                response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+                or response.status_code in _REFUSES_KEY
+            ):
+                await self._checked(response)
+            try:
+                listed = msgspec.json.decode(response.content, type=ServedModels)
+            except msgspec.MsgspecError:  # some servers have no such page
+                listed = ServedModels()
+            self._served = listed.pick(self._model)
+        return self._served
+
+    async def _post(self, body: dict[str, object]) -> httpx.Response:
+        request = self._client.build_request(
+            "POST",
+            f"{self._url}/completions",
+            content=msgspec.json.encode(body),
+            headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
+        )
+        return await self._client.send(request, stream=True)
+
+    async def _checked(self, response: httpx.Response) -> httpx.Response:
+        """Return the response if it is a good one; close it otherwise, and raise what it says."""
+        status = response.status_code
+        if status == httpx.codes.OK:
+            return response
+        try:
+            words = error_words(await response.aread())
+        finally:
+            await response.aclose()
+        if status in _REFUSES_REQUEST:
+            hint = (
+                ""
+                if self._decode
+                else " It may be one that takes text only, which needs the model's tokenizer."
+            )
+            raise EngineError(f"The speech engine at {self} refused the request ({status}): {words}.{hint}")
+        if status in _REFUSES_KEY:
+            raise UnansweredError(
+                f"it refused the key ({status}); set ORPHEUS_REMOTE_API_KEY to one that it takes"
+            )
+        raise UnansweredError(
+            f"it answered {status}: {words}", busy=status in _BUSY, retry_after=_retry_after(response)
+        )
+
+
+def base_url(url: str) -> str:
+    """Return the URL up to `/v1`, from any a user may give; raises ConfigurationError for what is no URL."""
+    name = url.strip().rstrip("/").removesuffix("/completions").removesuffix("/v1")
+    try:
+        parts = httpx.URL(name)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
+        shown = name.rpartition("@")[2]
+        raise ConfigurationError(
+            f"ORPHEUS_REMOTE_URL: {shown!r} is no URL; give one like http://localhost:8000/v1"
+        )
+    return f"{name}/v1"
+
+
+async def _next_ids(stream: AsyncIterator[bytes], reader: ChunkReader) -> list[int]:
+    """Wait for the next ids, none at the end; raises BrokenStreamError when the server stops before that."""
+    async for event in stream:
+        ids = reader.read(event)
+        if ids or reader.finished:
+            return ids
+    raise BrokenStreamError("the connection ended before the answer did")
+
+
+def _max_tokens(prompt_ids: list[int], sampling: Sampling, context: int | None) -> int:
+    wanted = sampling.max_tokens or USUAL_MAX_TOKENS
+    if context is None:
+        return wanted
+    room = context - len(prompt_ids)
+    if room < TOKENS_PER_FRAME:
+        raise InvalidRequestError(
+            f"The text is too long to be spoken in one piece: it has {len(prompt_ids)} tokens, and the model "
+            f"has room for {context} together with its speech. Break it into shorter sentences.",
+            param="input",
+        )
+    return min(wanted, room)
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        seconds = float(response.headers.get("Retry-After", ""))
+    except ValueError:  # absent, or a date, which no engine sends
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "it cannot be reached"
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return "it gave no token in time"
+    if isinstance(error, BrokenStreamError):
+        return str(error)
+    return f"the connection broke ({type(error).__name__})"

@@ -1,0 +1,31 @@
+"""Where token ids come from: an engine that continues a prompt, in this process or behind a URL."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from orpheus_openai.models.base import Sampling
+
+IN_SPEECH = "orpheus_in_speech"
+"""The argument by which a request tells our logits processor that its prompt ends with start-of-speech."""
+
+
+class TokenSource(Protocol):
+    """An engine that holds Orpheus' weights and continues prompts."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether the engine has failed for good, so that only another one can speak."""
+        ...
+
+    def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
+        """Continue the prompt: yields the new token ids as they come, a few at a time, never none.
+
+        Ends after the end-of-speech token, or after `sampling.max_tokens`. Several calls may run at once.
+        Closing the generator, or cancelling the task that waits for it, ends the engine's work at once.
+        Raises `orpheus_openai.errors.EngineError` when the engine fails, also after tokens have come.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give everything back: memory, processes, connections. Called once."""
+        ...

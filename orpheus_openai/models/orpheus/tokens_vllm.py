@@ -1,0 +1,178 @@
+"""Token ids from vLLM in this process; the weights live in processes of the engine's own."""
+
+import asyncio
+import contextlib
+import importlib.util
+import threading
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
+
+from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.base import Sampling
+from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
+from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
+from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
+from orpheus_openai.models.orpheus.tokens import IN_SPEECH
+from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineOptions, EngineStart
+
+T = TypeVar("T")
+
+DEAD = "The speech engine has died; the next request starts it again."
+
+
+class VLLMTokenSource:
+    """A running engine; made by `load_vllm`, and used in the event loop in which it was loaded."""
+
+    def __init__(self, engine: Engine, options: EngineOptions) -> None:
+        self._engine = engine
+        self._stall_seconds = options.stall_seconds
+        self._context: int = engine.llm.vllm_config.model_config.max_model_len
+
+    @property
+    def dead(self) -> bool:
+        """Whether the engine has failed for good: close this source and load another."""
+        return self._engine.llm is None or bool(self._engine.llm.errored)
+
+    @property
+    def can_sleep(self) -> bool:
+        """Whether `sleep` frees memory here."""
+        return self._engine.can_sleep
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
+        """Continue a prompt: one id at once, then 7 at a time.
+
+        After a prompt that ends with the start-of-speech token, audio tokens come in the order of their
+        places in the frame and the end token between two frames; only the limit on tokens can break a
+        frame off. After any other prompt they come as the model has them. The same seed gives the same
+        ids on the same machine and versions. Raises InvalidRequestError for a prompt that leaves no room
+        to speak, EngineError when the engine fails.
+        """
+        room = self._context - len(prompt_ids)
+        if room < TOKENS_PER_FRAME:
+            raise InvalidRequestError(
+                f"The text is too long to be spoken in one piece: it has {len(prompt_ids)} tokens, the "
+                f"model has room for {self._context} with its speech. Break it into shorter sentences.",
+                param="input",
+            )
+        if self.dead:
+            raise EngineError(DEAD)
+        parameters = _parameters(sampling, room, in_speech=prompt_ids[-1:] == [START_OF_SPEECH])
+        prompt = {"type": "token", "prompt_token_ids": prompt_ids}
+        outputs = self._engine.llm.generate(prompt, parameters, uuid.uuid4().hex)
+        # vLLM aborts a request when its generator is closed: here, not whenever the garbage is collected.
+        async with contextlib.aclosing(outputs):
+            while (ids := await self._next(outputs)) is not None:
+                if ids:
+                    yield ids
+
+    async def _next(self, outputs: AsyncGenerator[Any]) -> list[int] | None:
+        """Wait for the next ids, None at the end; whatever fails in the engine becomes an EngineError."""
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                output = await anext(outputs)
+        except StopAsyncIteration:
+            return None
+        except TimeoutError as error:
+            raise EngineError(
+                f"The speech engine has not answered for {self._stall_seconds:g} seconds."
+            ) from error
+        except Exception as error:
+            if self.dead:
+                raise EngineError(DEAD) from error
+            raise EngineError(f"The speech engine failed: {error or type(error).__name__}") from error
+        completion = output.outputs[0]
+        if completion.finish_reason not in (None, "stop", "length"):
+            raise EngineError("The speech engine broke off in the middle; send the request again.")
+        return list(completion.token_ids)
+
+    async def sleep(self) -> None:
+        """Move the weights to host memory and free the GPU's; only where `can_sleep`, without streams."""
+        await self._engine.llm.sleep(level=1)
+
+    async def wake(self) -> None:
+        """Bring the weights back; the engine can speak when this returns."""
+        await self._engine.llm.wake_up()
+
+    async def close(self) -> None:
+        """End the engine: its processes are gone, and their memory is free, when this returns."""
+        # It would take its orderly end for the engine's death, and write that to the log.
+        if (handler := self._engine.llm.output_handler) is not None:
+            handler.cancel()
+        await _in_thread(self._engine.end)
+
+
+async def load_vllm(checkpoint: str, options: EngineOptions) -> VLLMTokenSource:
+    """Start an engine for a checkpoint: a directory, or a Hugging Face repo id that is downloaded if need be.
+
+    Takes half a minute or more, with the event loop free. When it is cancelled, the engine's processes
+    are gone before it returns. Raises ModelUnavailableError, with the way out, when the model cannot run
+    here.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelUnavailableError(
+            "vLLM is needed to run Orpheus here, and it is not installed: pip install 'orpheus-openai[gpu]', "
+            "or name a server that holds the model in ORPHEUS_REMOTE_URL."
+        )
+    start = EngineStart(await _in_thread(lambda: fetch_checkpoint(checkpoint)), options)
+    running = asyncio.ensure_future(_in_thread(start.run))
+    try:
+        engine = await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.shield(asyncio.ensure_future(_abandon(start, running)))
+        raise
+    return VLLMTokenSource(engine, options)
+
+
+async def _abandon(start: EngineStart, running: asyncio.Future[Engine]) -> None:
+    """Break a start off, whatever it is at, and wait until nothing of it is left."""
+    while not running.done():
+        start.cancel()
+        await asyncio.wait([running], timeout=0.2)
+    if running.exception() is None:
+        await _in_thread(running.result().end)
+
+
+def _parameters(sampling: Sampling, room: int, *, in_speech: bool) -> Any:
+    """Put sampling in vLLM's terms, with ids coming as deltas and never as text."""
+    from vllm import SamplingParams  # noqa: PLC0415  # vLLM is imported where an engine runs, nowhere else
+    from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
+
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        repetition_penalty=sampling.repetition_penalty,
+        max_tokens=min(sampling.max_tokens or room, room),
+        seed=sampling.seed,
+        stop_token_ids=[END_OF_SPEECH],
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+        extra_args={IN_SPEECH: in_speech},
+    )
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run blocking work in a thread that does not hold up the end of this process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def hand_over(result: T | None, error: BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    def run() -> None:
+        try:
+            hand_over(work(), None)
+        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits
+            hand_over(None, error)
+
+    threading.Thread(target=run, name="vllm", daemon=True).start()
+    return await done

@@ -1,0 +1,95 @@
+"""What every door says on the API page of bodies that are read and answered as bytes, and of errors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    RequestBody,
+    Schema,
+)
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+
+from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.error_body import ErrorBody
+
+_REFERENCE = "#/{name}"
+
+SPEECH_PROBLEMS = {
+    "400": "A field is missing, of the wrong type or out of its range; `param` names it.",
+    "404": "There is no such model.",
+    "413": "The body is too large.",
+    "502": "The engine failed before the first sound.",
+    "503": "The model cannot speak here and now; the message names the ways out.",
+}
+"""What can go wrong with a request for speech, by status."""
+
+_BAD_REQUEST = {
+    "invalid": Example(
+        value={
+            "error": {
+                "message": "Expected a number for 'speed', got a string.",
+                "type": "invalid_request_error",
+                "param": "speed",
+                "code": "invalid_type",
+            }
+        }
+    )
+}
+
+BINARY = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
+TEXT = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+
+
+def schema(kind: type[msgspec.Struct], examples: Mapping[str, Example] | None = None) -> OpenAPIMediaType:
+    """Describe a JSON body that Litestar does not see."""
+    # In place of named components, which Litestar replaces by those it has found itself.
+    _, named = msgspec.json.schema_components([kind], ref_template=_REFERENCE)
+    described = cast("Schema", _inline(named[kind.__name__], named))
+    return OpenAPIMediaType(schema=described, examples=dict(examples) if examples else None)
+
+
+def audio() -> dict[str, OpenAPIMediaType]:
+    """Describe the content of an answer that is audio in one of our formats."""
+    return {audio_format.media_type: BINARY for audio_format in FORMATS.values()}
+
+
+def operation(
+    *,
+    body: OpenAPIMediaType | None = None,
+    answers: Mapping[str, OpenAPIResponse] | None = None,
+    problems: Mapping[str, str],
+) -> type[Operation]:
+    """Describe a route for its `operation_class`: JSON body, errors, answers where its types do not tell."""
+    described = {
+        status: OpenAPIResponse(
+            description=words,
+            content={"application/json": schema(ErrorBody, _BAD_REQUEST if status == "400" else None)},
+        )
+        for status, words in problems.items()
+    }
+
+    @dataclass
+    class Described(Operation):
+        def __post_init__(self) -> None:
+            if body is not None:
+                self.request_body = RequestBody(required=True, content={"application/json": body})
+            # Of Litestar's own only the success: its 400 has another body than the one that is sent.
+            success = {status: answer for status, answer in (self.responses or {}).items() if status < "300"}
+            self.responses = {**(success if answers is None else answers), **described}
+
+    return Described
+
+
+def _inline(described: Any, named: Mapping[str, Any]) -> Any:
+    """Put what a reference refers to in its place."""
+    if isinstance(described, dict):
+        if "$ref" in described:
+            return _inline(named[described["$ref"].removeprefix(_REFERENCE.format(name=""))], named)
+        return {key: _inline(value, named) for key, value in described.items()}
+    return [_inline(value, named) for value in described] if isinstance(described, list) else described

@@ -1,0 +1,293 @@
+"""The output folder: speech that is kept, under names that tell what it is, as long as was allowed."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import re
+import secrets
+import stat
+import struct
+import time
+import unicodedata
+from collections.abc import AsyncIterable, Callable, Generator, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import msgspec
+from msgspec import Meta
+
+from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.errors import NotFoundError, SpeechError
+
+FORMATS_BY_SUFFIX = {f".{audio_format.extension}": name for name, audio_format in FORMATS.items()}
+
+TEXT_CHARACTERS, VOICE_CHARACTERS = 32, 16
+"""So much of each stands in a name, which with the widest letters is still shorter than LONGEST_NAME."""
+
+LONGEST_NAME = 255
+"""Bytes; what file systems take."""
+
+PARTIAL = ".partial"
+ABANDONED_SECONDS = 24 * 3600
+"""A file that is being written is touched far more often; one so old belongs to a process that died."""
+
+SECONDS_PER_HOUR = 3600
+
+logger = logging.getLogger(__name__)
+
+
+class OutputError(SpeechError):
+    """The output folder cannot be used; the message names it and says why."""
+
+    code = "output_folder_failed"
+
+
+class SavedFile(msgspec.Struct, frozen=True):
+    """A finished file of the folder."""
+
+    name: Annotated[str, Meta(examples=["2026-11-23-tara-hello-there-1a2b3c.wav"])]
+    bytes: Annotated[int, Meta(examples=[96_044])]
+    created: Annotated[float, Meta(description="Unix time in seconds.", examples=[1795428000.0])]
+    format: Annotated[str, Meta(examples=["wav"])]
+
+
+class OutputFolder:
+    """One flat folder; only finished audio files in it are seen, and nothing outside it is touched.
+
+    `max_age_hours` and `max_bytes` say what is kept, 0 for no limit; the oldest files go first. All methods
+    but `save` work on the disk at once and belong into a thread.
+    """
+
+    def __init__(self, root: Path, *, max_age_hours: float = 0.0, max_bytes: int = 0) -> None:
+        self._root = root
+        self._max_age = max_age_hours * SECONDS_PER_HOUR
+        self._max_bytes = max_bytes
+
+    async def save(
+        self, chunks: AsyncIterable[bytes], *, voice: str, text: str, audio_format: str
+    ) -> SavedFile:
+        """Write encoded audio to a new file, which has its name only once it is whole; then `prune`.
+
+        Raises OutputError, and whatever `chunks` raises; then nothing stays behind.
+        """
+        name = _name(voice, text, audio_format)
+        partial = _Partial(self._root, name)
+        try:
+            await self._written(partial.create)
+            async for chunk in chunks:
+                await self._written(partial.write, chunk)
+            await self._written(partial.finish, audio_format)
+        except BaseException:
+            partial.discard()  # without an await, so that it happens when the request is cancelled, too
+            raise
+        saved = await asyncio.to_thread(self._saved, name)
+        await asyncio.to_thread(self.prune, keep=name)
+        return saved
+
+    def list_files(self) -> list[SavedFile]:
+        """Every finished file, newest first; raises OutputError when the folder cannot be read."""
+        with self._reported("read"):
+            return sorted(self._files(), key=lambda file: (-file.created, file.name))
+
+    def open(self, name: str) -> tuple[BinaryIO, SavedFile]:
+        """Open a file to read, which the caller closes; raises NotFoundError where it is no finished file."""
+        with self._reported("read"):
+            if self._find(name) is None:
+                raise _unknown(name)
+            try:
+                # If it has become a link or a pipe since, this neither follows nor waits.
+                descriptor = os.open(self._root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            except FileNotFoundError as error:
+                raise _unknown(name) from error
+        found = _describe(name, os.fstat(descriptor))
+        if found is None:
+            os.close(descriptor)
+            raise _unknown(name)
+        return os.fdopen(descriptor, "rb"), found
+
+    def delete(self, name: str) -> None:
+        """Remove a file; raises NotFoundError as `open` does."""
+        with self._reported("changed"):
+            if self._find(name) is None:
+                raise _unknown(name)
+            (self._root / name).unlink(missing_ok=True)
+
+    def prune(self, *, keep: str | None = None) -> list[str]:
+        """Remove what is too old or too much, oldest first, but never `keep`; returns the names.
+
+        What cannot be removed is logged, not raised: nobody's request hangs on it.
+        """
+        removed: list[str] = []
+        try:
+            self._remove_abandoned()
+            for name in self._superfluous(keep):
+                (self._root / name).unlink(missing_ok=True)
+                removed.append(name)
+        except OSError as error:
+            logger.warning("the output folder %s cannot be tidied: %s", self._root, error.strerror)
+        if removed:
+            logger.info("removed %d old files from %s", len(removed), self._root)
+        return removed
+
+    async def _written(self, step: Callable[..., object], *arguments: object) -> None:
+        """Do one step in a thread; when cancelled, wait for its end, so that it writes nothing later."""
+        work = asyncio.ensure_future(asyncio.to_thread(step, *arguments))
+        with self._reported("written"):
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                await asyncio.wait([work])
+                raise
+
+    def _saved(self, name: str) -> SavedFile:
+        with self._reported("read"):
+            found = self._find(name)
+        if found is None:
+            raise OutputError(f"The file {name} was removed while it was being saved.")
+        return found
+
+    def _find(self, name: str) -> SavedFile | None:
+        if _format_of(name) is None:
+            return None
+        try:
+            return _describe(name, (self._root / name).lstat())
+        except FileNotFoundError:
+            return None
+
+    def _files(self) -> Iterator[SavedFile]:
+        try:
+            entries = os.listdir(self._root)  # noqa: PTH208  names are all that is needed
+        except FileNotFoundError:  # nothing was saved yet
+            return
+        for name in entries:
+            if (found := self._find(name)) is not None:
+                yield found
+
+    def _superfluous(self, keep: str | None) -> list[str]:
+        if not self._max_age and not self._max_bytes:
+            return []
+        newest_first = sorted(self._files(), key=lambda file: (file.name == keep, file.created), reverse=True)
+        sizes = itertools.accumulate(file.bytes for file in newest_first)
+        now = time.time()
+        too_much = [
+            file.name
+            for file, size in zip(newest_first, sizes, strict=True)
+            if file.name != keep
+            and (
+                (self._max_bytes and size > self._max_bytes)
+                or (self._max_age and now - file.created > self._max_age)
+            )
+        ]
+        return too_much[::-1]
+
+    def _remove_abandoned(self) -> None:
+        for path in self._root.glob(f".*{PARTIAL}"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
+                    path.unlink()
+
+    @contextlib.contextmanager
+    def _reported(self, verb: str) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"The output folder {self._root} cannot be {verb}: {error.strerror or error}. "
+                "ORPHEUS_OUTPUT_DIR names another."
+            ) from error
+
+
+class _Partial:
+    """A file that is being written, under a name that no listing shows."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._target = folder / name
+        self._path = folder / f".{name}{PARTIAL}"
+        self._file: BinaryIO | None = None
+
+    def create(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("xb")
+
+    def write(self, chunk: bytes) -> None:
+        self._opened().write(chunk)
+
+    def finish(self, audio_format: str) -> None:
+        """Bring everything to the disk, and then give the file its name."""
+        file = self._opened()
+        if audio_format == "wav":
+            _write_wav_lengths(file)
+        file.flush()
+        os.fsync(file.fileno())
+        file.close()
+        self._path.replace(self._target)
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError("the file was not created")
+        return self._file
+
+
+def _write_wav_lengths(file: BinaryIO) -> None:
+    """Fill in the lengths, which a stream's header leaves open and players of files need.
+
+    The header is the 44 bytes of RIFF, format and data chunk that `audio.encode` writes.
+    """
+    end = file.seek(0, os.SEEK_END)
+    for offset, length in ((4, end - 8), (40, end - 44)):
+        file.seek(offset)
+        file.write(struct.pack("<I", length))
+
+
+def _describe(name: str, status: os.stat_result) -> SavedFile | None:
+    audio_format = _format_of(name)
+    if audio_format is None or not stat.S_ISREG(status.st_mode):
+        return None
+    return SavedFile(name, status.st_size, round(status.st_mtime, 3), audio_format)
+
+
+def _format_of(name: str) -> str | None:
+    """Tell the format of a name that can be a finished file in the folder itself; None for any other."""
+    if not 0 < len(os.fsencode(name)) <= LONGEST_NAME:
+        return None
+    confined = not name.startswith(".") and not any(
+        c in "/\\" or unicodedata.category(c) == "Cc" for c in name
+    )
+    return FORMATS_BY_SUFFIX.get(os.path.splitext(name)[1]) if confined else None  # noqa: PTH122  no path, a name
+
+
+def _unknown(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no file {name[:200]!r}; GET /api/files lists them.", param="name", code="file_not_found"
+    )
+
+
+def _name(voice: str, text: str, audio_format: str) -> str:
+    """Make a name like 2026-11-23-tara-hello-there-1a2b3c.wav: when, who, what, and something unique."""
+    spoken = re.sub(r"<[^<>]{0,40}>", " ", text[:1000])
+    parts = (
+        datetime.now().astimezone().date().isoformat(),
+        _words(voice, VOICE_CHARACTERS),
+        _words(spoken, TEXT_CHARACTERS),
+        secrets.token_hex(3),
+    )
+    return "-".join(part for part in parts if part) + "." + FORMATS[audio_format].extension
+
+
+def _words(text: str, limit: int) -> str:
+    """Letters, their marks and digits of any script, joined by hyphens; whole words as far as they fit."""
+    plain = unicodedata.normalize("NFC", text.lower())
+    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain).split()
+    lengths = itertools.accumulate(len(word) + 1 for word in kept)
+    fitting = [word for word, length in zip(kept, lengths, strict=True) if length <= limit + 1]
+    return "-".join(fitting) or "".join(kept[:1])[:limit]

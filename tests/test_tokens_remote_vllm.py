@@ -1,0 +1,163 @@
+"""The remote token source against a real `vllm serve` that holds a tiny checkpoint, on a CPU."""
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orpheus_openai.errors import EngineError
+from orpheus_openai.models.base import Sampling
+from orpheus_openai.models.orpheus.completions import ChunkReader, events, request_body
+from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+]
+
+PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
+FIRST_AUDIO, END = 128_266, 128_258
+START_SECONDS = 150
+
+
+class Serve:
+    """`vllm serve` as a user starts it, with this project's logits processor."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._checkpoint = checkpoint
+        self._log = checkpoint / "log"
+
+    def start(self) -> None:
+        processor = "orpheus_openai.models.orpheus.vllm_audio_only:AudioOnly"
+        arguments = [
+            *("--model", str(self._checkpoint), "--served-model-name", "tiny-orpheus"),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--max-model-len", "2048", "--max-num-seqs", "8", "--kv-cache-memory-bytes", str(1 << 28)),
+            *("--enforce-eager", "--logits-processors", processor),
+        ]
+        self._process = subprocess.Popen(
+            # What `vllm serve` runs; the command itself is missing something in the build for CPUs.
+            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "VLLM_NO_USAGE_STATS": "1"},
+            stdout=self._log.open("w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                httpx.get(f"{self.url}/health").raise_for_status()
+            except httpx.HTTPError:
+                assert self._process.poll() is None, self._log.read_text()
+                assert time.monotonic() < deadline, "vllm serve did not become ready"
+                time.sleep(0.5)
+            else:
+                return
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    async def running(self) -> int:
+        """How many prompts it is continuing."""
+        async with httpx.AsyncClient() as client:
+            metrics = (await client.get(f"{self.url}/metrics")).text
+        lines = (line for line in metrics.splitlines() if line.startswith("vllm:num_requests_running"))
+        return int(float(next(lines).rpartition(" ")[2]))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    make_checkpoint = importlib.import_module("tests.tiny_checkpoint").make_checkpoint
+    server = Serve(make_checkpoint(tmp_path_factory.mktemp("checkpoint")))
+    server.start()
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+async def speak(source, **sampling):
+    return [token async for ids in source.generate(PROMPT, Sampling(**sampling)) for token in ids]
+
+
+async def test_ids_come_from_a_real_server_and_a_seed_repeats_them(server):
+    source = RemoteTokenSource(server.url)
+    ids = await speak(source, max_tokens=70, seed=1)
+    assert len(ids) == 70 or ids[-1] == END
+    assert [(token - FIRST_AUDIO) // 4_096 for token in ids if token != END] == [
+        n % 7 for n in range(len(ids))
+    ]
+    assert await speak(source, max_tokens=70, seed=1) == ids
+    await source.close()
+
+
+async def test_text_of_a_real_server_gives_the_same_ids(server):
+    async def read(**changes):
+        body = {**request_body("tiny-orpheus", PROMPT, Sampling(seed=1), 70), **changes}
+        reader = ChunkReader()
+        ids = []
+        url = f"{server.url}/v1/completions"
+        async with httpx.AsyncClient() as client, client.stream("POST", url, json=body) as response:
+            async for event in events(response.aiter_bytes()):
+                ids += reader.read(event)
+        return ids
+
+    by_id = await read()
+    assert len(by_id) == 70
+    assert await read(return_token_ids=False) == by_id
+
+
+async def test_eight_prompts_at_once_are_continued_together(server):
+    source = RemoteTokenSource(server.url)
+    for ids in await asyncio.gather(*(speak(source, max_tokens=50, seed=seed) for seed in range(8))):
+        assert len(ids) == 50 or ids[-1] == END
+    await source.close()
+
+
+async def test_leaving_ends_the_work_of_a_real_server(server):
+    source = RemoteTokenSource(server.url)
+    stream = source.generate(PROMPT, Sampling())
+    await anext(stream)
+    assert await server.running() == 1
+    await stream.aclose()
+    async with asyncio.timeout(20):
+        while await server.running():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await source.close()
+
+
+async def test_a_server_that_stops_is_an_error_and_speaks_again_when_it_is_back(server):
+    source = RemoteTokenSource(server.url)
+    stream = source.generate(PROMPT, Sampling())
+    await anext(stream)
+    server.stop()
+    with pytest.raises(EngineError, match=server.url):
+        async for _ in stream:
+            pass
+    with pytest.raises(EngineError, match="cannot be reached"):
+        await speak(source)
+    server.start()
+    await asyncio.to_thread(server.wait_until_ready)
+    assert await speak(source, max_tokens=14)
+    await source.close()

@@ -1,0 +1,56 @@
+"""A server in a thread of the test's own, so that its models can be slow, its cards made up, and its door locked."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from orpheus_openai.app import create_app
+from orpheus_openai.settings import load_settings
+
+START_SECONDS = 30
+
+
+@contextlib.contextmanager
+def page_server(folder: Path, *, port: int = 0, wrap: Callable[[Any], Any] = lambda app: app) -> Iterator[str]:
+    """The address of a server with the preview, up until the end of the block; `wrap` goes around its ASGI app."""
+    environ = {"ORPHEUS_MODEL": "preview", "ORPHEUS_OUTPUT_DIR": str(folder / "outputs")}
+    app = wrap(create_app(load_settings(environ, dotenv=None)))
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + START_SECONDS
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline, "the server did not start in time"
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(START_SECONDS)
+
+
+def locked(key: str) -> Callable[[Any], Any]:
+    """An app that answers requests to its API only with that key, in OpenAI's words."""
+
+    def wrap(app: Any) -> Any:
+        async def door(scope: Any, receive: Any, send: Any) -> None:
+            sent = dict(scope.get("headers", [])).get(b"authorization", b"").decode()
+            if scope["type"] != "http" or not scope["path"].startswith("/api/") or sent == f"Bearer {key}":
+                await app(scope, receive, send)
+                return
+            body = b'{"error":{"message":"Incorrect API key.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}'
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 401, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+        return door
+
+    return wrap

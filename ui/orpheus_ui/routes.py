@@ -1,0 +1,107 @@
+"""The page's routes: its files, and the speech a listener keeps in the format of their choice."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from litestar import HttpMethod, Request, Response, Router, post, route
+from litestar.params import PathParameter
+
+from orpheus_openai.audio import PCM
+from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.delivery import encoded
+from orpheus_openai.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+from orpheus_ui.assets import Asset, load_assets
+
+STATIC = Path(__file__).parent / "static"
+
+MAX_PCM_BYTES = 192 * 1024 * 1024
+"""70 minutes of speech, more than the longest text of one request."""
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    )
+)
+
+HEADERS = {
+    "cache-control": "no-cache",  # the etag makes asking again cheap, and an update shows at once
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "vary": "accept-encoding",
+    "x-content-type-options": "nosniff",
+}
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def ui_router() -> Router:
+    """The page at `/`, its files below `/ui`, and `/api/encode/{format}` for its downloads."""
+    assets = load_assets(STATIC)
+    methods = [HttpMethod.GET, HttpMethod.HEAD]
+
+    @route("/", http_method=methods, include_in_schema=False, sync_to_thread=False)
+    def page(request: AnyRequest) -> Response[bytes]:
+        return _answer(request, assets["index.html"])
+
+    @route("/ui/{path:path}", http_method=methods, include_in_schema=False, sync_to_thread=False)
+    def file(request: AnyRequest, path: Annotated[Path, PathParameter()]) -> Response[bytes]:
+        asset = assets.get(path.as_posix().lstrip("/"))
+        if asset is None:
+            raise NotFoundError(f"The page has no file {path.as_posix()[:200]}.", code="unknown_url")
+        return _answer(request, asset)
+
+    return Router("/", route_handlers=[page, file, encode])
+
+
+@post("/api/encode/{audio_format:str}", status_code=200, include_in_schema=False)
+async def encode(request: AnyRequest, audio_format: Annotated[str, PathParameter()]) -> Response[bytes]:
+    """PCM in the body, as `response_format: pcm` gives it, in another format: what was heard is what is kept.
+
+    Raises InvalidRequestError for an unknown format, RequestTooLargeError beyond MAX_PCM_BYTES.
+    """
+    if audio_format not in FORMATS:
+        raise InvalidRequestError(
+            f"Unknown format; expected one of: {', '.join(FORMATS)}.", param="audio_format", code="invalid_value"
+        )
+    body = b"".join([chunk async for chunk in encoded(_samples(request), audio_format)])
+    return Response(body, media_type=FORMATS[audio_format].media_type, headers={"cache-control": "no-store"})
+
+
+async def _samples(request: AnyRequest) -> AsyncGenerator[PCM]:
+    """The body as samples, whatever the pieces it comes in."""
+    size = 0
+    rest = b""
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_PCM_BYTES:
+            raise RequestTooLargeError(f"More than {MAX_PCM_BYTES // (1024 * 1024)} MiB of PCM.")
+        whole = rest + part
+        even = len(whole) - len(whole) % 2
+        rest = whole[even:]
+        yield np.frombuffer(whole[:even], "<i2")
+
+
+def _answer(request: AnyRequest, asset: Asset) -> Response[bytes]:
+    headers = {**HEADERS, "etag": asset.etag}
+    if asset.etag in request.headers.get("if-none-match", ""):
+        return Response(b"", status_code=304, headers=headers, media_type=asset.media_type)
+    body = asset.body
+    if asset.gzipped is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        body = asset.gzipped
+        headers["content-encoding"] = "gzip"
+    if request.method == HttpMethod.HEAD:
+        headers["content-length"] = str(len(body))
+        body = b""
+    return Response(body, headers=headers, media_type=asset.media_type, status_code=200)

@@ -1,0 +1,82 @@
+// The server's API: requests with the key, where one is needed, and errors that can be put into words.
+
+/** The server answered, with an error. */
+export class RefusedError extends Error {
+  constructor(status, { code = null, param = null, message = "" }, retryAfter) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.param = param;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Nobody answered. */
+export class UnreachableError extends Error {}
+
+let key = () => null;
+let askForKey = async () => false;
+
+/** Where the key comes from: `current()` gives it or null, `ask()` resolves to whether there is a new one. */
+export function useAccess(access) {
+  key = access.current;
+  askForKey = access.ask;
+}
+
+/** An address on this server, also where it stands below a prefix. */
+export const address = (path) => new URL(path, document.baseURI).href;
+
+/**
+ * The response to a request, once its status is good.
+ *
+ * Throws RefusedError, UnreachableError, or AbortError when `signal` fires. Where the server asks for a key,
+ * the person is asked, and the request is made again.
+ */
+export async function request(path, { method = "GET", json, body, signal } = {}) {
+  for (;;) {
+    const headers = {};
+    const used = key();
+    if (used) headers.authorization = `Bearer ${used}`;
+    if (json !== undefined) headers["content-type"] = "application/json";
+    const sent = json === undefined ? body : JSON.stringify(json);
+    const response = await attempt(address(path), { method, headers, body: sent, signal });
+    if (response.ok) return response;
+    const error = await refusal(response);
+    const replaced = error.status === 401 && (key() !== used || (await askForKey(used ? "wrong" : "needed")));
+    if (!replaced) throw error;
+  }
+}
+
+async function attempt(url, init) {
+  try {
+    return await fetch(url, init);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new UnreachableError(error.message);
+  }
+}
+
+async function refusal(response) {
+  const told = await response.json().then((body) => body.error ?? {}, () => ({}));
+  return new RefusedError(response.status, told, Number(response.headers.get("retry-after")) || null);
+}
+
+const read = async (path) => (await request(path)).json();
+
+/** Everything that has a name: models, voices, languages, tags, formats, limits, defaults. */
+export const fetchModels = () => read("api/models");
+
+/** How the server is. */
+export const fetchStatus = () => read("api/status");
+
+/** Speech as PCM, while it is spoken: a Response whose body is a stream. */
+export const generate = (wanted, signal) =>
+  request("api/generate", { method: "POST", json: { ...wanted, response_format: "pcm" }, signal });
+
+/** Take a model off the GPU; `force` ends the speech that uses it. */
+export const offload = async (model, force) =>
+  (await request("api/offload", { method: "POST", json: { model, force } })).json();
+
+/** PCM in another format, as a Blob. */
+export const encode = async (format, pcm) =>
+  (await request(`api/encode/${format}`, { method: "POST", body: pcm })).blob();

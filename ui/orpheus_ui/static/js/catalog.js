@@ -1,0 +1,82 @@
+// What the server offers, and in which state each model is at this moment.
+
+import { fetchModels, fetchStatus } from "./api.js";
+
+const REFRESH_MS = 150; // several events come at once
+
+/** Dispatches `change` when a model's state has, `load` when the offer itself was read anew. */
+export class Catalog extends EventTarget {
+  offer = null;
+  status = null;
+  /** When `status` came, on performance's clock. */
+  statusAt = 0;
+  #refresh = null;
+
+  /** Read the offer. */
+  async load() {
+    this.offer = await fetchModels();
+    this.dispatchEvent(new Event("load"));
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Take what the server tells: its events, from `events`. */
+  follow(events) {
+    events.addEventListener("status", ({ detail }) => this.#take(detail));
+    events.addEventListener("model.state", ({ detail }) => {
+      const known = this.live(detail.model);
+      if (known) known.state = detail.state;
+      this.dispatchEvent(new Event("change"));
+      this.#refreshSoon();
+    });
+    for (const name of ["speech.started", "speech.ended"]) events.addEventListener(name, () => this.#refreshSoon());
+  }
+
+  /** Ask for the status now. */
+  async refresh() {
+    this.#take(await fetchStatus());
+  }
+
+  model(id) {
+    return this.offer.models.find((model) => model.id === id);
+  }
+
+  voice(id) {
+    return this.offer.voices.find((voice) => voice.id === id);
+  }
+
+  /** Models to choose from: the sizes and the preview; their languages come by themselves with the voice. */
+  get choices() {
+    return this.offer.models.filter((model) => !model.family || model.family === model.id);
+  }
+
+  /** The model that speaks `language` when `id` is chosen, as the server decides it; undefined: none. */
+  speaking(id, language) {
+    const chosen = this.model(id);
+    if (!chosen || chosen.languages.includes(language)) return chosen;
+    const family = chosen.family || chosen.id;
+    return this.offer.models.find((model) => model.family === family && model.languages.includes(language));
+  }
+
+  /** What the server's manager knows of a model; undefined for one that was never asked for. */
+  live(id) {
+    return this.status?.models.find((model) => model.id === id);
+  }
+
+  /** One word for a model: coming_soon, unavailable, on_demand, loading, ready, asleep, unloading or failed. */
+  state(model) {
+    if (model.status !== "available") return model.status;
+    const state = this.live(model.id)?.state ?? "unloaded";
+    return state === "unloaded" ? "on_demand" : state;
+  }
+
+  #take(status) {
+    this.status = status;
+    this.statusAt = performance.now();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #refreshSoon() {
+    clearTimeout(this.#refresh);
+    this.#refresh = setTimeout(() => this.refresh().catch(() => {}), REFRESH_MS);
+  }
+}

@@ -1,0 +1,145 @@
+// The GPU panel: each card live, the models that are loaded, and the button that takes them off.
+
+import { offload } from "./api.js";
+import { MinuteChart } from "./chart.js";
+import { byId, element } from "./dom.js";
+import { duration, gibibytes, number, onLanguage, t } from "./i18n.js";
+import { badge, shortTitle, title } from "./models.js";
+import { confirmed, inWords, notice } from "./notices.js";
+
+const HELD = new Set(["loading", "ready", "asleep", "unloading", "failed"]);
+
+/** Shows what the events tell. */
+export class GPUPanel {
+  #catalog;
+  #cards = new Map();
+  #list = element("div", { class: "cards" });
+  #none = element("div", { class: "none" });
+  #models = element("ul", { class: "loaded", "data-i18n-aria-label": "gpu.models" });
+  #signature = null;
+
+  constructor(catalog, events) {
+    this.#catalog = catalog;
+    byId("gpu").append(this.#list, this.#none, this.#models);
+    events.addEventListener("gpu.sample", ({ detail }) => this.#sample(detail.gpus));
+    events.addEventListener("status", ({ detail }) => this.#sample(detail.gpus));
+    catalog.addEventListener("change", () => this.#show());
+    setInterval(() => this.#countDown(), 1000);
+    onLanguage(() => {
+      this.#signature = null;
+      this.#models.setAttribute("aria-label", t("gpu.models"));
+      this.#cards.clear();
+      this.#list.replaceChildren();
+      this.#show();
+    });
+  }
+
+  #show() {
+    const { status, offer } = this.#catalog;
+    if (!status || !offer) return;
+    this.#none.hidden = status.gpus.length > 0;
+    this.#none.replaceChildren(...(status.gpus.length ? [] : this.#withoutGPU(status)));
+    const held = status.models.filter((model) => HELD.has(model.state));
+    const signature = JSON.stringify(held.map(({ id, state, leases, waiting, pinned, error }) => [id, state, leases, waiting, pinned, error]));
+    if (signature !== this.#signature) {
+      this.#signature = signature;
+      const focused = this.#models.querySelector(":focus")?.dataset.release;
+      const idle = element("li", { class: "faint" }, t("gpu.nothing_loaded"));
+      this.#models.replaceChildren(...(held.length ? held.map((model) => this.#loaded(model)) : [idle]));
+      if (focused) this.#models.querySelector(`[data-release="${CSS.escape(focused)}"]`)?.focus();
+    }
+    this.#countDown();
+  }
+
+  #withoutGPU(status) {
+    const ways = ["gpu.way_machine", "gpu.way_remote", "gpu.way_container"];
+    return [
+      element("p", { class: "lead" }, t("gpu.none")),
+      element("p", {}, t("gpu.none_meaning")),
+      element("ul", { class: "ways" }, ...ways.map((key) => element("li", {}, t(key)))),
+      status.gpu_error && element("p", { class: "faint" }, t("gpu.error", { detail: status.gpu_error })),
+    ].filter(Boolean);
+  }
+
+  #sample(gpus) {
+    const now = performance.now();
+    for (const gpu of gpus) {
+      if (!this.#cards.has(gpu.index)) {
+        const card = new Card(gpu);
+        this.#cards.set(gpu.index, card);
+        this.#list.append(card.node);
+      }
+      this.#cards.get(gpu.index).show(gpu, now);
+    }
+  }
+
+  #loaded(status) {
+    const model = this.#catalog.model(status.id);
+    const busy = status.leases ? t("gpu.streams", { n: status.leases }) : t("gpu.idle");
+    const facts = [busy, status.waiting ? t("gpu.waiting", { n: status.waiting }) : null, status.memory_bytes ? gibibytes(status.memory_bytes) : null];
+    const releasable = ["ready", "asleep"].includes(status.state);
+    return element(
+      "li", { class: "loaded-model" },
+      element("div", { class: "row spread" }, element("span", { class: "loaded-name" }, model ? shortTitle(model) : status.id), badge(status.state === "unloaded" ? "on_demand" : status.state)),
+      element("p", { class: "faint" }, status.error ?? facts.filter(Boolean).join(" · ")),
+      element("div", { class: "row spread" }, element("p", { class: "faint countdown", "data-leaves": status.id }), releasable && element("button", { type: "button", class: "quiet", "data-release": status.id, "aria-label": t("gpu.release_model", { model: model ? title(model) : status.id }), onclick: () => this.#release(status.id) }, t("gpu.release"))),
+    );
+  }
+
+  #countDown() {
+    const { status, statusAt } = this.#catalog;
+    for (const place of this.#models.querySelectorAll("[data-leaves]")) {
+      const model = status.models.find(({ id }) => id === place.dataset.leaves);
+      const left = model?.unload_in_seconds == null ? null : model.unload_in_seconds - (performance.now() - statusAt) / 1000;
+      const words = model?.pinned ? t("gpu.pinned") : left === null || model.leases ? "" : t("gpu.leaves_in", { time: duration(Math.max(0, Math.round(left))) });
+      if (place.textContent !== words) place.textContent = words;
+    }
+  }
+
+  async #release(id) {
+    const status = this.#catalog.live(id);
+    const busy = status?.leases > 0;
+    const question = t("gpu.release_question", { n: status?.leases, model: title(this.#catalog.model(id)) });
+    if (busy && !(await confirmed(question, t("gpu.release")))) return;
+    try {
+      await offload(id, busy);
+      await this.#catalog.refresh();
+    } catch (error) {
+      notice(inWords(error));
+    }
+  }
+}
+
+/** One card of NVIDIA's. */
+class Card {
+  node;
+  #memory = element("span");
+  #meter = element("meter", { min: 0, max: 1 });
+  #facts = element("p", { class: "faint" });
+  #chart = new MinuteChart();
+
+  constructor(gpu) {
+    this.#meter.setAttribute("aria-label", t("gpu.memory"));
+    this.#chart.label = t("gpu.chart");
+    this.node = element(
+      "div", { class: "gpu-card" },
+      element("div", { class: "row spread" }, element("span", { class: "gpu-name" }, gpu.name ?? t("gpu.card", { n: gpu.index })), this.#memory),
+      this.#meter,
+      this.#chart.node,
+      this.#facts,
+    );
+  }
+
+  show(gpu, now) {
+    const { memory_used: used, memory_total: total } = gpu;
+    const share = total ? used / total : 0;
+    this.#memory.textContent = total ? t("gpu.memory_of", { used: gibibytes(used), total: gibibytes(total) }) : "";
+    this.#meter.value = share;
+    this.#chart.push(share, now);
+    this.#facts.textContent = [
+      gpu.utilization == null ? null : t("gpu.utilization", { n: number(gpu.utilization) }),
+      gpu.temperature_c == null ? null : t("gpu.temperature", { n: number(gpu.temperature_c) }),
+      gpu.power_watts == null ? null : t("gpu.power", { n: number(gpu.power_watts) }),
+    ].filter(Boolean).join(" · ");
+  }
+}

@@ -1,0 +1,143 @@
+// The place where a speech is heard and seen: play, seek, times, and the sentence that sounds.
+
+import { byId, element, icon } from "./dom.js";
+import { fileName, save } from "./download.js";
+import { locate, rangeAt } from "./follow.js";
+import { clock, duration, number, onLanguage, t } from "./i18n.js";
+import { inWords, notice } from "./notices.js";
+import { Player } from "./player.js";
+import { Waveform } from "./waveform.js";
+
+/** Shows one speech at a time: `{text, voice, created, facts, segments}`. */
+export class Listening {
+  player = new Player();
+  #waveform;
+  #composer;
+  #format;
+  #speech = null;
+  #ranges = [];
+  #frame = null;
+  #phase = null;
+
+  /** `format()` is the format that downloads are to have. */
+  constructor(composer, format) {
+    this.#composer = composer;
+    this.#format = format;
+    const describe = (at, total) => t("listening.position", { at: clock(at), total: clock(total) });
+    this.#waveform = new Waveform(byId("wave"), byId("canvas"), this.player, describe);
+    this.player.addEventListener("change", () => this.#draw());
+    byId("play").addEventListener("click", () => (this.player.playing ? this.player.pause() : this.player.play()));
+    byId("download").addEventListener("click", () => this.#download());
+    onLanguage(() => this.relabel());
+  }
+
+  /** A speech begins; `expected` seconds are a guess at how long it will be. */
+  begin(speech, expected) {
+    this.#speech = { ...speech, facts: null, segments: [] };
+    this.#ranges = [];
+    this.#waveform.reset(expected);
+    this.relabel();
+  }
+
+  /** A speech of the history, complete; `samples` are int16. */
+  show(speech, samples) {
+    this.#speech = speech;
+    this.#waveform.reset();
+    this.player.load(samples);
+    this.follow(speech.segments);
+    this.phase(null);
+    this.relabel();
+  }
+
+  /** What is known of the speech's making by now. */
+  set facts(facts) {
+    this.#speech = { ...this.#speech, facts };
+    this.#stats();
+  }
+
+  /** Its segments, `[{text, seconds}]`. */
+  follow(segments) {
+    if (segments.length === this.#speech.segments.length && this.#ranges.length) return;
+    this.#speech = { ...this.#speech, segments };
+    this.#ranges = locate(this.#speech.text, segments);
+    this.#waveform.marks = segments.map((segment) => segment.seconds);
+  }
+
+  /** Say what goes on, `phase.…` of the words; null for nothing. */
+  phase(name, values = {}) {
+    this.#phase = name && { name, values };
+    byId("phase").textContent = name ? t(`phase.${name}`, values) : "";
+  }
+
+  /** The model is being loaded; `last` seconds is how long that took before, or null. */
+  loading(last) {
+    const bar = element("progress", last ? { max: last, value: 0, "aria-label": t("phase.progress") } : { "aria-label": t("phase.progress") });
+    const passed = element("span", { "aria-hidden": "true" });
+    const place = byId("loading");
+    place.replaceChildren(bar, passed);
+    place.hidden = false;
+    const began = performance.now();
+    const tick = () => {
+      const seconds = (performance.now() - began) / 1000;
+      if (last) bar.value = Math.min(seconds, last * 0.98);
+      passed.textContent = duration(Math.floor(seconds));
+    };
+    tick();
+    const timer = setInterval(tick, 500);
+    return () => {
+      clearInterval(timer);
+      place.hidden = true;
+    };
+  }
+
+  /** Put all words anew: the language or the format has changed. */
+  relabel() {
+    byId("download").replaceChildren(icon("download"), t("listening.download", { format: this.#format().toUpperCase() }));
+    if (this.#phase) this.phase(this.#phase.name, this.#phase.values);
+    byId("wave").setAttribute("aria-label", t("listening.seek"));
+    this.#stats();
+    this.#draw();
+  }
+
+  #draw() {
+    cancelAnimationFrame(this.#frame);
+    const { player } = this;
+    const position = player.position;
+    this.#waveform.draw();
+    byId("wave-empty").hidden = this.#speech !== null;
+    byId("elapsed").textContent = clock(position);
+    byId("total").textContent = clock(player.duration);
+    const button = byId("play");
+    const name = player.playing ? "pause" : "play";
+    if (button.dataset.shows !== name) button.replaceChildren(icon(name));
+    button.dataset.shows = name;
+    button.setAttribute("aria-label", t(`listening.${name}`));
+    button.disabled = player.duration === 0;
+    byId("download").disabled = player.duration === 0 || !player.complete;
+    const ours = this.#speech?.text === this.#composer.text;
+    this.#composer.mark(ours && player.playing && player.duration > 0 ? rangeAt(this.#ranges, position) : null);
+    if (player.playing) this.#frame = requestAnimationFrame(() => this.#draw());
+  }
+
+  #stats() {
+    const facts = this.#speech?.facts;
+    const shown = [];
+    if (facts?.firstSoundSeconds != null) {
+      shown.push(["stat.first_audio", t("unit.milliseconds", { n: number(facts.firstSoundSeconds * 1000) })]);
+    }
+    if (facts?.realTimeFactor) shown.push(["stat.real_time_factor", number(facts.realTimeFactor, facts.realTimeFactor < 0.1 ? 3 : 2)]);
+    if (facts?.loadSeconds > 0.1) shown.push(["stat.load", duration(facts.loadSeconds)]);
+    byId("stats").replaceChildren(
+      ...shown.map(([key, value]) => element("div", {}, element("dt", {}, t(key)), element("dd", {}, value))),
+    );
+  }
+
+  async #download() {
+    const { voice, text, created } = this.#speech;
+    try {
+      await save(this.player.samples, this.#format(), fileName(voice, text, created));
+    } catch (error) {
+      notice(inWords(error));
+    }
+  }
+}

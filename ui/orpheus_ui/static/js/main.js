@@ -1,0 +1,149 @@
+// The page put together: each concept has its module, and here they meet.
+
+import { allowAsking, askForKey, currentKey } from "./access.js";
+import { address, useAccess } from "./api.js";
+import { Catalog } from "./catalog.js";
+import { Composer } from "./composer.js";
+import { showConnection } from "./connection.js";
+import { Developers } from "./developers.js";
+import { byId, element } from "./dom.js";
+import { ServerEvents } from "./events.js";
+import { Segments } from "./follow.js";
+import { GPUPanel } from "./gpu.js";
+import { History } from "./history.js";
+import { chooseLanguage, onLanguage, otherLanguage, startLanguage, t } from "./i18n.js";
+import { Listening } from "./listening.js";
+import { Models } from "./models.js";
+import { clearNotice, inWords, notice } from "./notices.js";
+import { recall, remember } from "./remembered.js";
+import { Shelf } from "./shelf.js";
+import { Speaking } from "./speaking.js";
+import { Tuning } from "./tuning.js";
+import { Voices } from "./voices.js";
+
+const DEFAULT_FORMAT = "mp3";
+
+/** Show the page, which is hidden until its words are there. */
+const reveal = () => (document.documentElement.dataset.ready = "");
+
+useAccess({
+  current: currentKey,
+  ask: (reason) => {
+    reveal();
+    return askForKey(reason);
+  },
+});
+const [examples] = await Promise.all([fetch(address("ui/examples.json")).then((answer) => answer.json()), startLanguage()]);
+
+const events = new ServerEvents(() => speaking.busy);
+const catalog = new Catalog();
+const composer = new Composer();
+const models = new Models(catalog);
+const voices = new Voices(catalog, () => models.chosen);
+const tuning = new Tuning(catalog);
+const format = () => byId("format").value || DEFAULT_FORMAT;
+const listening = new Listening(composer, format);
+const segments = new Segments(events);
+
+/** What would be asked for now; null until the server has said what there is. */
+const request = () =>
+  catalog.offer && { text: composer.text, model: models.chosen, voice: voices.chosen, ...tuning.chosen };
+
+const shelf = new Shelf(new History(), {
+  format,
+  onReplay: (speech, samples) => {
+    speaking.stop();
+    voices.hush();
+    listening.show(speech, samples);
+    listening.player.play();
+  },
+  onReuse: ({ text, wanted }) => {
+    composer.text = text;
+    models.chosen = wanted.model;
+    voices.chosen = wanted.voice;
+    tuning.take(wanted);
+    composer.focus();
+  },
+});
+
+const speaking = new Speaking({
+  catalog, composer, listening, segments, events, request,
+  onSpoken: (speech, samples) => shelf.keep(speech, samples),
+});
+
+const developers = new Developers(() => {
+  const wanted = request();
+  return wanted && { ...wanted, text: wanted.text || t("developers.sample_text"), response_format: format() };
+});
+
+new GPUPanel(catalog, events);
+catalog.follow(events);
+
+models.language = () => catalog.voice(voices.chosen)?.language ?? "en";
+for (const part of [composer, models, voices, tuning]) part.addEventListener("change", () => developers.show());
+voices.addEventListener("sample", () => speaking.stop());
+listening.player.addEventListener("sound", () => voices.hush());
+voices.addEventListener("change", onVoice);
+models.addEventListener("change", onVoice);
+byId("format").addEventListener("change", () => {
+  remember("format", format());
+  listening.relabel();
+  developers.show();
+});
+onLanguage(onVoice);
+
+catalog.addEventListener("load", () => {
+  const { limits, emotion_tags: tags, formats } = catalog.offer;
+  composer.allow(limits.max_input_chars, tags);
+  const kept = recall("format", DEFAULT_FORMAT);
+  byId("format").replaceChildren(...formats.map((name) => element("option", { value: name, selected: name === kept }, name.toUpperCase())));
+  listening.relabel();
+  developers.show();
+});
+
+/** What hangs on the voice and the model: examples in its language, and what the preview cannot do. */
+function onVoice() {
+  models.language = () => catalog.voice(voices.chosen)?.language ?? "en";
+  const voice = catalog.offer && catalog.voice(voices.chosen);
+  if (!voice) return;
+  const { id, example } = catalog.offer.languages.find((language) => language.id === voice.language);
+  const more = Object.entries(examples[id] ?? {}).map(([name, text]) => ({ name, text }));
+  composer.offer([{ name: "greeting", text: example }, ...more], id);
+  tuning.note(models.speaking?.engine === "preview" ? t("tuning.preview_note") : null);
+}
+
+const languageSwitch = byId("language");
+languageSwitch.addEventListener("click", () => chooseLanguage(otherLanguage().id));
+onLanguage(() => {
+  const { id, name } = otherLanguage();
+  languageSwitch.textContent = name;
+  languageSwitch.lang = id;
+});
+
+/** Browsers start the sound card only after a gesture; the first one is early enough to hide how long that takes. */
+for (const gesture of ["pointerdown", "keydown"]) {
+  addEventListener(gesture, () => listening.player.warm(), { once: true, capture: true });
+}
+
+/** Read what the server offers; resolves to whether it told. */
+async function load() {
+  try {
+    await catalog.load();
+    return true;
+  } catch (error) {
+    if (error.status === 401) notice(t("error.401"), { label: t("access.again"), act: enter });
+    else if (error.status) notice(inWords(error));
+    return false;
+  }
+}
+
+async function enter() {
+  allowAsking();
+  clearNotice();
+  if (await load()) events.restart();
+}
+
+showConnection(events, load);
+await load();
+reveal();
+events.restart();

@@ -1,0 +1,129 @@
+// The model picker: which there are, in which state each is, and what to do for those that are not there yet.
+
+import { byId, element, icon } from "./dom.js";
+import { duration, has, number, onLanguage, t } from "./i18n.js";
+import { recall, remember } from "./remembered.js";
+
+/** Dispatches `change` when another model is chosen. */
+export class Models extends EventTarget {
+  #catalog;
+  #chosen = null;
+  #language = () => "en";
+  #button = element("button", { type: "button", class: "picker", "aria-expanded": "false", "aria-controls": "model-panel", onclick: () => this.#toggle() });
+  #panel = element("fieldset", { class: "panel", id: "model-panel", hidden: true });
+
+  constructor(catalog) {
+    super();
+    this.#catalog = catalog;
+    byId("model").append(this.#button, this.#panel);
+    catalog.addEventListener("load", () => this.#onOffer());
+    catalog.addEventListener("change", () => this.#show());
+    document.addEventListener("pointerdown", (event) => byId("model").contains(event.target) || this.#toggle(false));
+    byId("model").addEventListener("keydown", (event) => this.#onKey(event));
+    byId("model").addEventListener("focusout", ({ relatedTarget }) => {
+      if (relatedTarget && !byId("model").contains(relatedTarget)) this.#toggle(false);
+    });
+    onLanguage(() => this.#show());
+  }
+
+  /** The chosen model's id. */
+  get chosen() {
+    return this.#chosen;
+  }
+
+  set chosen(id) {
+    if (!this.#catalog.model(id)) return;
+    this.#chosen = id;
+    remember("model", id);
+    this.#show();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Show what the model is for the language that is spoken, `language()`. */
+  set language(language) {
+    this.#language = language;
+    this.#show();
+  }
+
+  /** The model that will speak: the chosen one, or its sibling for the language. */
+  get speaking() {
+    return this.#catalog.speaking(this.#chosen, this.#language());
+  }
+
+  #onOffer() {
+    const wanted = this.#chosen ?? recall("model", null);
+    const usable = this.#catalog.model(wanted)?.status === "available";
+    this.chosen = usable ? wanted : this.#catalog.offer.default;
+  }
+
+  #show() {
+    if (!this.#chosen) return;
+    const model = this.speaking ?? this.#catalog.model(this.#chosen);
+    const state = this.#catalog.state(model);
+    this.#button.replaceChildren(
+      element("span", { class: "unseen" }, t("model.label")),
+      element("span", { class: "picker-name" }, shortTitle(model)),
+      badge(state),
+      icon("chevron"),
+    );
+    if (this.#panel.hidden) return;
+    const focused = this.#panel.querySelector(":focus")?.value;
+    this.#panel.replaceChildren(
+      element("legend", { class: "unseen" }, t("model.label")),
+      ...this.#catalog.choices.map((each) => this.#option(each)),
+    );
+    if (focused) this.#panel.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #option(model) {
+    const usable = model.status === "available";
+    const state = this.#catalog.state(model);
+    const radio = element("input", {
+      type: "radio", name: "model", class: "unseen", value: model.id, checked: model.id === this.#chosen, disabled: !usable,
+      onchange: () => (this.chosen = model.id),
+    });
+    const memory = model.memory_gib ? t("model.memory", { n: number(model.memory_gib, 1) }) : null;
+    return element(
+      "label",
+      { class: usable ? "option" : "option off", onclick: (event) => event.detail && usable && setTimeout(() => this.#toggle(false)) },
+      radio,
+      element("span", { class: "option-head" }, element("span", { class: "option-name" }, title(model)), badge(state)),
+      element("span", { class: "faint" }, [this.#whatToDo(model, state), memory].filter(Boolean).join(" ")),
+    );
+  }
+
+  #whatToDo(model, state) {
+    const variable = `ORPHEUS_MODEL_${model.id.replace(/\W/g, "_").toUpperCase()}`;
+    const last = this.#catalog.live(model.id)?.load_seconds;
+    if (state === "on_demand" && last) return t("model.about.on_demand_again", { time: duration(last) });
+    if (model.engine === "preview" && model.status === "available") return t("model.about.preview");
+    return t(`model.about.${state}`, { variable, detail: this.#catalog.live(model.id)?.error ?? "" });
+  }
+
+  #toggle(open = this.#panel.hidden) {
+    if (open === !this.#panel.hidden) return;
+    this.#panel.hidden = !open;
+    this.#button.setAttribute("aria-expanded", String(open));
+    if (open) {
+      this.#show();
+      this.#panel.querySelector(":checked")?.focus();
+    }
+  }
+
+  #onKey(event) {
+    if (this.#panel.hidden || !["Escape", "Enter"].includes(event.key) || event.target === this.#button) return;
+    if (event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    this.#toggle(false);
+    this.#button.focus();
+  }
+}
+
+/** A model's state as a coloured word. */
+export const badge = (state) => element("span", { class: "badge", "data-state": state }, t(`model.state.${state}`));
+
+/** What a model is called, in the page's language where there is a word for it. */
+export const title = (model) => (has(`model.title.${model.id}`) ? t(`model.title.${model.id}`) : model.title);
+
+/** A title without what stands behind its colon. */
+export const shortTitle = (model) => title(model).split(/[:：]/)[0];

@@ -1,0 +1,39 @@
+// What the page has to say for itself: errors in words, with what to do, and questions.
+
+import { RefusedError, UnreachableError } from "./api.js";
+import { byId, element, icon } from "./dom.js";
+import { duration, has, language, t } from "./i18n.js";
+
+/** An error as a sentence for the person, in the page's language. */
+export function inWords(error) {
+  if (error instanceof UnreachableError) return t("error.unreachable");
+  if (!(error instanceof RefusedError)) return t("error.page", { detail: error.message });
+  const wait = error.retryAfter ? t("error.retry_after", { time: duration(error.retryAfter) }) : "";
+  const known = [`error.${error.code}`, `error.${error.status}`].find(has);
+  const words = known ? t(known) : t("error.server");
+  const detail = error.message && (language() === "en" || !known) ? t("error.detail", { detail: error.message }) : "";
+  return [language() === "en" && error.message ? error.message : `${words}${detail}`, wait].filter(Boolean).join(" ");
+}
+
+/** Show a sentence until it is closed or another takes its place; `action`, `{label, act}`, is a button beside it. */
+export function notice(words, action) {
+  const offered = action && element("button", { type: "button", class: "quiet", onclick: action.act }, action.label);
+  const close = element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: clearNotice }, icon("close"));
+  byId("notices").replaceChildren(element("div", { class: "notice" }, element("p", {}, words), offered, close));
+}
+
+export function clearNotice() {
+  byId("notices").replaceChildren();
+}
+
+/** Ask a question; resolves to whether the answer was `yes`, whose words are given. */
+export function confirmed(question, yes) {
+  const dialog = byId("confirm");
+  byId("confirm-text").textContent = question;
+  byId("confirm-yes").textContent = yes;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}

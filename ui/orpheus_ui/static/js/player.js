@@ -1,0 +1,198 @@
+// Playback with Web Audio: sounds from the first samples on, while more arrive, and can be sought afterwards.
+
+export const SAMPLE_RATE = 24_000;
+
+const AHEAD_SECONDS = 1.5; // scheduled before it is due, so that a busy page does not break the sound
+const PIECE_SECONDS = 0.5;
+const START_SECONDS = 0.015; // from now to the first sample
+const REFILL_SECONDS = 0.3; // what must be there to go on after the stream ran dry
+
+/** Dispatches `change` when it starts, pauses, ends or gets more, and `sound` when the first sample is scheduled. */
+export class Player extends EventTarget {
+  #context = null;
+  #samples = new Int16Array(0);
+  #length = 0;
+  #complete = false;
+  #scheduled = 0; // samples handed to the audio clock
+  #due = 0; // when the next of them is to sound, on that clock
+  #pieces = [];
+  #playing = false;
+  #dry = false;
+  #at = 0; // where it stands while it does not play
+
+  /** Prepare the sound card; browsers want a gesture of the person's first. */
+  warm() {
+    this.#context ??= new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "interactive" });
+    if (this.#context.state === "suspended") this.#context.resume();
+  }
+
+  /** Start something new, of which nothing is there yet; it sounds with the first `push`. */
+  begin() {
+    this.#silence();
+    this.warm();
+    this.#samples = new Int16Array(SAMPLE_RATE * 10);
+    this.#length = 0;
+    this.#complete = false;
+    this.#at = 0;
+    this.#scheduled = 0;
+    this.#playing = true;
+    this.#dry = false;
+    this.#changed();
+  }
+
+  /** More of it, int16 at 24 kHz. */
+  push(samples) {
+    if (this.#length + samples.length > this.#samples.length) {
+      const larger = new Int16Array(Math.max(this.#samples.length * 2, this.#length + samples.length));
+      larger.set(this.#samples.subarray(0, this.#length));
+      this.#samples = larger;
+    }
+    this.#samples.set(samples, this.#length);
+    this.#length += samples.length;
+    this.#pump();
+    this.#changed();
+  }
+
+  /** Nothing more will come. */
+  finish() {
+    this.#complete = true;
+    this.#pump();
+    this.#endIfOver();
+    this.#changed();
+  }
+
+  /** Put something in place that is there as a whole, silent until `play`. */
+  load(samples) {
+    this.#silence();
+    this.#samples = samples;
+    this.#length = samples.length;
+    this.#complete = true;
+    this.#playing = false;
+    this.#at = 0;
+    this.#changed();
+  }
+
+  /** Go on where it stands; from the start where it has ended. */
+  play() {
+    if (this.#playing || this.#length === 0) return;
+    this.warm();
+    if (this.#at >= this.#length) this.#at = 0;
+    this.#playing = true;
+    this.#scheduled = this.#at;
+    this.#dry = false;
+    this.#pump();
+    this.#changed();
+  }
+
+  pause() {
+    if (!this.#playing) return;
+    this.#at = Math.round(this.position * SAMPLE_RATE);
+    this.#silence();
+    this.#playing = false;
+    this.#changed();
+  }
+
+  /** Go to a second of what is there. */
+  seek(seconds) {
+    const to = Math.round(Math.min(Math.max(seconds, 0), this.duration) * SAMPLE_RATE);
+    const playing = this.#playing;
+    this.#silence();
+    this.#at = to;
+    this.#scheduled = to;
+    this.#playing = playing;
+    this.#dry = false;
+    this.#pump();
+    this.#endIfOver();
+    this.#changed();
+  }
+
+  get playing() {
+    return this.#playing;
+  }
+
+  get complete() {
+    return this.#complete;
+  }
+
+  /** Seconds that are there. */
+  get duration() {
+    return this.#length / SAMPLE_RATE;
+  }
+
+  /** The second that sounds. */
+  get position() {
+    if (!this.#playing) return this.#at / SAMPLE_RATE;
+    const now = this.#context.currentTime;
+    while (this.#pieces.length > 1 && this.#pieces[1].due <= now) this.#pieces.shift();
+    const [piece] = this.#pieces;
+    if (!piece) return this.#at / SAMPLE_RATE;
+    const within = Math.min(Math.max(now - piece.due, 0), piece.length / SAMPLE_RATE);
+    return piece.from / SAMPLE_RATE + within;
+  }
+
+  /** What is there, int16. */
+  get samples() {
+    return this.#samples.subarray(0, this.#length);
+  }
+
+  #pump() {
+    if (!this.#playing) return;
+    const context = this.#context;
+    for (;;) {
+      const left = this.#length - this.#scheduled;
+      const late = this.#due < context.currentTime + START_SECONDS;
+      if (left === 0) {
+        if (late) this.#dry = this.#scheduled > 0;
+        return;
+      }
+      if (this.#dry && !this.#complete && left < REFILL_SECONDS * SAMPLE_RATE) return;
+      if (this.#due > context.currentTime + AHEAD_SECONDS) return;
+      this.#dry = false;
+      if (late) this.#due = context.currentTime + START_SECONDS;
+      this.#schedule(Math.min(left, PIECE_SECONDS * SAMPLE_RATE));
+    }
+  }
+
+  #schedule(length) {
+    const context = this.#context;
+    const buffer = context.createBuffer(1, length, SAMPLE_RATE);
+    const channel = buffer.getChannelData(0);
+    for (let i = 0; i < length; i += 1) channel[i] = this.#samples[this.#scheduled + i] / 32_768;
+    const source = context.createBufferSource();
+    source.buffer = buffer;
+    source.connect(context.destination);
+    source.onended = () => {
+      this.#pump();
+      this.#endIfOver();
+    };
+    source.start(this.#due);
+    if (this.#scheduled === 0) this.dispatchEvent(new CustomEvent("sound", { detail: this.#due - context.currentTime }));
+    this.#pieces.push({ source, due: this.#due, from: this.#scheduled, length });
+    this.#scheduled += length;
+    this.#due += length / SAMPLE_RATE;
+  }
+
+  #endIfOver() {
+    if (!this.#playing || !this.#complete || this.#scheduled < this.#length) return;
+    if (this.#pieces.length && this.#context.currentTime < this.#due - 0.005) return;
+    this.#at = this.#length;
+    this.#silence();
+    this.#playing = false;
+    this.#changed();
+    this.dispatchEvent(new Event("ended"));
+  }
+
+  #silence() {
+    for (const { source } of this.#pieces) {
+      source.onended = null;
+      source.stop();
+      source.disconnect();
+    }
+    this.#pieces = [];
+    this.#due = 0;
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}

@@ -1,0 +1,139 @@
+// The button that speaks: from the text to the history, or to words about why not.
+
+import { byId, element, icon } from "./dom.js";
+import { onLanguage, t } from "./i18n.js";
+import { shortTitle } from "./models.js";
+import { clearNotice, inWords, notice } from "./notices.js";
+import { BrokenOffError, speak } from "./speech.js";
+
+const WIDE = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g; // a syllable or more each
+const SECONDS_A_WIDE = 0.22;
+const SECONDS_A_NARROW = 0.065;
+
+/** Speaks what `request()` gives, through `listening`; tells `onSpoken` of every speech that was completed. */
+export class Speaking {
+  #abort = null;
+  #current = null; // the id of the speech that is being made, once it is known
+  #parts;
+
+  /** `parts` are the page's catalog, composer, listening, segments (of the events), events, request and onSpoken. */
+  constructor(parts) {
+    this.#parts = parts;
+    const { listening, events, composer, catalog } = parts;
+    byId("speak").addEventListener("click", () => (this.busy ? this.stop() : this.start()));
+    listening.player.addEventListener("change", () => this.#label());
+    composer.addEventListener("change", () => this.#label());
+    catalog.addEventListener("change", () => this.#label());
+    events.addEventListener("speech.segment", () => this.#follow());
+    document.addEventListener("keydown", (event) => this.#onKey(event));
+    onLanguage(() => this.#label());
+  }
+
+  /** Something is being spoken, or sounds. */
+  get busy() {
+    return this.#abort !== null || this.#parts.listening.player.playing;
+  }
+
+  stop() {
+    this.#abort?.abort();
+    this.#parts.listening.player.pause();
+  }
+
+  async start() {
+    const { composer, listening, catalog, segments, onSpoken } = this.#parts;
+    if (!composer.speakable) {
+      composer.focus();
+      return;
+    }
+    this.stop();
+    clearNotice();
+    const wanted = this.#parts.request();
+    const abort = new AbortController();
+    this.#abort = abort;
+    this.#current = null;
+    const speech = { text: wanted.text, voice: wanted.voice, wanted, created: Date.now() };
+    listening.begin(speech, expectedSeconds(wanted));
+    const stopWaiting = this.#waitForModel(wanted);
+    this.#label();
+    try {
+      const facts = await speak(wanted, listening.player, abort.signal, (known) => {
+        stopWaiting();
+        this.#current = known.id;
+        listening.facts = known;
+        listening.phase("speaking");
+        this.#follow();
+      });
+      listening.facts = { ...facts };
+      listening.phase(null);
+      const samples = listening.player.samples;
+      const spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id) };
+      if (this.#abort === abort) listening.follow(spoken.segments);
+      await onSpoken(spoken, samples);
+    } catch (error) {
+      if (this.#abort === abort) listening.phase(abort.signal.aborted ? "stopped" : null);
+      if (!abort.signal.aborted) this.#explain(error);
+    } finally {
+      stopWaiting();
+      if (this.#abort === abort) this.#abort = null;
+      this.#label();
+      catalog.refresh().catch(() => {});
+    }
+  }
+
+  #explain(error) {
+    const { listening } = this.#parts;
+    notice(error instanceof BrokenOffError ? t("error.broken_off") : inWords(error));
+    if (listening.player.duration) listening.phase("broken_off");
+  }
+
+  /** Say that the model is loading, as soon as it does; returns what ends that. */
+  #waitForModel(wanted) {
+    const { catalog, listening } = this.#parts;
+    const model = catalog.speaking(wanted.model, catalog.voice(wanted.voice).language);
+    const last = catalog.live(model?.id)?.load_seconds ?? null;
+    let hide = null;
+    const look = () => {
+      if (hide || !model || catalog.state(model) !== "loading") return;
+      hide = listening.loading(last);
+      const words = last ? "loading_again" : "loading";
+      listening.phase(words, { model: shortTitle(model), seconds: last && Math.max(1, Math.round(last)) });
+    };
+    listening.phase("waiting");
+    catalog.addEventListener("change", look);
+    look();
+    return () => {
+      catalog.removeEventListener("change", look);
+      hide?.();
+    };
+  }
+
+  #follow() {
+    if (this.#current) this.#parts.listening.follow(this.#parts.segments.of(this.#current));
+  }
+
+  #label() {
+    const button = byId("speak");
+    const shows = this.busy ? "stop" : "speak";
+    const label = element("span", {}, t(`speak.${shows}`));
+    const key = element("kbd", { "aria-hidden": "true" }, t(this.busy ? "speak.stop_key" : navigator.platform.startsWith("Mac") ? "speak.key_mac" : "speak.key"));
+    if (button.dataset.shows !== t(`speak.${shows}`)) button.replaceChildren(icon(this.busy ? "stop" : "play"), label, key);
+    button.dataset.shows = t(`speak.${shows}`);
+    button.classList.toggle("stops", this.busy);
+    button.disabled = !this.busy && (!this.#parts.composer.speakable || !this.#parts.catalog.offer);
+  }
+
+  #onKey(event) {
+    if (document.querySelector("dialog[open]") || event.isComposing) return;
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      if (this.#parts.catalog.offer) this.start();
+    } else if (event.key === "Escape" && this.busy && !event.defaultPrevented) {
+      this.stop();
+    }
+  }
+}
+
+function expectedSeconds({ text, speed = 1 }) {
+  const wide = text.match(WIDE)?.length ?? 0;
+  return (wide * SECONDS_A_WIDE + (text.length - wide) * SECONDS_A_NARROW) / speed;
+}

@@ -1,0 +1,58 @@
+// One request on its way to the ear: PCM from the server into the player, and what it took.
+
+import { generate } from "./api.js";
+
+/** The stream ended before the speech did. */
+export class BrokenOffError extends Error {}
+
+/**
+ * Ask for speech and play it as it comes.
+ *
+ * Resolves to `{id, model, loadSeconds, firstSoundSeconds, realTimeFactor, audioSeconds}` when all of it is there;
+ * `onAnswer` is called with what is known when the first audio is. Throws the API's errors, BrokenOffError, and
+ * AbortError when `signal` fires.
+ */
+export async function speak(wanted, player, signal, onAnswer) {
+  const asked = performance.now();
+  const since = () => (performance.now() - asked) / 1000;
+  const facts = { firstSoundSeconds: null };
+  const onSound = ({ detail }) => (facts.firstSoundSeconds ??= since() + detail);
+  player.begin();
+  player.addEventListener("sound", onSound);
+  try {
+    const response = await generate(wanted, signal);
+    facts.id = response.headers.get("x-request-id");
+    facts.model = response.headers.get("x-orpheus-model");
+    facts.loadSeconds = Number(response.headers.get("x-orpheus-load-seconds")) || 0;
+    onAnswer(facts);
+    for await (const samples of pcm(response.body, signal)) player.push(samples);
+    facts.audioSeconds = player.duration;
+    facts.realTimeFactor = (since() - facts.loadSeconds) / facts.audioSeconds;
+    return facts;
+  } finally {
+    player.finish();
+    player.removeEventListener("sound", onSound);
+  }
+}
+
+/** Speech as a whole, int16, without playing it. */
+export async function fetchSpeech(wanted, signal) {
+  return new Int16Array(await (await generate(wanted, signal)).arrayBuffer());
+}
+
+async function* pcm(body, signal) {
+  const reader = body.getReader();
+  let odd = new Uint8Array(0); // a chunk may end within a sample
+  for (;;) {
+    const { done, value } = await reader.read().catch((error) => {
+      throw signal.aborted ? error : new BrokenOffError();
+    });
+    if (done) return;
+    const bytes = new Uint8Array(odd.length + value.length);
+    bytes.set(odd);
+    bytes.set(value, odd.length);
+    const even = bytes.length & ~1;
+    odd = bytes.slice(even);
+    if (even) yield new Int16Array(bytes.buffer, 0, even / 2);
+  }
+}

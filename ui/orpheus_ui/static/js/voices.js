@@ -1,0 +1,156 @@
+// The voices: cards by language, each with a sample to hear.
+
+import { byId, element, icon, roving } from "./dom.js";
+import { languageName, onLanguage, t } from "./i18n.js";
+import { inWords, notice } from "./notices.js";
+import { Player } from "./player.js";
+import { recall, remember } from "./remembered.js";
+import { fetchSpeech } from "./speech.js";
+
+const HUES = [28, 350, 200, 265, 160, 48, 220, 320]; // far enough from each other to tell neighbours apart
+
+/** Dispatches `change` when another voice is chosen, and `sample` before one is heard. */
+export class Voices extends EventTarget {
+  #catalog;
+  #model;
+  #chosen = null;
+  #language = null;
+  #player = new Player();
+  #samples = new Map();
+  #playing = null;
+  #abort = null;
+
+  /** `model()` is the id of the chosen model. */
+  constructor(catalog, model) {
+    super();
+    this.#catalog = catalog;
+    this.#model = model;
+    catalog.addEventListener("load", () => this.#onOffer());
+    this.#player.addEventListener("ended", () => this.#setPlaying(null));
+    roving(byId("voice-languages"), () => [...byId("voice-languages").children], (tab) => this.#open(tab.dataset.language));
+    onLanguage(() => this.#show());
+  }
+
+  /** The voice's id. */
+  get chosen() {
+    return this.#chosen;
+  }
+
+  set chosen(id) {
+    const voice = this.#catalog.voice(id);
+    if (!voice) return;
+    this.#chosen = id;
+    this.#language = voice.language;
+    remember("voice", id);
+    this.#show();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** End the sample that sounds. */
+  hush() {
+    this.#abort?.abort();
+    this.#player.pause();
+    this.#setPlaying(null);
+  }
+
+  #onOffer() {
+    const { voices, defaults } = this.#catalog.offer;
+    const wanted = this.#chosen ?? recall("voice", defaults.voice);
+    this.chosen = this.#catalog.voice(wanted) ? wanted : voices[0].id;
+  }
+
+  #open(language) {
+    this.#language = language;
+    this.#show();
+  }
+
+  #show() {
+    const { offer } = this.#catalog;
+    if (!offer) return;
+    byId("voice-languages").replaceChildren(...offer.languages.map(({ id }) => this.#tab(id)));
+    byId("voices").setAttribute("aria-labelledby", `language-${this.#language}`);
+    const voices = offer.voices.filter((voice) => voice.language === this.#language);
+    byId("voices").replaceChildren(...voices.map((voice, i) => this.#card(voice, i)));
+  }
+
+  #tab(id) {
+    const selected = id === this.#language;
+    return element(
+      "button",
+      {
+        type: "button", role: "tab", class: "tab", id: `language-${id}`, "data-language": id, "aria-controls": "voices",
+        "aria-selected": String(selected), tabindex: selected ? "0" : "-1",
+        onclick: () => {
+          this.#open(id);
+          byId(`language-${id}`).focus();
+        },
+      },
+      languageName(id),
+    );
+  }
+
+  #card(voice, index) {
+    const avatar = element("span", { class: "avatar", "aria-hidden": "true" }, [...voice.id][0].toUpperCase());
+    avatar.style.setProperty("--hue", HUES[index % HUES.length]);
+    const radio = element("input", {
+      type: "radio", name: "voice", class: "unseen", value: voice.id, checked: voice.id === this.#chosen,
+      onchange: () => this.#choose(voice.id),
+    });
+    const words = element(
+      "span", { class: "voice-words" },
+      element("span", { class: "voice-name", lang: voice.language }, voice.id),
+      element("span", { class: "faint" }, t(`gender.${voice.gender}`)),
+    );
+    const play = element("button", { type: "button", class: "round small", onclick: () => this.#toggle(voice) });
+    play.dataset.sample = voice.id;
+    this.#labelSample(play);
+    return element("div", { class: "voice" }, element("label", {}, radio, avatar, words), play);
+  }
+
+  /** Without drawing the cards anew, so that the keyboard stays where it is. */
+  #choose(id) {
+    this.#chosen = id;
+    remember("voice", id);
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #labelSample(button) {
+    const id = button.dataset.sample;
+    const playing = this.#playing === id;
+    button.replaceChildren(icon(playing ? "stop" : "play"));
+    button.setAttribute("aria-label", t(playing ? "voices.stop_sample" : "voices.sample", { voice: id }));
+  }
+
+  #setPlaying(id) {
+    this.#playing = id;
+    for (const button of byId("voices").querySelectorAll("[data-sample]")) this.#labelSample(button);
+  }
+
+  async #toggle(voice) {
+    const playing = this.#playing === voice.id;
+    this.hush();
+    if (playing) return;
+    this.dispatchEvent(new Event("sample"));
+    this.#player.warm();
+    this.#setPlaying(voice.id);
+    this.#abort = new AbortController();
+    try {
+      this.#player.load(await this.#sample(voice, this.#abort.signal));
+      this.#player.play();
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.#setPlaying(null);
+      notice(inWords(error));
+    }
+  }
+
+  async #sample(voice, signal) {
+    const model = this.#model();
+    const kept = `${model} ${voice.id}`;
+    if (!this.#samples.has(kept)) {
+      const { example } = this.#catalog.offer.languages.find(({ id }) => id === voice.language);
+      this.#samples.set(kept, await fetchSpeech({ text: example, voice: voice.id, model }, signal));
+    }
+    return this.#samples.get(kept);
+  }
+}

@@ -1,0 +1,141 @@
+// The picture of a sound: bars that grow as it arrives, and a slider to seek in it.
+
+import { SAMPLE_RATE } from "./player.js";
+
+const BUCKETS_PER_SECOND = 50;
+const BAR = 3; // CSS pixels
+const GAP = 2;
+const STEP_SECONDS = 5;
+
+/** Draws the samples of a player; `expected` seconds set the scale until it is known. */
+export class Waveform {
+  #canvas;
+  #slider;
+  #player;
+  #describe;
+  #peaks = [];
+  #measured = 0;
+  #expected = 0;
+  #marks = [];
+  #colours = null;
+
+  constructor(slider, canvas, player, describe) {
+    this.#canvas = canvas;
+    this.#slider = slider;
+    this.#player = player;
+    this.#describe = describe;
+    new ResizeObserver(() => this.draw()).observe(slider);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.#colours = null;
+      this.draw();
+    });
+    slider.addEventListener("pointerdown", (event) => this.#onPointer(event));
+    slider.addEventListener("pointermove", (event) => event.buttons === 1 && this.#onPointer(event));
+    slider.addEventListener("keydown", (event) => this.#onKey(event));
+  }
+
+  /** Forget what was drawn; `expected` is a guess at the seconds to come. */
+  reset(expected = 0) {
+    this.#peaks = [];
+    this.#measured = 0;
+    this.#expected = expected;
+    this.#marks = [];
+    this.draw();
+  }
+
+  /** Seconds at which sentences begin, shown as small marks. */
+  set marks(seconds) {
+    this.#marks = seconds;
+    this.draw();
+  }
+
+  /** Bring the picture up to the player. */
+  draw() {
+    this.#measure();
+    const { width, height } = this.#canvas.getBoundingClientRect();
+    const ratio = devicePixelRatio || 1;
+    if (this.#canvas.width !== Math.round(width * ratio) || this.#canvas.height !== Math.round(height * ratio)) {
+      this.#canvas.width = Math.round(width * ratio);
+      this.#canvas.height = Math.round(height * ratio);
+    }
+    const context = this.#canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    this.#colours ??= colours(this.#canvas);
+    const scale = this.#scale();
+    const bars = Math.floor(width / (BAR + GAP));
+    const played = (this.#player.position / scale) * bars;
+    for (let bar = 0; bar < bars; bar += 1) {
+      const from = (bar / bars) * scale * BUCKETS_PER_SECOND;
+      const to = ((bar + 1) / bars) * scale * BUCKETS_PER_SECOND;
+      const known = from < this.#peaks.length;
+      const tall = known ? Math.max(2, loudest(this.#peaks, from, to) * (height - 14)) : 2;
+      context.fillStyle = known ? (bar < played ? this.#colours.played : this.#colours.waiting) : this.#colours.empty;
+      context.beginPath();
+      context.roundRect(bar * (BAR + GAP), (height - tall) / 2, BAR, tall, BAR / 2);
+      context.fill();
+    }
+    context.fillStyle = this.#colours.mark;
+    for (const second of this.#marks.slice(1)) {
+      context.beginPath();
+      context.arc((second / scale) * width, height - 3, 1.5, 0, 2 * Math.PI);
+      context.fill();
+    }
+    this.#tell();
+  }
+
+  #scale() {
+    const { duration, complete } = this.#player;
+    return (complete ? duration : Math.max(duration, this.#expected)) || 1;
+  }
+
+  #measure() {
+    const samples = this.#player.samples;
+    const size = SAMPLE_RATE / BUCKETS_PER_SECOND;
+    const until = this.#player.complete ? samples.length : samples.length - (samples.length % size);
+    for (; this.#measured < until; this.#measured += size) {
+      let peak = 0;
+      const end = Math.min(this.#measured + size, samples.length);
+      for (let i = this.#measured; i < end; i += 4) peak = Math.max(peak, Math.abs(samples[i]));
+      this.#peaks.push(Math.min(1, (peak / 32_768) ** 0.7 * 1.15));
+    }
+  }
+
+  #tell() {
+    const { position, duration } = this.#player;
+    this.#slider.setAttribute("aria-valuemin", "0");
+    this.#slider.setAttribute("aria-valuemax", String(Math.round(duration)));
+    this.#slider.setAttribute("aria-valuenow", String(Math.min(Math.round(position), Math.round(duration))));
+    this.#slider.setAttribute("aria-valuetext", this.#describe(position, duration));
+    this.#slider.setAttribute("aria-disabled", String(duration === 0));
+  }
+
+  #onPointer(event) {
+    const { left, width } = this.#canvas.getBoundingClientRect();
+    this.#player.seek(((event.clientX - left) / width) * this.#scale());
+  }
+
+  #onKey(event) {
+    const { position, duration } = this.#player;
+    const to = {
+      ArrowRight: position + STEP_SECONDS, ArrowUp: position + STEP_SECONDS,
+      ArrowLeft: position - STEP_SECONDS, ArrowDown: position - STEP_SECONDS,
+      PageUp: position + 2 * STEP_SECONDS, PageDown: position - 2 * STEP_SECONDS, Home: 0, End: duration,
+    }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    this.#player.seek(to);
+  }
+}
+
+function loudest(peaks, from, to) {
+  let most = 0;
+  for (let i = Math.floor(from); i < Math.min(Math.max(to, from + 1), peaks.length); i += 1) most = Math.max(most, peaks[i]);
+  return most;
+}
+
+function colours(canvas) {
+  const style = getComputedStyle(canvas);
+  const of = (name) => style.getPropertyValue(name).trim();
+  return { played: of("--accent"), waiting: of("--wave"), empty: of("--line"), mark: of("--faint") };
+}
