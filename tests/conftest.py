@@ -35,3 +35,31 @@ def tiny_snac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_snac import write_snac  # noqa: PLC0415  needs torch
 
     return write_snac(tmp_path_factory.mktemp("snac"))
+
+
+EXPECTED_SKIPS = ("CUDA",)
+"""Words of the reasons for which a test may be skipped in CI: what no machine without a GPU can show."""
+
+_unexpected_skips: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember tests that were skipped although CI has, or installs, what they need."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if not any(word in reason for word in EXPECTED_SKIPS):
+            _unexpected_skips.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a test that did not run is a test that failed."""
+    if os.environ.get("CI") and _unexpected_skips:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which."""
+    if os.environ.get("CI") and _unexpected_skips:
+        terminalreporter.section("skipped, which CI does not accept")
+        for line in _unexpected_skips:
+            terminalreporter.write_line(line)

@@ -303,21 +303,45 @@ async def test_a_server_that_went_away_is_replaced(tmp_path: Path) -> None:
     assert "starting one" in (second / "stderr.log").read_text()
 
 
-def test_a_url_where_nothing_answers_is_explained(tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    done = subprocess.run(
-        [sys.executable, "-m", "orpheus_openai", "mcp"],
+async def refusal(folder: Path, url: str) -> str:
+    """Start `orpheus-openai mcp` for a server that will not have it; what it says on its way out."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "orpheus_openai", "mcp"),
         env=environ(ORPHEUS_URL=url),
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert f"ORPHEUS_URL={url}: no orpheus-openai answers there" in done.stderr
+    async with asyncio.timeout(60):
+        code = await process.wait()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert code == 2
+    assert await process.stdout.read() == b""
+    return (await process.stderr.read()).decode()
+
+
+async def test_a_url_where_nothing_answers_is_explained(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert f"ORPHEUS_URL={url}: no orpheus-openai answers there" in await refusal(tmp_path, url)
+
+
+async def test_a_server_that_wants_another_key_is_explained(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        head = b"200 OK" if request.startswith(b"GET /health ") else b"401 Unauthorized"
+        body = b'{"version":"0"}'
+        writer.write(
+            b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (head, len(body), body)
+        )
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as guarded:
+        url = f"http://127.0.0.1:{guarded.sockets[0].getsockname()[1]}"
+        assert "set ORPHEUS_API_KEY" in await refusal(tmp_path, url)
 
 
 def test_the_inspector_lists_and_calls_every_tool(server_url: str) -> None:

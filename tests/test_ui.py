@@ -12,11 +12,15 @@ import pytest
 STATIC = Path(__file__).parent.parent / "ui" / "orpheus_ui" / "static"
 SCRIPTS = sorted((STATIC / "js").glob("*.js"))
 HTML = (STATIC / "index.html").read_text(encoding="utf-8")
-WORDS = {name: json.loads((STATIC / "i18n" / f"{name}.json").read_text(encoding="utf-8")) for name in ("en", "zh")}
+WORDS = {
+    name: json.loads((STATIC / "i18n" / f"{name}.json").read_text(encoding="utf-8")) for name in ("en", "zh")
+}
 
 COMMENT = re.compile(r"/\*.*?\*/|(?<![:\"'`\\/])//[^\n]*", re.DOTALL)
 LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
-SENTENCE = re.compile(r"[A-Z][a-z]+ [a-z]+|[a-z]+ [a-z]+ [a-z]+ [a-z]+|[a-z]{2}[.!?]\s|[\u3000-\u30ff\u4e00-\u9fff]")
+SENTENCE = re.compile(
+    r"[A-Z][a-z]+ [a-z]+|[a-z]+ [a-z]+ [a-z]+ [a-z]+|[a-z]{2}[.!?]\s|[\u3000-\u30ff\u4e00-\u9fff]"
+)
 OWN_NAMES = {'"English"', '"中文"'}
 """What each language calls itself stands in none of the two."""
 PROGRAMS = "snippets.js"
@@ -101,7 +105,9 @@ def test_no_script_or_style_stands_in_the_html() -> None:
 
 def test_the_page_names_no_other_server() -> None:
     for path in [*SCRIPTS, *STATIC.glob("*.css"), STATIC / "index.html"]:
-        for url in re.findall(r"(?:https?:)?//[\w.-]+\.\w+", COMMENT.sub("", path.read_text(encoding="utf-8"))):
+        for url in re.findall(
+            r"(?:https?:)?//[\w.-]+\.\w+", COMMENT.sub("", path.read_text(encoding="utf-8"))
+        ):
             assert url in {"http://www.w3.org"}, f"{path.name} names {url}"
 
 
@@ -146,7 +152,9 @@ def test_head_tells_the_size_and_sends_nothing(client: httpx.Client) -> None:
     assert int(answer.headers["content-length"]) == len((STATIC / "index.html").read_bytes())
 
 
-@pytest.mark.parametrize("path", ["/ui/nothing.js", "/ui/fonts/LICENSE", "/ui/..%2f..%2froutes.py", "/ui/%2e%2e/assets.py"])
+@pytest.mark.parametrize(
+    "path", ["/ui/nothing.js", "/ui/fonts/LICENSE", "/ui/..%2f..%2froutes.py", "/ui/%2e%2e/assets.py"]
+)
 def test_nothing_but_the_page_is_served(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
@@ -159,7 +167,9 @@ def test_all_of_the_page_weighs_less_than_300_kb() -> None:
     assert sum(len(gzip.compress(p.read_bytes())) for p in files) + fonts < 300_000
 
 
-@pytest.mark.parametrize(("audio_format", "begins"), [("mp3", b"\xff\xf3"), ("opus", b"OggS"), ("flac", b"fLaC"), ("wav", b"RIFF")])
+@pytest.mark.parametrize(
+    ("audio_format", "begins"), [("mp3", b"\xff\xf3"), ("opus", b"OggS"), ("flac", b"fLaC"), ("wav", b"RIFF")]
+)
 def test_what_was_heard_is_encoded_in_the_format_that_was_asked_for(
     client: httpx.Client, audio_format: str, begins: bytes
 ) -> None:

@@ -17,12 +17,16 @@ START_SECONDS = 30
 
 
 @contextlib.contextmanager
-def page_server(folder: Path, *, port: int = 0, wrap: Callable[[Any], Any] = lambda app: app) -> Iterator[str]:
+def page_server(
+    folder: Path, *, port: int = 0, wrap: Callable[[Any], Any] = lambda app: app
+) -> Iterator[str]:
     """The address of a server with the preview, up until the end of the block; `wrap` goes around its ASGI app."""
     environ = {"ORPHEUS_MODEL": "preview", "ORPHEUS_OUTPUT_DIR": str(folder / "outputs")}
     app = wrap(create_app(load_settings(environ, dotenv=None)))
     with socket.create_server(("127.0.0.1", port)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         deadline = time.monotonic() + START_SECONDS

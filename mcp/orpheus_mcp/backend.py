@@ -31,12 +31,16 @@ POLL_SECONDS = 0.1
 class Backend:
     """A server and whether it answers; `environ` is what to start one with, None never to start one."""
 
-    def __init__(self, url: str, environ: Mapping[str, str] | None) -> None:
+    def __init__(self, url: str, environ: Mapping[str, str] | None, api_key: str = "") -> None:
         self.url = url
+        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        """What goes with every request."""
         self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = asyncio.Lock()
-        self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=environ is None)
+        self._http = httpx.AsyncClient(
+            headers=self.headers, timeout=ANSWER_SECONDS, trust_env=environ is None
+        )
 
     @classmethod
     def choose(cls, environ: Mapping[str, str]) -> "Backend":
@@ -44,12 +48,13 @@ class Backend:
 
         Raises ConfigurationError when the settings make no sense.
         """
+        api_key = environ.get(API_KEY, "").strip()
         if url := environ.get(URL, "").strip().rstrip("/"):
             if not url.startswith(("http://", "https://")):
                 raise ConfigurationError(
                     f"{URL}={url}: expected a URL; for example {URL}=http://localhost:8899"
                 )
-            return cls(url, None)
+            return cls(url, None, api_key)
         own = {name: value for name, value in environ.items() if name not in (URL, API_KEY)}
         settings = load_settings(own)
         if settings.port == 0:
@@ -58,7 +63,7 @@ class Backend:
         own |= {"ORPHEUS_HOST": host, "PORT": str(settings.port)}
         if settings.output_dir == Settings().output_dir:
             own["ORPHEUS_OUTPUT_DIR"] = str(OUTPUT_DIR.expanduser())
-        return cls(f"http://{f'[{host}]' if ':' in host else host}:{settings.port}", own)
+        return cls(f"http://{f'[{host}]' if ':' in host else host}:{settings.port}", own, api_key)
 
     @contextlib.asynccontextmanager
     async def closing(self) -> AsyncGenerator[None]:
@@ -87,6 +92,14 @@ class Backend:
                 sys.stderr.write(f"orpheus-openai: no server at {self.url}; starting one\n")
                 self._process = _start(self._environ)
             await self._wait_until_up(self._process)
+
+    async def check_key(self) -> None:
+        """Raise ConfigurationError when the server, which answers, wants another key or any at all."""
+        answer = await self._http.get(f"{self.url}/v1/models")
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise ConfigurationError(
+                f"the server at {self.url} wants an API key; set {API_KEY} to one that it knows"
+            )
 
     async def _wait_until_up(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -13,11 +13,10 @@ from orpheus_mcp.logs import join_our_log
 from orpheus_openai.errors import ConfigurationError
 
 
-def make_proxy(backend: Backend, api_key: str) -> FastMCP:
-    """Make the server that passes everything on to `backend`, with `api_key` where there is one."""
+def make_proxy(backend: Backend) -> FastMCP:
+    """Make the server that passes everything on to `backend`."""
     join_our_log()
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    transport = StreamableHttpTransport(f"{backend.url}/mcp", headers=headers)
+    transport = StreamableHttpTransport(f"{backend.url}/mcp", headers=backend.headers)
     return create_proxy(transport, name="orpheus-openai", middleware=[Revival(backend)])
 
 

@@ -1,11 +1,11 @@
 """`orpheus-openai mcp`: MCP on standard input and output, for clients that start programs."""
 
 import asyncio
-import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING
 
-from orpheus_mcp.backend import API_KEY, Backend
+from orpheus_mcp.backend import Backend
 
 if TYPE_CHECKING:
     from fastmcp import FastMCP
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 def main() -> None:
     """Serve until standard input ends.
 
-    Raises ConfigurationError when ORPHEUS_URL names a server that does not answer, or none can be started.
+    Raises ConfigurationError when ORPHEUS_URL names a server that does not answer, when the server wants another
+    key, or when none can be started.
     """
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve())
+    # The thread that reads standard input cannot be interrupted in another way. A server of ours ends by itself.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    asyncio.run(_serve())
 
 
 async def _serve() -> None:
@@ -25,10 +27,11 @@ async def _serve() -> None:
     async with backend.closing():
         # FastMCP takes as long to import as a server takes to start.
         proxy, _ = await asyncio.gather(asyncio.to_thread(_make_proxy, backend), backend.ensure())
+        await backend.check_key()
         await proxy.run_stdio_async(show_banner=False)
 
 
 def _make_proxy(backend: Backend) -> "FastMCP":
     from orpheus_mcp.proxy import make_proxy  # noqa: PLC0415  see above
 
-    return make_proxy(backend, os.environ.get(API_KEY, "").strip())
+    return make_proxy(backend)

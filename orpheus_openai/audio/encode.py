@@ -22,12 +22,21 @@ UNKNOWN_LENGTH = 0xFFFF_FFFF
 
 MP3_BIT_RATE = 96_000
 """bit/s, constant. At 24 kHz mono 64 kbit/s leaves speech intact; half as much again is no burden."""
+MP3_QUALITY = 7
+"""LAME's, 0 to 9. Against its default, at the same bit rate, 116 s of the preview's speech come back with a
+segmental signal-to-noise ratio of 25.1 instead of 24.5 dB and a log-spectral distance of 0.82 instead of
+0.75 dB, in 1/168 of real time instead of 1/89 (one shared core). 8 and 9 are the same, 0 to 2 worse in both."""
 MP3_FRAME = 576
 """Samples of an MPEG-2 Layer III frame."""
 MP3_DECODER_DELAY = 529
 """Samples by which a decoder is late, after the 576 of LAME's own (LAME's technical FAQ)."""
-OPUS_BIT_RATE = 48_000
-"""bit/s, variable. Speech of full band needs 28 to 40 kbit/s (RFC 6716, section 2.1.1)."""
+OPUS_BIT_RATE = 40_000
+"""bit/s, the aim of a variable rate. Speech of full band needs 28 to 40 kbit/s (RFC 6716, section 2.1.1)."""
+OPUS_COMPLEXITY = 5
+"""libopus', 0 to 10. From 7 on it analyses the signal and speaks much of it as a hybrid, in 1/83 of real time;
+below, it is CELT, in 1/285. 49 s of the preview's speech at 64 kbit/s in fact, of 40 asked for, come back with
+a segmental signal-to-noise ratio of 18.5 dB and a log-spectral distance of 1.7 dB; complexity 10 had 18.2 and
+2.1 dB with 57 kbit/s in fact, of 48 asked for. At equal rates they are within 1 dB and 0.2 dB."""
 AAC_BIT_RATE = 96_000
 """bit/s. FFmpeg's own AAC encoder needs more than Opus for the same quality."""
 AAC_SAMPLE_RATE = 48_000
@@ -224,7 +233,8 @@ _CODECS: Mapping[str, _Codec] = MappingProxyType(
             container="mp3",
             codec="libmp3lame",
             bit_rate=MP3_BIT_RATE,
-            codec_options={"reservoir": "0"},  # a frame waits for none after it: first bytes 30 ms earlier
+            # Without a reservoir a frame waits for none after it: first bytes 30 ms earlier.
+            codec_options={"reservoir": "0", "compression_level": str(MP3_QUALITY)},
             # Players trim the delay only by a tag that needs the length, which is not known yet. So
             # the delay is made two whole frames, and the first of them goes: nothing of ours is in it.
             container_options={"id3v2_version": "0", "write_xing": "0"},
@@ -236,8 +246,14 @@ _CODECS: Mapping[str, _Codec] = MappingProxyType(
             codec="libopus",
             bit_rate=OPUS_BIT_RATE,
             # "voip" would filter the voice; "audio" keeps its waveform.
-            codec_options={"application": "audio", "vbr": "on", "frame_duration": "20"},
-            container_options={"page_duration": "20000"},  # in µs: a page for every packet, none waits
+            codec_options={
+                "application": "audio",
+                "vbr": "on",
+                "frame_duration": "20",
+                "compression_level": str(OPUS_COMPLEXITY),
+            },
+            # In µs: a page for every packet. FFmpeg holds the newest page back, since the last of all needs a flag.
+            container_options={"page_duration": "20000"},
         ),
         "aac": _Codec(
             container="adts",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from fractions import Fraction
@@ -18,15 +19,17 @@ from orpheus_openai.errors import EngineError, ShuttingDownError, SpeechError
 from orpheus_openai.models.base import Sampling, Usage
 from orpheus_openai.models.clauses import PAUSE, Piece, pieces
 from orpheus_openai.models.espeak import ESPEAK_SAMPLE_RATE, Espeak, EspeakThread, Job
+from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, TOKENS_PER_FRAME
 
 TAG_PAUSE_SECONDS = 0.3
 """eSpeak NG cannot laugh: an emotion tag is a pause of this length."""
 
-SAMPLES_PER_FRAME = 2_048
-TOKENS_PER_FRAME = 7
-"""What Orpheus would have generated for the same audio: 7 tokens for every 2 048 samples at 24 kHz."""
+SHORTEST_CHARACTER_SECONDS = 0.05
+"""What a character takes to say at the least, on average over a text: English 0.06 s, Chinese 0.26 s."""
 
-_CHUNK_BYTES = 2 * ESPEAK_SAMPLE_RATE // 5  # after the first sound, 200 ms at a time
+LONGEST_HEAD_START = 5.0
+"""Seconds of sound, at most, that a later segment believes its listener to have in hand when it begins."""
+
 _LOW_WATER = 10  # chunks still unheard, 2 s, when the next piece is asked for
 _TAG_PAUSE = bytes(2 * round(TAG_PAUSE_SECONDS * ESPEAK_SAMPLE_RATE))
 
@@ -40,8 +43,9 @@ _logger = logging.getLogger(__name__)
 class PreviewModel:
     """A `SpeechModel` that speaks all languages of the catalog, at once and on any machine.
 
-    All streams share one eSpeak NG in one thread. They take turns there, a clause or two each; a stream gets
-    its next turn when its listener has heard most of the last one: a slow one costs neither time nor memory.
+    All streams share one eSpeak NG in one thread, a clause or two at a time. First comes the stream whose
+    listener would be the first to run dry: a new listener waits behind nobody who has sound in hand. A stream
+    asks for its next piece when most of the last one was taken: a slow listener costs neither time nor memory.
     """
 
     def __init__(self, emotion_tags: Sequence[str]) -> None:
@@ -51,7 +55,7 @@ class PreviewModel:
         """
         self._emotion_tags = tuple(emotion_tags)
         self._thread = EspeakThread.acquire()
-        self._thread.submit(_warm_up)
+        self._thread.submit(_warm_up, time.monotonic())
         self._closed = False
 
     @property
@@ -66,11 +70,12 @@ class PreviewModel:
         sampling: Sampling,  # noqa: ARG002 - nothing is sampled here
         usage: Usage,
     ) -> AsyncGenerator[PCM]:
-        """Speak `text`: yields PCM, int16 of shape `(n,)` at 24 kHz, of up to about 0.2 s each.
+        """Speak `text`: yields PCM, int16 of shape `(n,)` at 24 kHz, of up to about 0.2 s each, the first one too.
 
         An emotion tag becomes a pause of `TAG_PAUSE_SECONDS`; a text with nothing to say yields nothing. Two
         renderings of a text sound alike, but not bit for bit: eSpeak NG's flutter of the pitch goes on from
-        call to call. `sampling` has no effect.
+        call to call. `sampling` has no effect. A call is urgent when it is the first to count into its `usage`;
+        one after it is a later segment of the same request, whose listener hears the earlier ones first.
 
         Counts the characters spoken as input tokens, and as output tokens what Orpheus would have needed: 7
         for each 2 048 samples begun. Raises ModelUnavailableError when eSpeak NG does not have the voice.
@@ -109,12 +114,15 @@ def _warm_up(espeak: Espeak) -> None:
 class _Utterance:
     """One call's text on its way through the thread, a piece at a time, and its audio on the way back.
 
-    `_speak`, `_take`, `_send` and `_call` run in eSpeak's thread, one piece after the other; all else belongs
+    `_speak`, `_take` and `_call` run in eSpeak's thread, one piece after the other; all else belongs
     to the event loop. `cancelled` is what both look at.
+
+    A piece's deadline is when its listener has heard all sound before it, if playback never paused but for want
+    of sound. Nobody has run dry in the past: one who waits, or did not listen for a while, is due now.
     """
 
     def __init__(
-        self, parts: Sequence[Piece], voice: EspeakVoice, submit: Callable[[Job], None], usage: Usage
+        self, parts: Sequence[Piece], voice: EspeakVoice, submit: Callable[[Job, float], None], usage: Usage
     ) -> None:
         self.cancelled = False
         self._waiting = deque(parts)
@@ -125,7 +133,11 @@ class _Utterance:
         # Bounded by what is put in: one piece at a time, and the next one waits for the low water mark.
         self._heard: asyncio.Queue[PCM | SpeechError | None] = asyncio.Queue()
         self._speaking = False
-        self._unsent = bytearray()
+        # What the request has counted is heard before this call, but how much of it was heard already is not
+        # known here. The bound keeps a guess that is too late from costing much: even then the piece waits for
+        # no listener who is LONGEST_HEAD_START ahead.
+        head_start = min(usage.input_tokens * SHORTEST_CHARACTER_SECONDS, LONGEST_HEAD_START)
+        self._dry_at = time.monotonic() + head_start
         self._resampler: Resampler | None = None
 
     async def next(self) -> PCM | None:
@@ -141,7 +153,8 @@ class _Utterance:
         if self._speaking or not self._waiting or self._heard.qsize() > _LOW_WATER:
             return
         piece = self._waiting.popleft()
-        self._submit(partial(self._speak, piece=piece, last=not self._waiting))
+        deadline = max(self._dry_at, time.monotonic())
+        self._submit(partial(self._speak, piece=piece, last=not self._waiting), deadline)
         self._speaking = True
         self._usage.input_tokens += len(piece.text)
 
@@ -165,7 +178,8 @@ class _Utterance:
                 # The comma keeps the voice up where the clause goes on.
                 text = f"{piece.text}," if piece.broken_off else piece.text
                 espeak.speak(text, self._voice, self._take, end_pause=not piece.broken_off)
-            self._send(last=last)
+            if last:
+                self._take(b"", last=True)
         except SpeechError as error:
             self._call(self._heard.put_nowait, error)
         except Exception as error:
@@ -174,20 +188,15 @@ class _Utterance:
         else:
             self._call(partial(self._piece_ended, last=last))
 
-    def _take(self, samples: bytes) -> bool:
-        """Gather what eSpeak NG has spoken; the first of it is sent at once. Returns whether to go on."""
-        self._unsent += samples
-        if self._resampler is None or len(self._unsent) >= _CHUNK_BYTES:
-            self._send()
-        return not self.cancelled
-
-    def _send(self, *, last: bool = False) -> None:
+    def _take(self, samples: bytes, *, last: bool = False) -> bool:
+        """Send what eSpeak NG has spoken, BUFFER_MS at most; returns whether to go on."""
         if self._resampler is None:
             self._resampler = Resampler()
-        chunk = self._resampler.feed(np.frombuffer(bytes(self._unsent), np.int16), last=last)
-        self._unsent.clear()
+        chunk = self._resampler.feed(np.frombuffer(samples, np.int16), last=last)
         if len(chunk):
+            self._dry_at = max(self._dry_at, time.monotonic()) + len(chunk) / SAMPLE_RATE
             self._call(self._heard.put_nowait, chunk)
+        return not self.cancelled
 
     def _call(self, callback: Callable[..., None], *arguments: object) -> None:
         try:

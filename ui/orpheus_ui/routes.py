@@ -73,7 +73,9 @@ async def encode(request: AnyRequest, audio_format: Annotated[str, PathParameter
     """
     if audio_format not in FORMATS:
         raise InvalidRequestError(
-            f"Unknown format; expected one of: {', '.join(FORMATS)}.", param="audio_format", code="invalid_value"
+            f"Unknown format; expected one of: {', '.join(FORMATS)}.",
+            param="audio_format",
+            code="invalid_value",
         )
     body = b"".join([chunk async for chunk in encoded(_samples(request), audio_format)])
     return Response(body, media_type=FORMATS[audio_format].media_type, headers={"cache-control": "no-store"})

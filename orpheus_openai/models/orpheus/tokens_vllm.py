@@ -95,8 +95,13 @@ class VLLMTokenSource:
         await self._engine.llm.wake_up()
 
     async def close(self) -> None:
-        """End the engine: its processes are gone, and their memory is free, when this returns."""
-        # It would take its orderly end for the engine's death, and write that to the log.
+        """End the engine: its processes are gone, and their memory is free, when this returns.
+
+        Closing what is closed already does nothing.
+        """
+        if self._engine.llm is None:
+            return
+        # It would take an orderly end for the engine's death, and write that to the log.
         if (handler := self._engine.llm.output_handler) is not None:
             handler.cancel()
         await _in_thread(self._engine.end)

@@ -1,7 +1,14 @@
-// Which words sound when: the server's segments, found again in the text as it was written.
+// Which sentence sounds when: the server's segments, found again in the text as it was written.
+
+import { SAMPLE_RATE } from "./player.js";
 
 const REMEMBERED_SPEECHES = 20;
 const SETTLE_MS = 1_000; // events and audio come over two connections
+
+const PAUSE_SEARCH_SECONDS = 0.8; // on both sides of a guess
+const PAUSE_STEP_SECONDS = 0.02;
+const SHORTEST_PAUSE_STEPS = 5;
+const QUIET = 330; // of 32 768: -40 dB
 
 /** Gathers the segments of every speech from the server's events, by the speech's id. */
 export class Segments {
@@ -42,39 +49,101 @@ export class Segments {
   }
 }
 
-/** Where each segment stands in `text`, `[{start, end, seconds}]`; the server may have changed spaces and marks. */
-export function locate(text, segments) {
-  const { letters, places } = letterPlaces(text);
-  let from = 0;
-  const found = [];
-  for (const { text: spoken, seconds } of segments) {
-    const wanted = letterPlaces(spoken).letters;
-    const at = wanted ? letters.indexOf(wanted, from) : -1;
-    if (at < 0) continue;
-    from = at + wanted.length;
-    found.push({ start: places[at], end: places[from - 1] + 1, seconds });
+/**
+ * A text being read: where each sentence stands in it, and when it sounds.
+ *
+ * The server says when a segment of some sentences begins, its spaces and marks perhaps changed. When a sentence
+ * begins within its segment is judged by its share of the letters, and moved to the pause in the sound that is nearest.
+ */
+export class Reading {
+  #text;
+  #letters;
+  #places;
+  #splitter;
+  #from = 0;
+  #taken = 0;
+  #located = [];
+  #settled = []; // the sentences of all segments but the last, whose end is not known yet
+
+  constructor(text, language) {
+    this.#text = text;
+    ({ letters: this.#letters, places: this.#places } = letterPlaces(text));
+    this.#splitter = new Intl.Segmenter(language, { granularity: "sentence" });
   }
-  return found.map((range, i) => ({ ...range, end: withMarks(text, range.end, found[i + 1]?.start) }));
+
+  /** The sentences `[{start, end, seconds}]` of `segments`, `[{text, seconds}]`, which only ever get more. */
+  follow(segments, samples) {
+    for (const segment of segments.slice(this.#taken)) this.#locate(segment, samples);
+    this.#taken = segments.length;
+    const last = this.#located.at(-1);
+    return last ? [...this.#settled, ...this.#sentences(last, samples.length / SAMPLE_RATE, samples)] : [];
+  }
+
+  #locate({ text, seconds }, samples) {
+    const wanted = letterPlaces(text).letters;
+    const at = wanted ? this.#letters.indexOf(wanted, this.#from) : -1;
+    if (at < 0) return;
+    this.#from = at + wanted.length;
+    const before = this.#located.at(-1);
+    if (before) this.#settled.push(...this.#sentences(before, seconds, samples));
+    const start = withOpening(this.#text, this.#places[at], before?.end ?? 0);
+    this.#located.push({ start, end: withClosing(this.#text, this.#places[this.#from - 1] + 1), seconds });
+  }
+
+  #sentences({ start, end, seconds }, until, samples) {
+    const pace = Math.max(0, until - seconds) / (end - start);
+    return [...this.#splitter.segment(this.#text.slice(start, end))].map(({ index, segment }) => ({
+      start: start + index,
+      end: start + index + segment.trimEnd().length,
+      seconds: index ? pauseNear(samples, seconds + index * pace) : seconds,
+    }));
+  }
 }
 
 /** The range that sounds at a second of the audio, or null. */
 export const rangeAt = (ranges, second) => ranges.findLast((range) => range.seconds <= second + 0.01) ?? null;
 
+/** The end of the longest pause around a second of the sound; the second itself where there is none. */
+function pauseNear(samples, second) {
+  const size = SAMPLE_RATE * PAUSE_STEP_SECONDS;
+  const from = Math.max(0, Math.floor((second - PAUSE_SEARCH_SECONDS) / PAUSE_STEP_SECONDS));
+  const to = Math.ceil((second + PAUSE_SEARCH_SECONDS) / PAUSE_STEP_SECONDS);
+  let [run, longest, found] = [0, SHORTEST_PAUSE_STEPS, null];
+  for (let step = from; step < to; step += 1) {
+    run = quiet(samples, step * size, (step + 1) * size) ? run + 1 : 0;
+    if (run >= longest) [longest, found] = [run, (step + 1) * PAUSE_STEP_SECONDS];
+  }
+  return found ?? second;
+}
+
+function quiet(samples, from, to) {
+  if (to > samples.length) return false;
+  for (let i = from; i < to; i += 4) if (Math.abs(samples[i]) > QUIET) return false;
+  return true;
+}
+
 /** Letters and digits only, and where each stood: what normalising a text leaves as it is. */
 function letterPlaces(text) {
-  let letters = "";
   const places = [];
-  for (let i = 0; i < text.length; i += 1) {
-    if (/[\p{L}\p{M}\p{N}\p{Cs}]/u.test(text[i])) {
-      letters += text[i].toLowerCase()[0];
-      places.push(i);
-    }
+  let letters = "";
+  for (const { 0: run, index } of text.matchAll(/[\p{L}\p{M}\p{N}]+/gu)) {
+    const lower = run.toLowerCase();
+    letters += lower.length === run.length ? lower : run;
+    for (let i = 0; i < run.length; i += 1) places.push(index + i);
   }
   return { letters, places };
 }
 
+/** The start of a sentence with the marks that open it. */
+function withOpening(text, start, limit) {
+  let at = start;
+  while (at > limit && /[<([{"'“‘«„¿¡「『《]/u.test(text[at - 1])) at -= 1;
+  return at;
+}
+
 /** The end of a sentence with the marks that close it. */
-function withMarks(text, end, limit = text.length) {
-  while (end < limit && /[^\s\p{L}\p{N}<([{“‘«¿¡]/u.test(text[end])) end += 1;
-  return end;
+function withClosing(text, end) {
+  let at = end;
+  while (at < text.length && /[^\s\p{L}\p{N}<([{“‘«„¿¡「『《]/u.test(text[at])) at += 1;
+  return at;
 }

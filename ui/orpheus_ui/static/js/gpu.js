@@ -81,8 +81,7 @@ export class GPUPanel {
     return element(
       "li", { class: "loaded-model" },
       element("div", { class: "row spread" }, element("span", { class: "loaded-name" }, model ? shortTitle(model) : status.id), badge(status.state === "unloaded" ? "on_demand" : status.state)),
-      element("p", { class: "faint" }, status.error ?? facts.filter(Boolean).join(" · ")),
-      element("div", { class: "row spread" }, element("p", { class: "faint countdown", "data-leaves": status.id }), releasable && element("button", { type: "button", class: "quiet", "data-release": status.id, "aria-label": t("gpu.release_model", { model: model ? title(model) : status.id }), onclick: () => this.#release(status.id) }, t("gpu.release"))),
+      element("div", { class: "row spread" }, element("div", { class: "faint" }, element("p", {}, status.error ?? facts.filter(Boolean).join(" · ")), element("p", { class: "countdown", "data-leaves": status.id })), releasable && element("button", { type: "button", class: "quiet", "data-release": status.id, "aria-label": t("gpu.release_model", { model: model ? title(model) : status.id }), onclick: () => this.#release(status.id) }, t("gpu.release"))),
     );
   }
 
@@ -99,7 +98,7 @@ export class GPUPanel {
   async #release(id) {
     const status = this.#catalog.live(id);
     const busy = status?.leases > 0;
-    const question = t("gpu.release_question", { n: status?.leases, model: title(this.#catalog.model(id)) });
+    const question = t("gpu.release_question", { n: status?.leases, model: shortTitle(this.#catalog.model(id)) });
     if (busy && !(await confirmed(question, t("gpu.release")))) return;
     try {
       await offload(id, busy);
@@ -123,7 +122,7 @@ class Card {
     this.#chart.label = t("gpu.chart");
     this.node = element(
       "div", { class: "gpu-card" },
-      element("div", { class: "row spread" }, element("span", { class: "gpu-name" }, gpu.name ?? t("gpu.card", { n: gpu.index })), this.#memory),
+      element("div", { class: "row spread" }, element("span", { class: "gpu-name" }, t("gpu.card", { n: gpu.index, name: gpu.name ?? "" })), this.#memory),
       this.#meter,
       this.#chart.node,
       this.#facts,

@@ -2,6 +2,7 @@
 
 const DATABASE = "orpheus";
 const MOST_SPEECHES = 100;
+const MOST_SECONDS = 3 * 3600; // about 500 MB
 
 /** Speeches `{id, text, voice, model, wanted, created, facts, segments, seconds}`, newest first. */
 export class History {
@@ -19,8 +20,11 @@ export class History {
       store("sounds").put(samples.slice(), id);
       return store("speeches").put({ ...speech, id, seconds: speech.facts.audioSeconds });
     });
-    const all = await this.list();
-    for (const old of all.slice(MOST_SPEECHES)) await this.remove(old.id);
+    let seconds = 0;
+    for (const [place, { id: old, seconds: length }] of (await this.list()).entries()) {
+      seconds += length;
+      if (place > 0 && (place >= MOST_SPEECHES || seconds > MOST_SECONDS)) await this.remove(old);
+    }
     return id;
   }
 

@@ -66,11 +66,11 @@ export const number = (value, digits = 0) =>
 /** Bytes as GiB with one digit, as NVIDIA's tools count them. */
 export const gibibytes = (bytes) => t("unit.gib", { n: (bytes / 2 ** 30).toFixed(1) });
 
-/** Seconds as words for people: "0.4 s", "32 s", "2 min 5 s". */
+/** Seconds as words for people: "0.4 s", "72 s", "2 min 5 s". */
 export function duration(seconds) {
   if (seconds < 10) return t("unit.seconds", { n: number(seconds, 1) });
   const whole = Math.round(seconds);
-  if (whole < 60) return t("unit.seconds", { n: whole });
+  if (whole < 100) return t("unit.seconds", { n: whole });
   return t("unit.minutes", { m: Math.floor(whole / 60), s: whole % 60 });
 }
 

@@ -2,19 +2,20 @@
 
 import { byId, element, icon } from "./dom.js";
 import { fileName, save } from "./download.js";
-import { locate, rangeAt } from "./follow.js";
+import { rangeAt, Reading } from "./follow.js";
 import { clock, duration, number, onLanguage, t } from "./i18n.js";
 import { inWords, notice } from "./notices.js";
 import { Player } from "./player.js";
 import { Waveform } from "./waveform.js";
 
-/** Shows one speech at a time: `{text, voice, created, facts, segments}`. */
+/** Shows one speech at a time: `{text, language, voice, created, facts, segments}`. */
 export class Listening {
   player = new Player();
   #waveform;
   #composer;
   #format;
   #speech = null;
+  #reading = null;
   #ranges = [];
   #frame = null;
   #phase = null;
@@ -34,6 +35,7 @@ export class Listening {
   /** A speech begins; `expected` seconds are a guess at how long it will be. */
   begin(speech, expected) {
     this.#speech = { ...speech, facts: null, segments: [] };
+    this.#reading = new Reading(speech.text, speech.language);
     this.#ranges = [];
     this.#waveform.reset(expected);
     this.relabel();
@@ -42,6 +44,7 @@ export class Listening {
   /** A speech of the history, complete; `samples` are int16. */
   show(speech, samples) {
     this.#speech = speech;
+    this.#reading = new Reading(speech.text, speech.language);
     this.#waveform.reset();
     this.player.load(samples);
     this.follow(speech.segments);
@@ -55,12 +58,11 @@ export class Listening {
     this.#stats();
   }
 
-  /** Its segments, `[{text, seconds}]`. */
+  /** Its segments, `[{text, seconds}]`, as far as they are known. */
   follow(segments) {
-    if (segments.length === this.#speech.segments.length && this.#ranges.length) return;
-    this.#speech = { ...this.#speech, segments };
-    this.#ranges = locate(this.#speech.text, segments);
-    this.#waveform.marks = segments.map((segment) => segment.seconds);
+    this.#speech = { ...this.#speech, segments: [...segments] };
+    this.#ranges = this.#reading.follow(segments, this.player.samples);
+    this.#waveform.marks = this.#ranges.map((range) => range.seconds);
   }
 
   /** Say what goes on, `phase.…` of the words; null for nothing. */

@@ -24,7 +24,10 @@ import { Voices } from "./voices.js";
 const DEFAULT_FORMAT = "mp3";
 
 /** Show the page, which is hidden until its words are there. */
-const reveal = () => (document.documentElement.dataset.ready = "");
+function reveal() {
+  document.documentElement.dataset.ready = "";
+  performance.mark("ready");
+}
 
 useAccess({
   current: currentKey,

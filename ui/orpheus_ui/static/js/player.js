@@ -13,6 +13,7 @@ export class Player extends EventTarget {
   #samples = new Int16Array(0);
   #length = 0;
   #complete = false;
+  #incoming = null;
   #scheduled = 0; // samples handed to the audio clock
   #due = 0; // when the next of them is to sound, on that clock
   #pieces = [];
@@ -26,7 +27,11 @@ export class Player extends EventTarget {
     if (this.#context.state === "suspended") this.#context.resume();
   }
 
-  /** Start something new, of which nothing is there yet; it sounds with the first `push`. */
+  /**
+   * Start something new, of which nothing is there yet; it sounds with the first samples.
+   *
+   * Returns `{push(samples), finish()}` for int16 at 24 kHz, without effect once something else has begun.
+   */
   begin() {
     this.#silence();
     this.warm();
@@ -37,11 +42,16 @@ export class Player extends EventTarget {
     this.#scheduled = 0;
     this.#playing = true;
     this.#dry = false;
+    const incoming = {
+      push: (samples) => this.#incoming === incoming && this.#push(samples),
+      finish: () => this.#incoming === incoming && this.#finish(),
+    };
+    this.#incoming = incoming;
     this.#changed();
+    return incoming;
   }
 
-  /** More of it, int16 at 24 kHz. */
-  push(samples) {
+  #push(samples) {
     if (this.#length + samples.length > this.#samples.length) {
       const larger = new Int16Array(Math.max(this.#samples.length * 2, this.#length + samples.length));
       larger.set(this.#samples.subarray(0, this.#length));
@@ -53,8 +63,7 @@ export class Player extends EventTarget {
     this.#changed();
   }
 
-  /** Nothing more will come. */
-  finish() {
+  #finish() {
     this.#complete = true;
     this.#pump();
     this.#endIfOver();
@@ -64,6 +73,7 @@ export class Player extends EventTarget {
   /** Put something in place that is there as a whole, silent until `play`. */
   load(samples) {
     this.#silence();
+    this.#incoming = null;
     this.#samples = samples;
     this.#length = samples.length;
     this.#complete = true;

@@ -9,11 +9,13 @@ import { BrokenOffError, speak } from "./speech.js";
 const WIDE = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g; // a syllable or more each
 const SECONDS_A_WIDE = 0.22;
 const SECONDS_A_NARROW = 0.065;
+const FOLLOW_MS = 100;
 
 /** Speaks what `request()` gives, through `listening`; tells `onSpoken` of every speech that was completed. */
 export class Speaking {
   #abort = null;
   #current = null; // the id of the speech that is being made, once it is known
+  #following = null;
   #parts;
 
   /** `parts` are the page's catalog, composer, listening, segments (of the events), events, request and onSpoken. */
@@ -51,7 +53,8 @@ export class Speaking {
     const abort = new AbortController();
     this.#abort = abort;
     this.#current = null;
-    const speech = { text: wanted.text, voice: wanted.voice, wanted, created: Date.now() };
+    const { language } = catalog.voice(wanted.voice);
+    const speech = { text: wanted.text, language, voice: wanted.voice, wanted, created: Date.now() };
     listening.begin(speech, expectedSeconds(wanted));
     const stopWaiting = this.#waitForModel(wanted);
     this.#label();
@@ -67,7 +70,10 @@ export class Speaking {
       listening.phase(null);
       const samples = listening.player.samples;
       const spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id) };
-      if (this.#abort === abort) listening.follow(spoken.segments);
+      if (this.#abort === abort) {
+        this.#current = null;
+        listening.follow(spoken.segments);
+      }
       await onSpoken(spoken, samples);
     } catch (error) {
       if (this.#abort === abort) listening.phase(abort.signal.aborted ? "stopped" : null);
@@ -107,8 +113,13 @@ export class Speaking {
     };
   }
 
+  /** Long texts have many segments: they are looked up in the text a few times a second, not for each. */
   #follow() {
-    if (this.#current) this.#parts.listening.follow(this.#parts.segments.of(this.#current));
+    const { listening, segments } = this.#parts;
+    this.#following ??= setTimeout(() => {
+      this.#following = null;
+      if (this.#current) listening.follow(segments.of(this.#current));
+    }, FOLLOW_MS);
   }
 
   #label() {

@@ -17,7 +17,7 @@ export async function speak(wanted, player, signal, onAnswer) {
   const since = () => (performance.now() - asked) / 1000;
   const facts = { firstSoundSeconds: null };
   const onSound = ({ detail }) => (facts.firstSoundSeconds ??= since() + detail);
-  player.begin();
+  const sound = player.begin();
   player.addEventListener("sound", onSound);
   try {
     const response = await generate(wanted, signal);
@@ -25,12 +25,12 @@ export async function speak(wanted, player, signal, onAnswer) {
     facts.model = response.headers.get("x-orpheus-model");
     facts.loadSeconds = Number(response.headers.get("x-orpheus-load-seconds")) || 0;
     onAnswer(facts);
-    for await (const samples of pcm(response.body, signal)) player.push(samples);
+    for await (const samples of pcm(response.body, signal)) sound.push(samples);
     facts.audioSeconds = player.duration;
     facts.realTimeFactor = (since() - facts.loadSeconds) / facts.audioSeconds;
     return facts;
   } finally {
-    player.finish();
+    sound.finish();
     player.removeEventListener("sound", onSound);
   }
 }

@@ -6,6 +6,7 @@ const BUCKETS_PER_SECOND = 50;
 const BAR = 3; // CSS pixels
 const GAP = 2;
 const STEP_SECONDS = 5;
+const CLOSEST_MARKS = 12; // CSS pixels on average; closer ones would be a line
 
 /** Draws the samples of a player; `expected` seconds set the scale until it is known. */
 export class Waveform {
@@ -76,7 +77,8 @@ export class Waveform {
       context.fill();
     }
     context.fillStyle = this.#colours.mark;
-    for (const second of this.#marks.slice(1)) {
+    const marks = this.#marks.length * CLOSEST_MARKS < width ? this.#marks.slice(1) : [];
+    for (const second of marks) {
       context.beginPath();
       context.arc((second / scale) * width, height - 3, 1.5, 0, 2 * Math.PI);
       context.fill();
