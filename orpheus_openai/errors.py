@@ -61,6 +61,51 @@ class RequestTooLargeError(InvalidRequestError):
     code = "request_too_large"
 
 
+class RequestTimeoutError(InvalidRequestError):
+    """The request came in, or was served, too slowly."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class AuthenticationError(InvalidRequestError):
+    """There is no key with the request, or one that this server does not know."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class CrossSiteError(InvalidRequestError):
+    """A page of another site sent the request, and the server has not been told to trust it."""
+
+    status = 403
+    code = "cross_site_request"
+
+
+class ContentRefusedError(InvalidRequestError):
+    """The server's owner does not want such a text spoken."""
+
+    code = "content_policy_violation"
+
+
+class RateLimitError(SpeechError):
+    """The caller has had its share for now."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+    retryable = True
+
+
+class OverloadedError(SpeechError):
+    """The server speaks as much as it can, and enough requests wait already."""
+
+    status = 429
+    type = "requests"
+    code = "overloaded"
+    retryable = True
+
+
 class ModelUnavailableError(SpeechError):
     """The model is known but cannot speak here and now; the message names the ways out."""
 

@@ -2,51 +2,86 @@
 
 import errno
 import logging
+import math
+import signal
 import socket
 import sys
+import time
+from types import FrameType
 
 import uvicorn
+from litestar.datastructures import State
 
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError
-from orpheus_openai.events import EventHub
 from orpheus_openai.logs import configure_logging
 from orpheus_openai.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 10
-"""How long streams may go on after the server was told to stop."""
+DRAIN_SECONDS = 120
+"""How long streams may go on after SIGTERM. Whoever sends it waits longer than that before SIGKILL."""
+
+INTERRUPT_SECONDS = 10
+"""How long streams may go on after SIGINT, which a person sends who waits."""
+
+NOTICE_SECONDS = 5
+"""How long `/ready` says no before the port closes: time for a load balancer to ask, and to look elsewhere."""
+
+WATCHED_SECONDS = 30
+"""Whoever asked `/ready` so recently is taken to watch it."""
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Raises ConfigurationError when the address cannot be listened on."""
+    """Serve until SIGINT or SIGTERM; streams that are under way then are finished, within limits.
+
+    Raises ConfigurationError when the address cannot be listened on.
+    """
     configure_logging(settings)
     app = create_app(settings)
     listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    _Server(config, app.state.events).run(sockets=[listener])
+    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
+    _Server(config, app.state).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, events: EventHub) -> None:
+    """Stops in three steps: `/ready` says no, the port closes, and the last stream ends."""
+
+    def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)
-        self.events = events
+        self.state = state
+        self._closes_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started and sockets:
             _announce(sockets[0])
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            now = time.monotonic()
+            watched = now - self.state.get("ready_asked_at", -math.inf) < WATCHED_SECONDS
+            terminated = sig == signal.SIGTERM
+            self._closes_at = now + (NOTICE_SECONDS if watched and terminated else 0)
+            self.config.timeout_graceful_shutdown = DRAIN_SECONDS if terminated else INTERRUPT_SECONDS
+            self.state.stopping = True
+        super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        leaving = await super().on_tick(counter)
+        return leaving and (self.force_exit or time.monotonic() >= self._closes_at)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self.events.close()  # listeners would stay for ever, and the server wait its whole grace for them
+        self._dismiss_listeners()
         await super().shutdown(sockets=sockets)
+
+    def _dismiss_listeners(self) -> None:
+        """End what would never end by itself, and keep the server waiting to its limit."""
+        self.state.events.close()
+        for connection in self.server_state.connections:
+            scope = getattr(connection, "scope", None) or {}
+            if scope.get("method") == "GET" and scope.get("path", "").rstrip("/") == "/mcp":
+                connection.transport.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

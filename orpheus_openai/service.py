@@ -17,12 +17,14 @@ from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.catalog import DEFAULT_MODEL, Catalog, Model, Voice, load_catalog
 from orpheus_openai.errors import EngineError, InvalidRequestError, SpeechError
 from orpheus_openai.events import EventHub
+from orpheus_openai.gate import Gate
 from orpheus_openai.gpu.manager import GPUManager, Residency
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.models.base import Sampling, SpeechModel, Usage
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
 from orpheus_openai.text import Segment, has_speech, normalise, split
+from orpheus_openai.visit import Visit, Visits
 
 SEGMENTS_AT_ONCE = 4
 """Segments of one request that are spoken at the same time: the one that sounds, and those after it."""
@@ -50,8 +52,11 @@ class Speech:
         self,
         manager: GPUManager,
         events: EventHub,
+        gate: Gate,
         request: SpeechRequest,
         *,
+        visit: Visit | None,
+        text: str,
         model: Model,
         voice: Voice,
         segments: Sequence[Segment],
@@ -64,34 +69,52 @@ class Speech:
         self.usage = Usage()
         self.samples = 0
         """Samples yielded so far, at 24 kHz."""
+        self.queue_seconds = 0.0
+        """How long the request waited for its turn."""
         self.load_seconds = 0.0
-        """How long the request waited for its model."""
+        """How long the request waited for its model, after that."""
+        self.first_audio_seconds: float | None = None
+        """From when it was first asked for a sound until there was one."""
+        self.outcome: str | None = None
+        """`completed`, `cancelled` or an error's message, once it has ended."""
+        self.input = request.text
+        """The text as it came."""
         self._manager = manager
         self._events = events
+        self._gate = gate
+        self._visit = visit
+        self._text = text
         self._speed = request.speed
         self._sampling = request.sampling
 
     async def stream(self) -> AsyncGenerator[PCM]:
         """The speech as PCM, from the first sample the model meant to the last.
 
-        Closing the generator stops the work and gives the lease back. Raises a SpeechError when the model cannot
-        be had, fails, or says nothing at all.
+        Closing the generator stops the work and gives turn and lease back. Raises a SpeechError when the text or
+        the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
         """
+        asked = time.monotonic()
+        await self._gate.check(self._text, len(self.input), self._visit)
         events = self._events
         events.publish(
             "speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments)
         )
         outcome = "cancelled"
         try:
-            async with contextlib.aclosing(self._paced()) as paced:
-                async for pcm in paced:
-                    if self.samples == 0:
-                        events.publish("speech.started", id=self.id, load_seconds=round(self.load_seconds, 3))
-                    self.samples += len(pcm)
-                    yield pcm
-                    events.publish(
-                        "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
-                    )
+            async with self._gate.turn(self._tell_position):
+                self.queue_seconds = time.monotonic() - asked
+                async with contextlib.aclosing(self._paced()) as paced:
+                    async for pcm in paced:
+                        if self.samples == 0:
+                            self.first_audio_seconds = time.monotonic() - asked
+                            events.publish(
+                                "speech.started", id=self.id, load_seconds=round(self.load_seconds, 3)
+                            )
+                        self.samples += len(pcm)
+                        yield pcm
+                        events.publish(
+                            "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
+                        )
             if self.samples == 0:
                 raise EngineError(
                     f"The model {self.model.id} ended without a sound; try again.", code="no_audio"
@@ -101,8 +124,12 @@ class Speech:
             outcome = error.message
             raise
         finally:
+            self.outcome = outcome
             seconds = round(self.samples / SAMPLE_RATE, 3)
             events.publish("speech.ended", id=self.id, outcome=outcome, audio_seconds=seconds)
+
+    def _tell_position(self, position: int) -> None:
+        self._events.publish("speech.waiting", id=self.id, position=position)
 
     async def _paced(self) -> AsyncGenerator[PCM]:
         """The joined segments at the tempo that was asked for; the lease lasts as long as they do."""
@@ -147,9 +174,13 @@ class SpeechService:
         manager: GPUManager,
         factory: ModelFactory,
         events: EventHub,
+        gate: Gate,
         *,
         max_input_chars: int,
     ) -> None:
+        self.visits = Visits()
+        """The requests that are being served; whoever serves them opens a visit for each."""
+        self.gate = gate
         self.catalog = catalog
         self.events = events
         self.manager = manager
@@ -173,7 +204,8 @@ class SpeechService:
             load_wait=settings.load_wait,
         )
         manager = GPUManager(factory, events, rules, clock=clock)
-        return cls(catalog, manager, factory, events, max_input_chars=settings.max_input_chars)
+        gate = Gate.create(settings)
+        return cls(catalog, manager, factory, events, gate, max_input_chars=settings.max_input_chars)
 
     def prepare(self, request: SpeechRequest) -> Speech:
         """Check a request and choose who speaks it; nothing is loaded yet.
@@ -197,7 +229,21 @@ class SpeechService:
                 "There is nothing to speak in the text.", param="input", code="empty_input"
             )
         segments = split(text, voice.language)
-        return Speech(self.manager, self.events, request, model=model, voice=voice, segments=segments)
+        visit = self.visits.get(current_request_id.get())
+        speech = Speech(
+            self.manager,
+            self.events,
+            self.gate,
+            request,
+            visit=visit,
+            text=text,
+            model=model,
+            voice=voice,
+            segments=segments,
+        )
+        if visit is not None:
+            visit.speech = speech
+        return speech
 
     def stream(self, request: SpeechRequest) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""

@@ -24,8 +24,14 @@ BARE_NAMES = {
 }
 """Settings that keep the names they had before this project had a prefix."""
 
-LISTS = frozenset({"remote_url", "pinned"})
-SECRETS = frozenset({"remote_api_key"})
+LISTS = frozenset({"remote_url", "pinned", "api_keys", "cors_origins", "trusted_proxies"})
+URLS = {
+    "remote_url": "http://127.0.0.1:8000/v1",
+    "cors_origins": "https://app.example.com",
+}
+"""Lists of URLs, each with an example of one."""
+
+SECRETS = frozenset({"remote_api_key", "api_keys", "redis_url"})
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +138,91 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     load_wait: Annotated[
         float, Meta(ge=1, le=3600, description="Seconds a request waits for its model to load.")
     ] = 600.0
+    api_keys: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Keys, separated by commas, one of which every request must bring as `Authorization: Bearer`: "
+            "`name:key`, `name:sha256:HEX` with the key's SHA-256 in place of the key, or just a key. Empty: "
+            "everybody may use the server."
+        ),
+    ] = ()
+    rate_limit: Annotated[
+        str,
+        Meta(
+            description="What one key, or without keys one address, may ask for, e.g. "
+            "`60/minute,20000 chars/minute` (second, minute, hour or day); empty: no limit."
+        ),
+    ] = ""
+    redis_url: Annotated[
+        str,
+        Meta(
+            description="Redis in which several servers count rates together, e.g. `redis://127.0.0.1:6379/0`; "
+            "empty: each counts its own."
+        ),
+    ] = ""
+    max_concurrent: Annotated[
+        int, Meta(ge=1, le=100_000, description="Requests for speech that are served at the same time.")
+    ] = 64
+    max_queue: Annotated[
+        int,
+        Meta(ge=0, le=100_000, description="Requests that may wait for their turn; one more is answered 429."),
+    ] = 64
+    queue_wait: Annotated[
+        float,
+        Meta(ge=0.1, le=3600, description="Seconds a request waits for its turn before it is answered 429."),
+    ] = 60.0
+    request_timeout: Annotated[
+        float,
+        Meta(ge=0, description="Seconds a request may take from its arrival to its last byte; 0: no limit."),
+    ] = 7200.0
+    stall_timeout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Seconds after which a connection is closed on which nothing moves any more, neither a "
+            "request's body nor, because nobody reads it, its answer; 0: never.",
+        ),
+    ] = 120.0
+    block_list: Annotated[
+        str,
+        Meta(
+            description="Words and phrases that are not spoken, separated by commas, or a `.txt` file with one a line."
+        ),
+    ] = ""
+    max_repetition: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="How often a letter, word or phrase may be repeated in a row; 0: no limit.",
+        ),
+    ] = 0
+    moderation: Annotated[
+        str,
+        Meta(
+            description="Your own judge of texts: `package.module:function`, or an entry point of the group "
+            "`orpheus_openai.moderation`; an asynchronous function that is given the text and returns None, or "
+            "why it is refused."
+        ),
+    ] = ""
+    audit_log: Annotated[
+        str, Meta(description="A file that gets one JSON line a request; `-` is standard output; empty: none.")
+    ] = ""
+    audit_text: Annotated[bool, Meta(description="Whether those lines hold the texts.")] = False
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Sites whose pages may use the server from a browser, e.g. `https://app.example.com`, "
+            "separated by commas; `*`: all; empty: none but its own."
+        ),
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` "
+            "are believed."
+        ),
+    ] = ("127.0.0.1", "::1")
     output_dir: Annotated[Path, Meta(description="The folder for speech that is saved on the server.")] = (
         Path("outputs")
     )
@@ -200,11 +291,13 @@ def _checkpoints(values: Mapping[str, str], variables: Mapping[str, object]) -> 
 def _parse(variable: str, text: str, field: msgspec.structs.FieldInfo) -> Any:
     value: Any = text
     if field.name in LISTS:
-        value = [part.strip().rstrip("/") for part in text.split(",") if part.strip()]
-        for url in value if field.name == "remote_url" else ():
+        value = [part.strip() for part in text.split(",") if part.strip()]
+    if (example_url := URLS.get(field.name)) and value != ["*"]:
+        value = [part.rstrip("/") for part in value]
+        for url in value:
             if not re.match(r"^https?://[^/\s]+", url):
                 raise ConfigurationError(
-                    f"{variable}={text}: '{url}' is no URL; write for example http://127.0.0.1:8000/v1"
+                    f"{variable}={text}: '{url}' is no URL; write for example {example_url}"
                 )
     if field.name in ("log_level", "log_format", "device", "dtype", "snac_noise", "mode"):
         value = text.lower()
@@ -227,6 +320,8 @@ def _convert(value: Any, kind: Any) -> Any:
 def _in_words(field: msgspec.structs.FieldInfo, error: msgspec.ValidationError) -> str:
     """What would do, from the field's own limits."""
     kind, meta = get_args(field.type)[:2]
+    if kind is bool:
+        return "expected true or false"
     if kind in (int, float):
         noun = "a whole number" if kind is int else "a number"
         limits = f" from {meta.ge} to {meta.le}" if meta.le is not None else f" of at least {meta.ge}"
@@ -254,4 +349,8 @@ def settings_table() -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     return int(value) if isinstance(value, float) and value.is_integer() else value

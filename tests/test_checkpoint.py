@@ -92,5 +92,6 @@ def test_what_cannot_be_loaded_is_told_apart(written, changes, words):
 
 
 def test_a_name_that_is_neither_directory_nor_repository_says_so(tmp_path):
+    pytest.importorskip("huggingface_hub")
     with pytest.raises(ModelUnavailableError, match="neither a directory"):
         fetch_checkpoint(str(tmp_path / "nothing" / "here"))

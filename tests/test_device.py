@@ -2,6 +2,7 @@
 # ruff: noqa: N802  the functions are named by NVML
 
 import asyncio
+import os
 import threading
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pynvml
 import pytest
 
 from orpheus_openai.gpu import device, monitor
-from orpheus_openai.gpu.device import GPUProcess, GPUSample, driver_version, list_gpus, sample_gpus
+from orpheus_openai.gpu.device import GPUProcess, GPUSample, driver_version, list_gpus, only_visible, sample_gpus
 from orpheus_openai.gpu.monitor import GPUMonitor
 
 GIB = 1024**3
@@ -227,3 +228,17 @@ async def test_a_driver_that_hangs_takes_one_thread_and_nobodys_time(monkeypatch
         assert len(calls) == 1
     finally:
         release.set()
+
+
+def test_an_engine_is_shown_one_card_while_the_server_sees_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    FakeNVML(3).install(monkeypatch)
+    seen = list_gpus()
+    assert [gpu.index for gpu in seen] == [0, 1]
+    with only_visible(1):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+        assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+        assert list_gpus() == seen
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert "CUDA_DEVICE_ORDER" not in os.environ

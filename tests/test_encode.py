@@ -81,6 +81,12 @@ def test_one_frame_of_the_model_is_enough_for_the_first_bytes(format_: str) -> N
 
 
 @pytest.mark.parametrize("format_", FORMATS)
+def test_most_of_a_first_fifth_of_a_second_can_be_played_at_once(format_: str) -> None:
+    sent = make_encoder(format_).encode(voice(SAMPLE_RATE // 5))
+    assert play(format_, sent).size > 0.13 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize("format_", FORMATS)
 def test_what_was_sent_so_far_can_be_played(format_: str) -> None:
     encoder = make_encoder(format_)
     sent = b"".join(encoder.encode(voice(SAMPLES_PER_FRAME)) for _ in range(12))

@@ -253,7 +253,8 @@ async def test_the_config_file_works_as_it_stands(server_url: str, section: str)
 
 async def test_without_a_server_stdio_starts_one_says_so_and_takes_it_along(tmp_path: Path) -> None:
     port = free_port()
-    transport = stdio(tmp_path, PORT=str(port), HOME=str(tmp_path))
+    nowhere = "http://127.0.0.1:9"  # a proxy for the world outside has no say on this machine
+    transport = stdio(tmp_path, PORT=str(port), HOME=str(tmp_path), HTTP_PROXY=nowhere, http_proxy=nowhere)
     async with Client(transport) as client:
         spoken = (await client.call_tool("generate_speech", {"text": "Hello."})).structured_content
         assert answers(port)

@@ -29,7 +29,7 @@ pytestmark = [
 
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
 FIRST_AUDIO, END = 128_266, 128_258
-START_SECONDS = 150
+START_SECONDS = 270
 
 
 class Serve:

@@ -1,6 +1,7 @@
 """The page in a real Chromium, against a real server: what a person sees, hears and presses."""
 
 import asyncio
+import itertools
 import re
 import shutil
 import time
@@ -14,7 +15,7 @@ import pytest
 from orpheus_openai.gpu import monitor
 from orpheus_openai.gpu.device import GPU, GPUSample
 from orpheus_openai.models.factory import ModelFactory
-from tests.ui_server import locked, page_server
+from tests.ui_server import locked, page_server, slowed
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -38,6 +39,7 @@ pytestmark = [
 
 ENGLISH = "The sea was calm. A small boat came out of the fog. Nobody had expected it."
 CHINESE = "海面很平静。一只小船从雾里驶来。没有人料到它会来。"
+SHORT = {"text": "The sea was calm. A small boat came.", "voice": "tara", "model": "preview"}
 LONG = "The sea was calm, and a small boat came out of the fog. " * 800
 
 TAP = """
@@ -64,6 +66,12 @@ TAP = """
       return connect.call(this, taps.get(this.context));
     }
     return connect.call(this, to, ...more);
+  };
+  tap.pieces = [];
+  const start = AudioBufferSourceNode.prototype.start;
+  AudioBufferSourceNode.prototype.start = function (when) {
+    tap.pieces.push({ when, until: when + this.buffer.duration, length: this.buffer.length });
+    return start.call(this, when);
   };
   addEventListener("click", () => (tap.clicked = performance.now()), true);
   setInterval(() => {
@@ -263,6 +271,42 @@ def test_the_waveform_grows_and_can_be_sought_in(page: Page) -> None:
     box = wave.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert abs(int(wave.get_attribute("aria-valuenow")) - total / 2) <= 1
+
+
+def test_the_waveform_is_that_of_the_speech_that_is_shown(page: Page) -> None:
+    picture = "document.getElementById('canvas').toDataURL()"
+    wave = page.get_by_role("slider", name="Position in the speech")
+    speak(page, ENGLISH)
+    expect(page.locator("#history .kept")).to_have_count(1)
+    page.keyboard.press("Escape")
+    wave.press("Home")
+    first = page.evaluate(picture)
+    speak(page, "Something else, which is short.")
+    expect(page.locator("#history .kept")).to_have_count(2)
+    page.keyboard.press("Escape")
+    wave.press("Home")
+    assert page.evaluate(picture) != first
+    page.get_by_role("button", name=re.compile("^Play “The sea")).click()
+    page.keyboard.press("Escape")
+    wave.press("Home")
+    assert page.evaluate(picture) == first
+
+
+def test_a_stream_slower_than_the_ear_is_waited_for_and_every_sample_sounds_once(
+    open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    with page_server(tmp_path, wrap=slowed(0.3)) as url:
+        page = open_page(url)
+        speak(page, SHORT["text"])
+        expect(page.locator("#history .kept")).to_have_count(1, timeout=15_000)
+        until(page, "document.getElementById('speak').textContent.includes('Speak')")
+        pieces = page.evaluate("heard.pieces")
+        gaps = [later["when"] - earlier["until"] for earlier, later in itertools.pairwise(pieces)]
+        assert min(gaps) > -1e-6
+        assert max(gaps) > 0.05
+        samples = httpx.post(f"{url}/api/generate", json={**SHORT, "response_format": "pcm"}).content
+        assert abs(sum(piece["length"] for piece in pieces) - len(samples) // 2) < 2_400
+        page.goto("about:blank")
 
 
 def test_what_is_downloaded_is_what_was_heard_in_the_format_chosen(page: Page) -> None:

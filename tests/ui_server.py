@@ -1,6 +1,8 @@
 """A server in a thread of the test's own, so that its models can be slow, its cards made up, and its door locked."""
 
+import asyncio
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -50,11 +52,33 @@ def locked(key: str) -> Callable[[Any], Any]:
             if scope["type"] != "http" or not scope["path"].startswith("/api/") or sent == f"Bearer {key}":
                 await app(scope, receive, send)
                 return
-            body = b'{"error":{"message":"Incorrect API key.","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}'
+            error = {
+                "message": "Incorrect API key.",
+                "type": "invalid_request_error",
+                "code": "invalid_api_key",
+            }
+            body = json.dumps({"error": error}).encode()
             headers = [(b"content-type", b"application/json")]
             await send({"type": "http.response.start", "status": 401, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
         return door
+
+    return wrap
+
+
+def slowed(seconds: float) -> Callable[[Any], Any]:
+    """An app that lets that long pass before each piece of speech."""
+
+    def wrap(app: Any) -> Any:
+        async def slow(scope: Any, receive: Any, send: Any) -> None:
+            async def send_late(message: Any) -> None:
+                if message["type"] == "http.response.body" and message.get("body"):
+                    await asyncio.sleep(seconds)
+                await send(message)
+
+            await app(scope, receive, send_late if scope.get("path") == "/api/generate" else send)
+
+        return slow
 
     return wrap

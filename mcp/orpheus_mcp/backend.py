@@ -35,12 +35,12 @@ class Backend:
         self.url = url
         self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         """What goes with every request."""
+        self.local = environ is not None
+        """Whether it is on this machine, where no HTTP proxy has a say."""
         self._environ = environ
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = asyncio.Lock()
-        self._http = httpx.AsyncClient(
-            headers=self.headers, timeout=ANSWER_SECONDS, trust_env=environ is None
-        )
+        self._http = httpx.AsyncClient(headers=self.headers, timeout=ANSWER_SECONDS, trust_env=not self.local)
 
     @classmethod
     def choose(cls, environ: Mapping[str, str]) -> "Backend":
@@ -95,7 +95,10 @@ class Backend:
 
     async def check_key(self) -> None:
         """Raise ConfigurationError when the server, which answers, wants another key or any at all."""
-        answer = await self._http.get(f"{self.url}/v1/models")
+        try:
+            answer = await self._http.get(f"{self.url}/v1/models")
+        except httpx.HTTPError as error:
+            raise ConfigurationError(f"the server at {self.url} went away: {error}") from error
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise ConfigurationError(
                 f"the server at {self.url} wants an API key; set {API_KEY} to one that it knows"

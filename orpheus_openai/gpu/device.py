@@ -14,6 +14,10 @@ UNANSWERED = (pynvml.NVMLError, UnicodeDecodeError)
 """What a single question to NVML may raise: a card or a container need not answer all of them."""
 
 
+_users_environ: dict[str, str] | None = None
+"""What the environment was before `only_visible` changed it."""
+
+
 class GPUProcess(msgspec.Struct, frozen=True):
     """A process that computes on a card; `memory` in bytes."""
 
@@ -71,11 +75,34 @@ def sample_gpus() -> GPUSample:
         return GPUSample(error=f"The NVIDIA driver does not work: {error}.")
     if not gpus:
         return GPUSample(error="The NVIDIA driver works but shows no GPU.")
+    environ = os.environ if _users_environ is None else _users_environ
     for variable, choose in _RESTRICTIONS:
-        if (text := os.environ.get(variable)) is not None and (chosen := choose(text, gpus)) is not None:
+        if (text := environ.get(variable)) is not None and (chosen := choose(text, gpus)) is not None:
             why_none = f"{variable}={text} leaves none of the {len(gpus)} GPUs of this machine."
             return GPUSample(tuple(chosen), None if chosen else why_none)
     return GPUSample(tuple(gpus))
+
+
+@contextlib.contextmanager
+def only_visible(index: int | None) -> Generator[None]:
+    """Show one card to CUDA in the processes that are started inside the block; None: as the user has it.
+
+    This process' own view of the cards stays. Not for two threads at once.
+    """
+    global _users_environ  # noqa: PLW0603
+    if index is None:
+        yield
+        return
+    _users_environ = dict(os.environ)
+    os.environ.update(CUDA_VISIBLE_DEVICES=str(index), CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    try:
+        yield
+    finally:
+        for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+            os.environ.pop(name)
+            if name in _users_environ:
+                os.environ[name] = _users_environ[name]
+        _users_environ = None
 
 
 def driver_version() -> str | None:

@@ -1,12 +1,14 @@
 """GET /ready: whether a request for the default model can be served, for load balancers and orchestrators."""
 
+import time
 from typing import Literal
 
 import msgspec
 from litestar import get
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.openapi import operation
 from orpheus_openai.service import SpeechService
@@ -41,13 +43,21 @@ def require_ready(service: SpeechService) -> Ready:
     summary="Can the server speak?",
     response_description="It can.",
     operation_class=operation(
-        problems={"503": "The default model cannot speak here and now; the message says why."}
+        problems={
+            "503": "The default model cannot speak here and now, or the server stops; the message says why."
+        }
     ),
     sync_to_thread=False,
 )
-def ready(service: NamedDependency[SpeechService]) -> Ready:
+def ready(service: NamedDependency[SpeechService], state: State) -> Ready:
     """Answers 200 while the default model is loaded or can be loaded on demand, and loads nothing itself.
 
-    Use `/health` to decide whether to restart the server, and this to decide whether to send it requests.
+    Use `/health` to decide whether to restart the server, and this to decide whether to send it requests. When the
+    server is told to stop, this answers 503 first; what is under way is finished.
     """
+    state.ready_asked_at = time.monotonic()  # the server's stop waits for those who watch
+    if state.get("stopping"):
+        raise ShuttingDownError(
+            "The server is stopping: it finishes what it speaks and leaves.", retry_after=10
+        )
     return require_ready(service)

@@ -189,7 +189,7 @@ class _Utterance:
             self._call(partial(self._piece_ended, last=last))
 
     def _take(self, samples: bytes, *, last: bool = False) -> bool:
-        """Send what eSpeak NG has spoken, BUFFER_MS at most; returns whether to go on."""
+        """Send `samples`, int16 at eSpeak's rate; returns whether to go on."""
         if self._resampler is None:
             self._resampler = Resampler()
         chunk = self._resampler.feed(np.frombuffer(samples, np.int16), last=last)

@@ -20,7 +20,7 @@ from orpheus_openai.models.orpheus.snac_noise import Noise
 from orpheus_openai.models.orpheus.tokenizer import TextTokenizer, load_tokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
-from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
+from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
 from orpheus_openai.models.orpheus.vllm_engine import EngineOptions
 from orpheus_openai.settings import Settings, checkpoint_variable
 
@@ -75,6 +75,21 @@ class OrpheusSpeechModel:
         if frames.count == 0:
             raise EngineError("The model ended without a sound; send the request again.", code="no_audio")
 
+    @property
+    def can_sleep(self) -> bool:
+        """Whether the engine runs here, and can leave the GPU's memory."""
+        return isinstance(self._source, VLLMTokenSource) and self._source.can_sleep
+
+    async def sleep(self) -> None:
+        """Move the weights to host memory; only where `can_sleep`."""
+        if isinstance(self._source, VLLMTokenSource):
+            await self._source.sleep()
+
+    async def wake(self) -> None:
+        """Bring the weights back."""
+        if isinstance(self._source, VLLMTokenSource):
+            await self._source.wake()
+
     async def close(self) -> None:
         """End the token source, and the decoder with the last model that uses it."""
         await self._source.close()
@@ -114,7 +129,7 @@ class OrpheusLoader:
     async def load(self, model: Model, checkpoint: str | None, gpu: int | None) -> OrpheusSpeechModel:
         """The model, ready to speak.
 
-        `checkpoint` is needed for its tokenizer even where a remote engine holds the weights. Raises
+        `gpu` is the card it comes to. `checkpoint` is needed for its tokenizer even where a remote engine holds the weights. Raises
         ModelUnavailableError, with what to set, when something is missing.
         """
         if checkpoint is None:
@@ -126,13 +141,13 @@ class OrpheusLoader:
             decoder = await self._acquire_decoder()
             undo.push_async_callback(self._release_decoder)
             tokenizer = await asyncio.to_thread(load_tokenizer, checkpoint)
-            source = await self._source(checkpoint, tokenizer)
+            source = await self._source(checkpoint, tokenizer, gpu)
             undo.pop_all()
         return OrpheusSpeechModel(
             source, decoder, tokenizer.encode, form=model.prompt, release_decoder=self._release_decoder
         )
 
-    async def _source(self, checkpoint: str, tokenizer: TextTokenizer) -> TokenSource:
+    async def _source(self, checkpoint: str, tokenizer: TextTokenizer, gpu: int | None) -> TokenSource:
         settings = self._settings
         if settings.remote_url:
             return RemoteTokenSource(
@@ -147,6 +162,7 @@ class OrpheusLoader:
             dtype=settings.dtype,
             quantization=settings.quantization or None,
             tensor_parallel=settings.tensor_parallel,
+            gpu=gpu if settings.tensor_parallel == 1 else None,
             enforce_eager=settings.device == "cpu",  # compiling takes longer there than it ever saves
         )
         return await load_vllm(checkpoint, options)

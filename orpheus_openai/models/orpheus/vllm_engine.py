@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.gpu.device import only_visible
 from orpheus_openai.models.orpheus.checkpoint import ENGINE_OVERHEAD, Checkpoint
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.vllm_processes import (
@@ -64,6 +65,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it can be put to sleep, where it knows how; its weights are in the host's memory then."""
     load_format: Literal["auto", "dummy"] = "auto"
     """`dummy` makes random weights up, to measure speed without a checkpoint's."""
+    gpu: int | None = None
+    """The card, by NVML's number; None: the first that CUDA shows, or as many as `tensor_parallel` says."""
     stall_seconds: float = 120.0
     """A stream that gets no token for so long ends in an error."""
 
@@ -124,7 +127,8 @@ class EngineStart:
             # comes first because starting it takes the block away.
             resource_tracker.ensure_running()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            return self._start()
+            with only_visible(self._options.gpu):
+                return self._start()
         finally:
             self._others = None
             _starting.release()

@@ -37,7 +37,7 @@ export class Listening {
     this.#speech = { ...speech, facts: null, segments: [] };
     this.#reading = new Reading(speech.text, speech.language);
     this.#ranges = [];
-    this.#waveform.reset(expected);
+    this.#waveform.expected = expected;
     this.relabel();
   }
 
@@ -45,7 +45,6 @@ export class Listening {
   show(speech, samples) {
     this.#speech = speech;
     this.#reading = new Reading(speech.text, speech.language);
-    this.#waveform.reset();
     this.player.load(samples);
     this.follow(speech.segments);
     this.phase(null);

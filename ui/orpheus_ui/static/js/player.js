@@ -7,7 +7,10 @@ const PIECE_SECONDS = 0.5;
 const START_SECONDS = 0.015; // from now to the first sample
 const REFILL_SECONDS = 0.3; // what must be there to go on after the stream ran dry
 
-/** Dispatches `change` when it starts, pauses, ends or gets more, and `sound` when the first sample is scheduled. */
+/**
+ * Dispatches `begin` when something else takes the place of what was there, `sound` when its first sample is
+ * scheduled, `change` when it starts, pauses, ends or gets more, and `ended`.
+ */
 export class Player extends EventTarget {
   #context = null;
   #samples = new Int16Array(0);
@@ -47,6 +50,7 @@ export class Player extends EventTarget {
       finish: () => this.#incoming === incoming && this.#finish(),
     };
     this.#incoming = incoming;
+    this.dispatchEvent(new Event("begin"));
     this.#changed();
     return incoming;
   }
@@ -79,6 +83,7 @@ export class Player extends EventTarget {
     this.#complete = true;
     this.#playing = false;
     this.#at = 0;
+    this.dispatchEvent(new Event("begin"));
     this.#changed();
   }
 

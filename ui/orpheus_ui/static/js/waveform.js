@@ -8,7 +8,7 @@ const GAP = 2;
 const STEP_SECONDS = 5;
 const CLOSEST_MARKS = 12; // CSS pixels on average; closer ones would be a line
 
-/** Draws the samples of a player; `expected` seconds set the scale until it is known. */
+/** Draws the samples of a player. */
 export class Waveform {
   #canvas;
   #slider;
@@ -30,18 +30,19 @@ export class Waveform {
       this.#colours = null;
       this.draw();
     });
+    player.addEventListener("begin", () => {
+      this.#peaks = [];
+      this.#measured = 0;
+      this.#marks = [];
+    });
     slider.addEventListener("pointerdown", (event) => this.#onPointer(event));
     slider.addEventListener("pointermove", (event) => event.buttons === 1 && this.#onPointer(event));
     slider.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
-  /** Forget what was drawn; `expected` is a guess at the seconds to come. */
-  reset(expected = 0) {
-    this.#peaks = [];
-    this.#measured = 0;
-    this.#expected = expected;
-    this.#marks = [];
-    this.draw();
+  /** A guess at the seconds to come, which set the scale until they are known. */
+  set expected(seconds) {
+    this.#expected = seconds;
   }
 
   /** Seconds at which sentences begin, shown as small marks. */

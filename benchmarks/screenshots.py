@@ -1,6 +1,6 @@
 """Take the README's pictures of the page, in Chromium, from a server that runs for as long as that takes.
 
-python docs/screenshots.py [FOLDER]
+python -m benchmarks.screenshots [FOLDER]
 """
 
 import os
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.serving import serving
 
@@ -86,4 +84,4 @@ def _speak(page: "Page", voice: str, example: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("screenshots"))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "docs" / "screenshots")

@@ -1,0 +1,97 @@
+"""How many speak at once: the others wait in line, and the line has an end."""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+
+from orpheus_openai.errors import OverloadedError
+
+TYPICAL_SECONDS = 5.0
+"""How long a speech is taken to last before any has ended."""
+
+MEMORY = 0.9
+"""Weight of the past in the running mean of how long a speech lasts."""
+
+LONGEST_RETRY = 60
+"""Seconds; OpenAI's SDKs ignore a Retry-After beyond a minute."""
+
+
+class _Ticket:
+    def __init__(self, moved: Callable[[int], None]) -> None:
+        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.moved = moved
+
+
+class Admission:
+    """First come, first served; lives on one event loop. `wait` is in seconds."""
+
+    def __init__(self, *, at_once: int, queue: int, wait: float) -> None:
+        self._at_once = at_once
+        self._queue = queue
+        self._wait = wait
+        self._running = 0
+        self._line: list[_Ticket] = []
+        self._mean = TYPICAL_SECONDS
+
+    def require_room(self) -> None:
+        """Raise OverloadedError if one more could neither start nor wait."""
+        if self._running >= self._at_once and len(self._line) >= self._queue:
+            raise self._overloaded(f"{self._running} requests are being spoken and {len(self._line)} wait.")
+
+    @contextlib.asynccontextmanager
+    async def turn(self, moved: Callable[[int], None]) -> AsyncGenerator[None]:
+        """Wait in line, and count as speaking inside the block.
+
+        `moved` is told the position, 1 for whoever is next, on joining the line and at every step forward; it
+        is not called where there is no line. Raises OverloadedError when the line is full, or the turn does
+        not come in time.
+        """
+        await self._enter(moved)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._mean = MEMORY * self._mean + (1 - MEMORY) * (time.monotonic() - began)
+            self._leave()
+
+    async def _enter(self, moved: Callable[[int], None]) -> None:
+        self.require_room()
+        if self._running < self._at_once:  # then nobody waits: whoever leaves hands the place on
+            self._running += 1
+            return
+        ticket = _Ticket(moved)
+        self._line.append(ticket)
+        moved(len(self._line))
+        try:
+            async with asyncio.timeout(self._wait):
+                await ticket.turn
+        except BaseException as error:
+            if ticket in self._line:
+                self._step(self._line.index(ticket))
+            else:
+                self._leave()  # the turn came in the very moment in which nobody waited for it any more
+            if isinstance(error, TimeoutError):
+                raise self._overloaded(f"The turn did not come within {self._wait:g} s.") from None
+            raise
+
+    def _leave(self) -> None:
+        if not self._line:
+            self._running -= 1
+            return
+        first = self._line[0]
+        self._step(0)
+        first.turn.set_result(None)
+
+    def _step(self, gone: int) -> None:
+        """Close the gap that the ticket at `gone` leaves."""
+        del self._line[gone]
+        for position, ticket in enumerate(self._line[gone:], start=gone + 1):
+            ticket.moved(position)
+
+    def _overloaded(self, why: str) -> OverloadedError:
+        seconds = math.ceil(self._mean * (len(self._line) + 1) / self._at_once)
+        return OverloadedError(
+            f"The server is busy: {why} Try again shortly.", retry_after=min(max(1, seconds), LONGEST_RETRY)
+        )
