@@ -4,26 +4,34 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Contact, License, Tag
+from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 
 from orpheus_compat.errors import EXCEPTION_HANDLERS
 from orpheus_compat.routes import compat_router
 from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
+from orpheus_openai.http.audit import AuditLog
+from orpheus_openai.http.browsers import BrowserRules
+from orpheus_openai.http.deadlines import Deadlines
+from orpheus_openai.http.keys import KeyGuard, KeyRing
 from orpheus_openai.http.routes import TAGS, native_router
 from orpheus_openai.http.swagger import swagger_assets
 from orpheus_openai.http.system import health
 from orpheus_openai.http.telemetry import Telemetry
+from orpheus_openai.http.visits import VisitorsBook
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
 from orpheus_ui.routes import ui_router
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp
 
 INTRODUCTION = """
 Speech in the expressive voices of Orpheus, behind OpenAI's API. Point any OpenAI client at this server's
@@ -44,6 +52,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     )
 
     mcp = MCPDoor(service, outputs, settings.output_dir)
+    keys = KeyRing(settings.api_keys)
+    audit = AuditLog(settings.audit_log) if settings.audit_log else None
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncGenerator[None]:
@@ -55,6 +65,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             running.cancel()
             await mcp.close()
             await service.manager.close()
+            await service.gate.close()
+            if audit is not None:
+                await asyncio.to_thread(audit.close)
 
     def provide_service() -> SpeechService:
         return service
@@ -73,15 +86,22 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         logging_config=None,  # configure_logging has done it
-        openapi_config=_openapi(),
+        openapi_config=_openapi(with_keys=bool(keys)),
         request_max_body_size=None,  # read_body keeps its own limit, and says so in OpenAI's words
     )
     app.state.events = service.events
-    app.asgi_handler = Telemetry(app.asgi_handler)
+    handler: ASGIApp = Deadlines(
+        app.asgi_handler, request=settings.request_timeout, stall=settings.stall_timeout
+    )
+    if keys:
+        handler = KeyGuard(handler, keys, service.visits)
+    handler = BrowserRules(handler, settings.cors_origins, guard=not keys)
+    handler = VisitorsBook(handler, service.visits, audit, audit_text=settings.audit_text)
+    app.asgi_handler = Telemetry(handler)
     return app
 
 
-def _openapi() -> OpenAPIConfig:
+def _openapi(*, with_keys: bool) -> OpenAPIConfig:
     assets = "/apidocs/assets"
     return OpenAPIConfig(
         title="orpheus-openai",
@@ -91,6 +111,10 @@ def _openapi() -> OpenAPIConfig:
         contact=Contact(name="orpheus-openai"),
         path="/apidocs",
         use_handler_docstrings=True,
+        security=[{"key": []}] if with_keys else None,
+        components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")})
+        if with_keys
+        else Components(),
         tags=[
             Tag(name="OpenAI", description="What OpenAI's clients know."),
             *TAGS,

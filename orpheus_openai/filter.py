@@ -98,7 +98,7 @@ def load_blocked(setting: str) -> list[str]:
 
     Raises ConfigurationError for a file that is not there.
     """
-    if not re.search(r"[/\\]|\.txt$", setting):
+    if not re.search(r"^[/~.]|\.txt$", setting):
         return setting.split(",")
     try:
         lines = Path(setting).expanduser().read_text(encoding="utf-8").splitlines()

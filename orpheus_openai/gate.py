@@ -30,9 +30,7 @@ class Gate:
                 load_moderator(settings.moderation),
             ),
             RateLimits(parse_rates(settings.rate_limit), _store(settings)),
-            Admission(
-                at_once=settings.max_concurrent, queue=settings.max_queue, wait=settings.queue_wait
-            ),
+            Admission(at_once=settings.max_concurrent, queue=settings.max_queue, wait=settings.queue_wait),
         )
 
     async def check(self, text: str, characters: int, visit: Visit | None) -> None:

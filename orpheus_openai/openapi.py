@@ -23,7 +23,9 @@ _REFERENCE = "#/{name}"
 SPEECH_PROBLEMS = {
     "400": "A field is missing, of the wrong type or out of its range; `param` names it.",
     "404": "There is no such model.",
+    "401": "There is no API key with the request, or a wrong one; only where the server asks for one.",
     "413": "The body is too large.",
+    "429": "The caller has had its share, or the server is busy; `Retry-After` says when to try again.",
     "502": "The engine failed before the first sound.",
     "503": "The model cannot speak here and now; the message names the ways out.",
 }

@@ -1,6 +1,7 @@
 """The process that serves: one socket, one event loop, and a word on where everything is."""
 
 import errno
+import ipaddress
 import logging
 import math
 import signal
@@ -31,6 +32,9 @@ NOTICE_SECONDS = 5
 WATCHED_SECONDS = 30
 """Whoever asked `/ready` so recently is taken to watch it."""
 
+UNSENT_BYTES = 128 * 1024
+"""What the kernel holds back for a slow reader, beside what is on its way to it."""
+
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; streams that are under way then are finished, within limits.
@@ -39,8 +43,15 @@ def serve(settings: Settings) -> None:
     """
     configure_logging(settings)
     app = create_app(settings)
-    listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
+    listener = _listen(settings.host, settings.port, settings.stall_timeout)
+    _warn_if_open(listener, settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+    )
     _Server(config, app.state).run(sockets=[listener])
 
 
@@ -84,12 +95,13 @@ class _Server(uvicorn.Server):
                 connection.transport.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, stall_timeout: float) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # two may bind to a port that is free, only one listens
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(
@@ -102,7 +114,23 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(f"ORPHEUS_HOST={host}: cannot listen there ({error})") from error
     # The first bytes of audio must not wait for more to fill a packet.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sys.platform == "linux":
+        # Accepted sockets inherit both. What is closed with bytes unsent would stay as long as the client likes;
+        # and a writer must hear of each step of a slow reader, not of every other megabyte.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stall_timeout * 1000))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     return listener
+
+
+def _warn_if_open(listener: socket.socket, settings: Settings) -> None:
+    host = listener.getsockname()[0]
+    if settings.api_keys or ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        return
+    logger.warning(
+        "NO KEYS: everybody who can reach %s can use this server, its files and its GPU. Set ORPHEUS_API_KEYS, "
+        "or ORPHEUS_HOST=127.0.0.1 to serve this machine alone.",
+        "this machine" if ipaddress.ip_address(host).is_unspecified else host,
+    )
 
 
 def _announce(listener: socket.socket) -> None:

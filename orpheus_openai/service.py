@@ -270,7 +270,10 @@ async def _spoken(
                     running.append(_Producer(speaker, waiting.popleft(), voice, sampling, usage))
             running.popleft()
     finally:
-        await asyncio.gather(*(producer.cancel() for producer in running))
+        for producer in running:
+            producer.cancel()  # all of them before the first wait: a scope that is cancelled cuts every wait short
+        for producer in running:
+            await producer.ended()
 
 
 class _Producer:
@@ -305,8 +308,11 @@ class _Producer:
             return None
         return await self._queue.get()
 
-    async def cancel(self) -> None:
+    def cancel(self) -> None:
         self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until its work is over, however that ended."""
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()

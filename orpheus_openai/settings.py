@@ -24,6 +24,9 @@ BARE_NAMES = {
 }
 """Settings that keep the names they had before this project had a prefix."""
 
+CLIENT_NAMES = frozenset({"ORPHEUS_URL", "ORPHEUS_API_KEY"})
+"""What `orpheus-openai mcp` reads, to find a server that runs already."""
+
 LISTS = frozenset({"remote_url", "pinned", "api_keys", "cors_origins", "trusted_proxies"})
 URLS = {
     "remote_url": "http://127.0.0.1:8000/v1",
@@ -165,7 +168,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 64
     max_queue: Annotated[
         int,
-        Meta(ge=0, le=100_000, description="Requests that may wait for their turn; one more is answered 429."),
+        Meta(
+            ge=0, le=100_000, description="Requests that may wait for their turn; one more is answered 429."
+        ),
     ] = 64
     queue_wait: Annotated[
         float,
@@ -179,6 +184,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(
             ge=0,
+            le=86_400,
             description="Seconds after which a connection is closed on which nothing moves any more, neither a "
             "request's body nor, because nobody reads it, its answer; 0: never.",
         ),
@@ -206,7 +212,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     audit_log: Annotated[
-        str, Meta(description="A file that gets one JSON line a request; `-` is standard output; empty: none.")
+        str,
+        Meta(description="A file that gets one JSON line a request; `-` is standard output; empty: none."),
     ] = ""
     audit_text: Annotated[bool, Meta(description="Whether those lines hold the texts.")] = False
     cors_origins: Annotated[
@@ -271,7 +278,8 @@ def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
         if text:
             chosen[field.name] = _parse(variable, text, field)
     for name in values:
-        if name.startswith(PREFIX) and not name.startswith(CHECKPOINT_PREFIX) and name not in variables:
+        known = name in variables or name in CLIENT_NAMES
+        if name.startswith(PREFIX) and not name.startswith(CHECKPOINT_PREFIX) and not known:
             near = difflib.get_close_matches(name, variables, n=1)
             logger.warning(
                 "%s is no setting of this server%s", name, f"; did you mean {near[0]}?" if near else ""

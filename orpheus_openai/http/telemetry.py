@@ -31,6 +31,7 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        path = scope["path"]  # routing shortens it for what is mounted
         request_id = f"req_{uuid.uuid4().hex}"
         scope["state"]["request_id"] = request_id
         token = current_request_id.set(request_id)
@@ -49,7 +50,7 @@ class Telemetry:
             await self._app(scope, receive, send_named)
         finally:
             seconds = time.perf_counter() - started
-            level = logging.DEBUG if scope["path"] in QUIET_PATHS else logging.INFO
-            path = ascii(scope["path"])[1:-1]  # a line break in it would forge a line of the log
-            logger.log(level, "%s %s %s in %.3f s", scope["method"], path, status or "unanswered", seconds)
+            level = logging.DEBUG if path in QUIET_PATHS else logging.INFO
+            shown = ascii(path)[1:-1]  # a line break in it would forge a line of the log
+            logger.log(level, "%s %s %s in %.3f s", scope["method"], shown, status or "unanswered", seconds)
             current_request_id.reset(token)

@@ -1,0 +1,109 @@
+"""What browsers are told, and what the pages of other sites may do here (CORS)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+
+from orpheus_openai.errors import CrossSiteError
+from orpheus_openai.http.refusal import refuse
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
+PREFLIGHT_SECONDS = 600
+EXPOSED = (
+    "content-disposition, retry-after, openai-processing-ms, x-request-id, x-orpheus-model, x-orpheus-voice, "
+    "x-orpheus-load-seconds, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    "x-ratelimit-reset-requests, x-ratelimit-limit-characters, x-ratelimit-remaining-characters, "
+    "x-ratelimit-reset-characters"
+)
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+}
+
+
+class BrowserRules:
+    """ASGI around the application.
+
+    A server without keys would obey any page that its owner's browser visits: with `guard`, requests of other
+    sites that do more than read are refused, unless the site is in `origins` (`*`: all sites).
+    """
+
+    def __init__(self, app: "ASGIApp", origins: Sequence[str], *, guard: bool) -> None:
+        self._app = app
+        self._origins = frozenset(origin.lower().encode() for origin in origins)
+        self._guard = guard
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answer preflights, refuse what is foreign, and pass the rest on."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").lower()
+        listed = bool(origin) and bool(self._origins & {origin, b"*"})
+
+        async def send_told(message: "Message") -> None:
+            if message["type"] == "http.response.start":
+                self._tell(MutableScopeHeaders.from_message(message), origin if listed else b"")
+            await send(message)
+
+        if listed and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await _answer_preflight(send_told, headers)
+        elif self._guard and scope["method"] not in READING and not listed and _is_foreign(headers):
+            await refuse(
+                send_told,
+                CrossSiteError(
+                    "A page of another site sent this request. If you trust it, name its site in "
+                    "ORPHEUS_CORS_ORIGINS."
+                ),
+            )
+        else:
+            await self._app(scope, receive, send_told)
+
+    def _tell(self, headers: MutableScopeHeaders, origin: bytes) -> None:
+        for name, value in SECURITY_HEADERS.items():
+            headers.setdefault(name, value)
+        if not self._origins:
+            headers.setdefault("cross-origin-resource-policy", "same-origin")
+            return
+        headers.setdefault("cross-origin-resource-policy", "cross-origin")
+        headers["vary"] = ", ".join(filter(None, (headers.get("vary"), "origin")))
+        if origin:
+            headers["access-control-allow-origin"] = (
+                "*" if b"*" in self._origins else origin.decode("latin-1")
+            )
+            headers["access-control-expose-headers"] = EXPOSED
+
+
+async def _answer_preflight(send: "Send", headers: dict[bytes, bytes]) -> None:
+    answer = [
+        (b"access-control-allow-methods", b"GET, POST, DELETE"),
+        (b"access-control-max-age", b"%d" % PREFLIGHT_SECONDS),
+        (b"vary", b"access-control-request-headers"),
+    ]
+    if asked := headers.get(b"access-control-request-headers"):
+        answer.append((b"access-control-allow-headers", asked))
+    if headers.get(b"access-control-request-private-network") == b"true":
+        answer.append((b"access-control-allow-private-network", b"true"))
+    await send({"type": "http.response.start", "status": 204, "headers": answer})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _is_foreign(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser says that the request comes from a page that is not this server's own."""
+    if (site := headers.get(b"sec-fetch-site")) is not None:
+        return site not in (b"same-origin", b"none")
+    # Browsers leave it out where the address is neither https nor this machine.
+    origin = headers.get(b"origin")
+    if origin is None:
+        return False
+    return urlsplit(origin.lower()).netloc != headers.get(b"host", b"").lower()
