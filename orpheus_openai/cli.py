@@ -151,9 +151,8 @@ async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, s
         raise InvalidRequestError("--speed is a number from 0.25 to 4") from error
     began = time.monotonic()
     try:
-        chunks = await start(encoded(speech.stream(), audio_format))
-        with _output(options.output) as file:
-            async with contextlib.aclosing(chunks):
+        async with contextlib.aclosing(await start(encoded(speech.stream(), audio_format))) as chunks:
+            with _output(options.output) as file:
                 async for chunk in chunks:
                     file.write(chunk)
                     _progress(speech.samples / SAMPLE_RATE, time.monotonic() - began)
@@ -176,6 +175,9 @@ def _output(name: str) -> Generator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
         partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{target} cannot be written: {error.strerror}") from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -1,0 +1,157 @@
+"""The command line: what it prints, the files it writes, and the code it exits with."""
+
+import os
+import pty
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import av
+import pytest
+
+ENVIRON = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("ORPHEUS_")},
+    "ORPHEUS_MODEL": "preview",
+    "PYTHONUTF8": "1",
+}
+
+
+def run(*arguments, folder, stdin=b"", **environ):
+    return subprocess.run(
+        [sys.executable, "-m", "orpheus_openai", *arguments],
+        cwd=folder,
+        env={**ENVIRON, **environ},
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "opus", "ogg", "aac", "flac", "wav"])
+def test_the_suffix_tells_the_format(tmp_path, suffix):
+    assert run("speak", "Hello there.", "-o", f"hello.{suffix}", folder=tmp_path).returncode == 0
+    with av.open(str(tmp_path / f"hello.{suffix}")) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) > 10_000
+    assert os.listdir(tmp_path) == [f"hello.{suffix}"]
+
+
+def test_a_dash_writes_to_standard_output_and_reads_standard_input(tmp_path):
+    done = run("speak", "-", "-o", "-", "--format", "pcm", "--voice", "leo", folder=tmp_path, stdin="Grüß Gott.".encode())
+    assert done.returncode == 0
+    assert len(done.stdout) > 20_000
+
+
+def test_speed_shortens(tmp_path):
+    for speed in ("1", "2"):
+        assert run("speak", "One two three four five.", "-o", f"{speed}.wav", "--speed", speed, folder=tmp_path).returncode == 0
+    assert (tmp_path / "2.wav").stat().st_size < 0.6 * (tmp_path / "1.wav").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["speak", "x", "-o", "hello.txt"], 2, "'.txt' is no audio format"),
+        (["speak", "x", "-o", "hello"], 2, "does not tell the format"),
+        (["speak", "x", "-o", "-"], 2, "--format"),
+        (["speak", "...", "-o", "a.wav"], 2, "nothing to speak"),
+        (["speak", "x", "-o", "a.wav", "--voice", "nobody"], 2, "no voice 'nobody'"),
+        (["speak", "x", "-o", "a.wav", "--speed", "9"], 2, "0.25 to 4"),
+        (["speak", "x", "-o", "a.wav", "--model", "gpt-9"], 2, "does not exist"),
+        (["speak", "x", "-o", "a.wav", "--model", "small-1b"], 1, "ORPHEUS_MODEL_SMALL_1B"),
+        (["speak", "x", "-o", "missing/folder/a.wav"], 1, "No such file"),
+        (["serve", "--port", "many"], 2, "PORT=many: expected a whole number"),
+        (["sing"], 2, "invalid choice"),
+        ([], 2, "COMMAND"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_an_exit_code(tmp_path, arguments, code, words):
+    done = run(*arguments, folder=tmp_path)
+    message = done.stderr.decode()
+    assert done.returncode == code
+    assert words in message
+    assert "Traceback" not in message
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_bad_setting_stops_any_command_with_one_line(tmp_path):
+    done = run("serve", folder=tmp_path, GPU_IDLE_TIMEOUT="soon")
+    assert done.returncode == 2
+    assert done.stderr.decode().strip().splitlines() == [
+        "orpheus-openai: GPU_IDLE_TIMEOUT=soon: expected a number of at least 0; for example GPU_IDLE_TIMEOUT=60"
+    ]
+
+
+def test_a_taken_port_is_said_in_words(tmp_path):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--host", "127.0.0.1", "--port", port, folder=tmp_path)
+    assert done.returncode == 2
+    assert f"port {port} is taken" in done.stderr.decode()
+
+
+def test_voices_and_models_are_listed(tmp_path):
+    voices = run("voices", folder=tmp_path).stdout.decode()
+    models = run("models", folder=tmp_path).stdout.decode()
+    assert len(voices.splitlines()) == 26
+    assert "长乐" in voices
+    assert "alloy" in voices
+    assert "small-1b" in models
+    assert "ORPHEUS_MODEL_SMALL_1B" in models
+
+
+def test_the_doctor_tells_what_to_do(tmp_path):
+    fine = run("doctor", folder=tmp_path)
+    broken = run("doctor", folder=tmp_path, ORPHEUS_MODEL_SMALL_1B="/no/such/folder", ORPHEUS_MODEL="small-1b")
+    assert fine.returncode == 0
+    assert "no NVIDIA GPU" in fine.stdout.decode()
+    assert broken.returncode == 1
+    assert "/no/such/folder does not exist" in broken.stdout.decode()
+
+
+def test_a_terminal_sees_the_progress(tmp_path):
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "orpheus_openai", "speak", "Hello there.", "-o", "a.wav"],
+        cwd=tmp_path,
+        env=ENVIRON,
+        stderr=theirs,
+        timeout=60,
+        check=True,
+    )
+    os.close(theirs)
+    said = b""
+    try:
+        while piece := os.read(ours, 4096):
+            said += piece
+    except OSError:
+        pass  # Linux' way to say that the other side is closed
+    os.close(ours)
+    assert "s of audio".encode() in said
+    assert "× real time".encode() in said
+
+
+def test_wav_files_of_the_command_line_can_be_read_by_pythons_own_module(tmp_path):
+    run("speak", "Hello there.", "-o", "a.wav", folder=tmp_path)
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
+        assert len(file.readframes(10**7)) > 20_000
+
+
+def test_the_server_starts_without_the_heavy_packages(tmp_path):
+    code = (
+        "import sys; from orpheus_openai.app import create_app; from orpheus_openai.settings import Settings; "
+        "create_app(Settings(model='preview')); "
+        "print([m for m in ('torch', 'vllm', 'snac', 'transformers', 'fastmcp') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRON, capture_output=True, timeout=60, check=True)
+    assert done.stdout.decode().strip() == "[]"
+
+
+def test_the_version_is_the_packages(tmp_path):
+    from importlib.metadata import version
+
+    assert version("orpheus-openai") in run("--version", folder=Path(tmp_path)).stdout.decode()
