@@ -35,6 +35,16 @@ class Admission:
         self._line: list[_Ticket] = []
         self._mean = TYPICAL_SECONDS
 
+    @property
+    def running(self) -> int:
+        """How many speak."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
+
     def require_room(self) -> None:
         """Raise OverloadedError if one more could neither start nor wait."""
         if self._running >= self._at_once and len(self._line) >= self._queue:

@@ -29,6 +29,11 @@ class SpeechError(Exception):
         self.code = code or type(self).code
         self.retry_after = retry_after
 
+    @property
+    def kind(self) -> str:
+        """A name for errors of its kind; there are few."""
+        return self.code or self.type
+
     def copy(self) -> Self:
         """The same error for one more caller: an exception carries the trace of whoever raised it."""
         return type(self)(self.message, param=self.param, code=self.code, retry_after=self.retry_after)

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ class EventHub:
         self._ids = itertools.count(1)
         self._lost: dict[asyncio.Queue[Event | None], int] = {}
         """Each listener's queue, and how many events it missed."""
+        self._observers: defaultdict[str, list[Callable[[Event], None]]] = defaultdict(list)
 
     @property
     def listeners(self) -> int:
@@ -38,11 +40,20 @@ class EventHub:
     def publish(self, kind: str, **data: Any) -> None:
         """Tell every listener; `kind` is a dotted name such as `model.state`."""
         event = Event(next(self._ids), time.time(), kind, data)
+        for observe in self._observers.get(kind, ()):
+            observe(event)
         for queue in self._lost:
             if queue.full():
                 queue.get_nowait()
                 self._lost[queue] += 1
             queue.put_nowait(event)
+
+    def observe(self, kind: str, observer: Callable[[Event], None]) -> None:
+        """Call `observer` with each event of this kind, for good, before it is published: none is ever missed.
+
+        It delays whoever publishes, and what it raises is raised there: counting is its measure.
+        """
+        self._observers[kind].append(observer)
 
     def close(self) -> None:
         """End every listener's stream, so that nobody keeps a stopping server waiting."""

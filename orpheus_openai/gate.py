@@ -18,7 +18,7 @@ class Gate:
     def __init__(self, input_filter: InputFilter, rates: RateLimits, admission: Admission) -> None:
         self._filter = input_filter
         self._rates = rates
-        self._admission = admission
+        self.admission = admission
 
     @classmethod
     def create(cls, settings: Settings) -> Self:
@@ -38,14 +38,14 @@ class Gate:
 
         Whoever would be turned away at the end of the line anyhow is not charged.
         """
-        self._admission.require_room()
+        self.admission.require_room()
         await self._filter.check(text)
         if visit is not None:
             await self._rates.charge(visit, characters)
 
     def turn(self, moved: Callable[[int], None]) -> AbstractAsyncContextManager[None]:
         """See Admission.turn."""
-        return self._admission.turn(moved)
+        return self.admission.turn(moved)
 
     async def close(self) -> None:
         """Give connections back."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,11 @@ from litestar import Request
 from litestar.response.streaming import ASGIStreamingResponse
 
 from orpheus_openai.delivery import Started, start, while_connected
+from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.errors import SpeechError
+from orpheus_openai.listener import Listener
 from orpheus_openai.service import Speech
+from orpheus_openai.timeline import Timeline
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
@@ -50,11 +54,36 @@ async def answer_with_speech(
 
     Raises ClientGoneError when the client hangs up first, and whatever goes wrong before the first chunk.
     """
-    started = await while_connected(request.receive, start(chunks))
+    started = await while_connected(request.receive, start(_played(speech, chunks)))
     headers = {
         "x-orpheus-model": speech.model.id,
         "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
         "x-orpheus-load-seconds": f"{speech.load_seconds:.3f}",
         "cache-control": "no-store",
+        "server-timing": _server_timing(speech.timeline),
     }
     return StreamResponse(started, media_type=media_type, headers=headers)
+
+
+def _server_timing(timeline: Timeline) -> str:
+    """The stages that are over, in milliseconds, as browsers show them (W3C Server Timing)."""
+    return ", ".join(
+        f"{stage.name.replace(' ', '-')};dur={(stage.end - stage.start) * 1000:.1f}"
+        for stage in timeline.stages()
+        if stage.end is not None
+    )
+
+
+async def _played(speech: Speech, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The chunks on their way out, each heard at once by somebody who notices every silence."""
+    listener = Listener()
+    asked = time.monotonic()
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            now = time.monotonic()
+            if speech.timeline.at("first_bytes") is None:
+                speech.timeline.mark("first_bytes", now)
+            if silence := listener.hear(speech.samples / SAMPLE_RATE, asked=asked, now=now):
+                speech.tell_underrun(silence)
+            yield chunk
+            asked = time.monotonic()

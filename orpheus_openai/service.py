@@ -24,6 +24,7 @@ from orpheus_openai.models.base import Sampling, SpeechModel, Usage
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
 from orpheus_openai.text import Segment, has_speech, normalise, split
+from orpheus_openai.timeline import Timeline
 from orpheus_openai.visit import Visit, Visits
 
 SEGMENTS_AT_ONCE = 4
@@ -69,14 +70,11 @@ class Speech:
         self.usage = Usage()
         self.samples = 0
         """Samples yielded so far, at 24 kHz."""
-        self.queue_seconds = 0.0
-        """How long the request waited for its turn."""
-        self.load_seconds = 0.0
-        """How long the request waited for its model, after that."""
-        self.first_audio_seconds: float | None = None
-        """From when it was first asked for a sound until there was one."""
+        self.timeline = Timeline()
         self.outcome: str | None = None
         """`completed`, `cancelled` or an error's message, once it has ended."""
+        self.error: str | None = None
+        """What kind of error that is."""
         self.input = request.text
         """The text as it came."""
         self._manager = manager
@@ -86,6 +84,31 @@ class Speech:
         self._text = text
         self._speed = request.speed
         self._sampling = request.sampling
+        self._held = 0.0
+        """Seconds in which there was a sound, and nobody took it."""
+
+    @property
+    def queue_seconds(self) -> float:
+        """How long the request waited for its turn."""
+        return self.timeline.seconds("asked", "admitted") or 0.0
+
+    @property
+    def load_seconds(self) -> float:
+        """How long the request waited for its model, after that."""
+        return self.timeline.seconds("admitted", "ready") or 0.0
+
+    @property
+    def first_audio_seconds(self) -> float | None:
+        """From when it was first asked for a sound until there was one."""
+        return self.timeline.seconds("asked", "first_audio")
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of audio so far; waiting for turn, model and reader is no work."""
+        ready = self.timeline.at("ready")
+        if ready is None or self.samples == 0:
+            return None
+        return (time.monotonic() - ready - self._held) / (self.samples / SAMPLE_RATE)
 
     async def stream(self) -> AsyncGenerator[PCM]:
         """The speech as PCM, from the first sample the model meant to the last.
@@ -93,25 +116,24 @@ class Speech:
         Closing the generator stops the work and gives turn and lease back. Raises a SpeechError when the text or
         the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
         """
-        asked = time.monotonic()
+        self.timeline.mark("asked")
         await self._gate.check(self._text, len(self.input), self._visit)
         events = self._events
         events.publish(
             "speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments)
         )
-        outcome = "cancelled"
+        self.outcome = "cancelled"
         try:
             async with self._gate.turn(self._tell_position):
-                self.queue_seconds = time.monotonic() - asked
+                self.timeline.mark("admitted")
                 async with contextlib.aclosing(self._paced()) as paced:
                     async for pcm in paced:
                         if self.samples == 0:
-                            self.first_audio_seconds = time.monotonic() - asked
-                            events.publish(
-                                "speech.started", id=self.id, load_seconds=round(self.load_seconds, 3)
-                            )
+                            self._tell_start()
                         self.samples += len(pcm)
+                        offered = time.monotonic()
                         yield pcm
+                        self._held += time.monotonic() - offered
                         events.publish(
                             "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
                         )
@@ -119,26 +141,64 @@ class Speech:
                 raise EngineError(
                     f"The model {self.model.id} ended without a sound; try again.", code="no_audio"
                 )
-            outcome = "completed"
-        except SpeechError as error:
-            outcome = error.message
+            self.outcome = "completed"
+        except Exception as error:
+            known = isinstance(error, SpeechError)
+            self.outcome = error.message if known else "The server failed."
+            self.error = error.kind if known else "internal_error"
             raise
         finally:
-            self.outcome = outcome
-            seconds = round(self.samples / SAMPLE_RATE, 3)
-            events.publish("speech.ended", id=self.id, outcome=outcome, audio_seconds=seconds)
+            self._tell_end()
+
+    def tell_underrun(self, silence: float) -> None:
+        """Whoever plays the stream as it comes heard nothing for so many seconds."""
+        at = round(self.samples / SAMPLE_RATE, 3)
+        self._events.publish(
+            "speech.underrun",
+            id=self.id,
+            model=self.model.id,
+            audio_seconds=at,
+            silence_seconds=round(silence, 3),
+        )
+
+    def _tell_start(self) -> None:
+        if self.usage.first_token_at is not None:
+            self.timeline.mark("first_token", self.usage.first_token_at)
+        self.timeline.mark("first_audio")
+        self._events.publish(
+            "speech.started",
+            id=self.id,
+            model=self.model.id,
+            queue_seconds=round(self.queue_seconds, 3),
+            load_seconds=round(self.load_seconds, 3),
+            first_audio_seconds=round(self.first_audio_seconds or 0.0, 4),
+        )
+
+    def _tell_end(self) -> None:
+        factor = self.real_time_factor
+        self._events.publish(
+            "speech.ended",
+            id=self.id,
+            model=self.model.id,
+            outcome=self.outcome,
+            error=self.error,
+            audio_seconds=round(self.samples / SAMPLE_RATE, 3),
+            real_time_factor=None if factor is None else round(factor, 4),
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            dropped_frames=self.usage.dropped_frames,
+        )
 
     def _tell_position(self, position: int) -> None:
         self._events.publish("speech.waiting", id=self.id, position=position)
 
     async def _paced(self) -> AsyncGenerator[PCM]:
         """The joined segments at the tempo that was asked for; the lease lasts as long as they do."""
-        asked = time.monotonic()
         async with (
             self._manager.get_model(self.model) as speaker,
             contextlib.aclosing(self._joined(speaker)) as joined,
         ):
-            self.load_seconds = time.monotonic() - asked
+            self.timeline.mark("ready")
             tempo = make_tempo(self._speed)
             async for pcm in joined:
                 paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)

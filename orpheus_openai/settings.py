@@ -21,8 +21,9 @@ BARE_NAMES = {
     "port": "PORT",
     "gpu_idle_timeout": "GPU_IDLE_TIMEOUT",
     "nvidia_visible_devices": "NVIDIA_VISIBLE_DEVICES",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
 }
-"""Settings that keep the names they had before this project had a prefix."""
+"""Settings whose names are older than this project, or not its own."""
 
 CLIENT_NAMES = frozenset({"ORPHEUS_URL", "ORPHEUS_API_KEY"})
 """What `orpheus-openai mcp` reads, to find a server that runs already."""
@@ -239,6 +240,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     output_max_bytes: Annotated[
         int, Meta(ge=0, description="Bytes that saved speech may take; the oldest goes first; 0: no limit.")
     ] = 0
+    otlp_endpoint: Annotated[
+        str,
+        Meta(
+            description="OpenTelemetry collector that is sent a trace of each request, e.g. `http://127.0.0.1:4318`; "
+            "empty: no traces. See docs/observability.md."
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="How much the log says.")
     ] = "info"
@@ -314,7 +322,7 @@ def _parse(variable: str, text: str, field: msgspec.structs.FieldInfo) -> Any:
     except msgspec.ValidationError as error:
         shown = "…" if field.name in SECRETS else text
         example = field.default if field.default not in ("", None, ()) else None
-        hint = f"; for example {variable}={example}" if example is not None else ""
+        hint = f"; for example {variable}={_plain(example)}" if example is not None else ""
         raise ConfigurationError(f"{variable}={shown}: {_in_words(field, error)}{hint}") from error
 
 

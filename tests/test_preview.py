@@ -376,15 +376,18 @@ async def test_a_later_segment_of_a_request_goes_after_a_new_listener_and_in_its
 async def test_a_listener_who_paused_for_long_goes_not_before_one_who_waited_longer(
     model: PreviewModel, spoken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with aclosing(model.synthesize(LONG, TARA, Sampling(), Usage())) as chunks:
+    text = "This first clause takes so long to say that the second one is not asked for before. " * 9
+    async with aclosing(model.synthesize(text, TARA, Sampling(), Usage())) as chunks:
         await anext(chunks)
+        async with held_up():
+            pass  # by now the first clause has been spoken
         clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3_600)
         monkeypatch.setattr("orpheus_openai.models.preview.time", clock)
         async with held_up():
             spoken.clear()
             waits = asyncio.create_task(speak(model, "Me first."))
             await asyncio.sleep(0.02)
-            resumes = asyncio.create_task(listen(chunks, seconds=60))
+            resumes = asyncio.create_task(listen(chunks, seconds=20))
             await asyncio.sleep(0.02)
         await asyncio.gather(waits, resumes)
     assert spoken[0] == "Me first."

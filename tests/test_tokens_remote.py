@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.replay_server import ReplayServer, chunk, in_ids
 from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError
 from orpheus_openai.models.base import Sampling
 from orpheus_openai.models.orpheus.completions import BrokenStreamError, ChunkReader, events
@@ -18,9 +19,6 @@ from orpheus_openai.models.orpheus.tokens_remote import RemoteTimeouts, RemoteTo
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
 SPEECH = [128_266 + 4_096 * (n % 7) + n for n in range(21)]
 END = 128_258
-LISTED = {"data": [{"id": "chat"}, {"id": "my-orpheus", "max_model_len": 2_048}]}
-
-Write = Callable[[bytes], Awaitable[None]]
 
 
 def decode(ids):
@@ -31,94 +29,9 @@ def spell(ids):
     return "".join(f"<custom_token_{token - 128_256}>" for token in ids)
 
 
-def chunk(**choice):
-    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
-
-
-def in_ids(ids, *, size=7):
-    pieces = [chunk(text="", token_ids=ids[start : start + size]) for start in range(0, len(ids), size)]
-    return [*pieces, chunk(text="", token_ids=[], finish_reason="stop"), b"data: [DONE]\n\n"]
-
-
 def in_text(text, *, size=5):
     pieces = [chunk(text=text[start : start + size]) for start in range(0, len(text), size)]
     return [*pieces, chunk(text="", finish_reason="stop"), b"data: [DONE]\n\n"]
-
-
-class Server:
-    """Answers `/v1/models` and `/v1/completions` with what it was given, and remembers what it was asked."""
-
-    def __init__(self, *answers, models=LISTED) -> None:
-        self.answers = list(answers)
-        self.models = models
-        self.bodies = []
-        self.keys = set()
-        self.connections = 0
-        self.asked = asyncio.Event()
-        self.left = asyncio.Event()
-        """Set when somebody goes away in the middle of an answer."""
-        self._port = 0
-        self._open = {}
-
-    async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
-        return self
-
-    async def __aexit__(self, *_):
-        self._server.close()
-        for writer in self._open.values():
-            writer.transport.abort()
-        await asyncio.gather(*self._open)
-
-    async def _serve(self, reader, writer):
-        self.connections += 1
-        self._open[asyncio.current_task()] = writer
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError), contextlib.closing(writer):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-                headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                self.keys.add(headers.get("authorization"))
-                if head.startswith("get"):
-                    await self._reply(writer, 200, json.dumps(self.models).encode())
-                    continue
-                self.bodies.append(json.loads(body))
-                self.asked.set()
-                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                if isinstance(answer, tuple):
-                    await self._reply(writer, *answer)
-                else:
-                    await self._stream(reader, writer, answer)
-
-    async def _reply(self, writer, status, body, headers=""):
-        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body)
-        await writer.drain()
-
-    async def _stream(self, reader, writer, pieces):
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for piece in pieces:
-            if isinstance(piece, float):
-                if await self._gone(reader, piece):
-                    self.left.set()
-                    return
-            elif piece is None:
-                writer.transport.abort()
-                return
-            else:
-                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                await writer.drain()
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
-
-    async def _gone(self, reader, seconds):
-        try:
-            return not await asyncio.wait_for(reader.read(1), seconds)
-        except TimeoutError:
-            return False
-        except ConnectionError:
-            return True
 
 
 @contextlib.asynccontextmanager
@@ -135,22 +48,22 @@ async def speak(source, **sampling):
 
 
 async def test_ids_come_as_the_server_gives_them_and_end_with_the_end_token():
-    async with Server(in_ids([*SPEECH, END])) as server, source_of(server) as source:
+    async with ReplayServer(in_ids([*SPEECH, END])) as server, source_of(server) as source:
         assert await speak(source) == [*SPEECH, END]
 
 
 async def test_ids_are_read_from_text_where_the_server_gives_no_ids():
-    async with Server(in_text("well " + spell(SPEECH))) as server, source_of(server) as source:
+    async with ReplayServer(in_text("well " + spell(SPEECH))) as server, source_of(server) as source:
         assert await speak(source) == SPEECH
 
 
 async def test_nothing_is_taken_after_the_end_token():
-    async with Server(in_text(spell([*SPEECH, END, *SPEECH]))) as server, source_of(server) as source:
+    async with ReplayServer(in_text(spell([*SPEECH, END, *SPEECH]))) as server, source_of(server) as source:
         assert await speak(source) == [*SPEECH, END]
 
 
 async def test_the_request_says_all_that_any_engine_needs():
-    async with Server(in_ids([*SPEECH, END])) as server, source_of(server, api_key="secret") as source:
+    async with ReplayServer(in_ids([*SPEECH, END])) as server, source_of(server, api_key="secret") as source:
         await speak(source, seed=5, temperature=0.5, top_p=0.8, repetition_penalty=1.2)
     body = server.bodies[0]
     assert body["model"] == "my-orpheus"
@@ -165,20 +78,23 @@ async def test_the_request_says_all_that_any_engine_needs():
 
 
 async def test_the_name_that_is_set_goes_before_the_listed_one():
-    async with Server(in_ids([*SPEECH, END])) as server, source_of(server, model="other") as source:
+    async with ReplayServer(in_ids([*SPEECH, END])) as server, source_of(server, model="other") as source:
         await speak(source, max_tokens=70)
     assert server.bodies[0]["model"] == "other"
     assert server.bodies[0]["max_tokens"] == 70
 
 
 async def test_a_server_that_lists_nothing_is_asked_without_a_name():
-    async with Server(in_ids([*SPEECH, END]), models="no such page") as server, source_of(server) as source:
+    async with (
+        ReplayServer(in_ids([*SPEECH, END]), models="no such page") as server,
+        source_of(server) as source,
+    ):
         assert await speak(source) == [*SPEECH, END]
     assert "model" not in server.bodies[0]
 
 
 async def test_one_connection_serves_one_prompt_after_another():
-    async with Server(in_ids([*SPEECH, END])) as server, source_of(server) as source:
+    async with ReplayServer(in_ids([*SPEECH, END])) as server, source_of(server) as source:
         for _ in range(3):
             await speak(source)
         assert server.connections == 1
@@ -186,13 +102,13 @@ async def test_one_connection_serves_one_prompt_after_another():
 
 async def test_a_prompt_without_room_to_speak_is_refused():
     models = {"data": [{"id": "orpheus", "max_model_len": len(PROMPT) + 6}]}
-    async with Server(in_ids([END]), models=models) as server, source_of(server) as source:
+    async with ReplayServer(in_ids([END]), models=models) as server, source_of(server) as source:
         with pytest.raises(InvalidRequestError, match="too long"):
             await speak(source)
 
 
 async def test_leaving_closes_the_connection_at_once():
-    async with Server([chunk(token_ids=SPEECH), 30.0]) as server, source_of(server) as source:
+    async with ReplayServer([chunk(token_ids=SPEECH), 30.0]) as server, source_of(server) as source:
         stream = source.generate(PROMPT, Sampling())
         assert await anext(stream) == SPEECH
         await stream.aclose()
@@ -200,7 +116,7 @@ async def test_leaving_closes_the_connection_at_once():
 
 
 async def test_a_cancelled_task_closes_the_connection_at_once():
-    async with Server([30.0]) as server, source_of(server) as source:
+    async with ReplayServer([30.0]) as server, source_of(server) as source:
         task = asyncio.create_task(speak(source))
         await server.asked.wait()
         task.cancel()
@@ -210,7 +126,7 @@ async def test_a_cancelled_task_closes_the_connection_at_once():
 
 
 async def test_a_connection_that_breaks_in_the_middle_is_an_error():
-    async with Server([chunk(token_ids=SPEECH), None]) as server, source_of(server) as source:
+    async with ReplayServer([chunk(token_ids=SPEECH), None]) as server, source_of(server) as source:
         stream = source.generate(PROMPT, Sampling())
         assert await anext(stream) == SPEECH
         with pytest.raises(EngineError, match=server.url):
@@ -228,7 +144,7 @@ async def test_a_connection_that_breaks_in_the_middle_is_an_error():
 )
 async def test_an_answer_that_stops_short_is_an_error(last):
     pieces = [chunk(token_ids=SPEECH), last] if last else [chunk(token_ids=SPEECH)]
-    async with Server(pieces) as server, source_of(server) as source:
+    async with ReplayServer(pieces) as server, source_of(server) as source:
         with pytest.raises(EngineError, match="in the middle"):
             await speak(source)
 
@@ -236,7 +152,7 @@ async def test_an_answer_that_stops_short_is_an_error(last):
 async def test_silence_in_the_middle_is_an_error():
     timeouts = RemoteTimeouts(between_tokens=0.2)
     async with (
-        Server([chunk(token_ids=SPEECH), 30.0]) as server,
+        ReplayServer([chunk(token_ids=SPEECH), 30.0]) as server,
         source_of(server, timeouts=timeouts) as source,
     ):
         with pytest.raises(EngineError, match="no token in time"):
@@ -248,8 +164,8 @@ async def test_another_server_is_asked_when_the_first_does_not_begin():
     good = in_ids([*SPEECH, END])
     for bad in [(500, b'{"error": {"message": "sorry"}}'), [30.0], [None], (429, b"")]:
         async with (
-            Server(bad) as first,
-            Server(good) as second,
+            ReplayServer(bad) as first,
+            ReplayServer(good) as second,
             source_of(first, second, timeouts=timeouts) as source,
         ):
             assert await speak(source) == [*SPEECH, END]
@@ -259,8 +175,12 @@ async def test_another_server_is_asked_when_the_first_does_not_begin():
 async def test_a_server_that_failed_is_asked_last_for_a_while():
     timeouts = RemoteTimeouts(avoided=0.5)
     good = in_ids([*SPEECH, END])
-    bad = Server((500, b""), good)
-    async with bad as first, Server(good) as second, source_of(first, second, timeouts=timeouts) as source:
+    bad = ReplayServer((500, b""), good)
+    async with (
+        bad as first,
+        ReplayServer(good) as second,
+        source_of(first, second, timeouts=timeouts) as source,
+    ):
         for _ in range(3):
             await speak(source)
         assert (len(first.bodies), len(second.bodies)) == (1, 3)
@@ -271,7 +191,11 @@ async def test_a_server_that_failed_is_asked_last_for_a_while():
 
 async def test_another_server_is_not_asked_once_tokens_have_come():
     broken = [chunk(token_ids=SPEECH), None]
-    async with Server(broken) as first, Server(in_ids([END])) as second, source_of(first, second) as source:
+    async with (
+        ReplayServer(broken) as first,
+        ReplayServer(in_ids([END])) as second,
+        source_of(first, second) as source,
+    ):
         with pytest.raises(EngineError):
             await speak(source)
     assert second.bodies == []
@@ -279,7 +203,7 @@ async def test_another_server_is_not_asked_once_tokens_have_come():
 
 async def test_prompts_go_to_the_server_with_the_fewest_streams():
     slow = [chunk(token_ids=SPEECH), 0.3, *in_ids([END])]
-    async with Server(slow) as first, Server(slow) as second, source_of(first, second) as source:
+    async with ReplayServer(slow) as first, ReplayServer(slow) as second, source_of(first, second) as source:
         await asyncio.gather(*(speak(source) for _ in range(8)))
         assert (len(first.bodies), len(second.bodies)) == (4, 4)
 
@@ -287,7 +211,11 @@ async def test_prompts_go_to_the_server_with_the_fewest_streams():
 async def test_busy_servers_pass_on_when_to_come_again():
     busy = (503, b'{"error": "full"}', "Retry-After: 7\r\n")
     busier = (429, b"", "Retry-After: 11\r\n")
-    async with Server(busy) as first, Server(busier) as second, source_of(first, second) as source:
+    async with (
+        ReplayServer(busy) as first,
+        ReplayServer(busier) as second,
+        source_of(first, second) as source,
+    ):
         with pytest.raises(EngineError, match="busy") as caught:
             await speak(source)
     assert caught.value.retry_after == 7
@@ -295,7 +223,7 @@ async def test_busy_servers_pass_on_when_to_come_again():
 
 
 async def test_an_error_names_the_servers_and_never_the_key():
-    async with Server((401, b"bad key: secret")) as server:
+    async with ReplayServer((401, b"bad key: secret")) as server:
         url = server.url.replace("http://", "http://me:password@")
         source = RemoteTokenSource(f"{url}, http://127.0.0.1:9/v1/", api_key="secret")
         with pytest.raises(EngineError) as caught:
@@ -310,7 +238,7 @@ async def test_an_error_names_the_servers_and_never_the_key():
 
 
 async def test_a_server_comes_back_after_it_was_away():
-    server = Server(in_ids([*SPEECH, END]))
+    server = ReplayServer(in_ids([*SPEECH, END]))
     async with server:
         source = RemoteTokenSource(server.url)
         assert await speak(source) == [*SPEECH, END]
@@ -324,7 +252,7 @@ async def test_a_server_comes_back_after_it_was_away():
 async def test_a_server_that_refuses_ids_is_given_text_from_then_on():
     refusal = (400, b'{"error": {"message": "prompt must be a string"}}')
     good = in_text(spell([*SPEECH, END]))
-    async with Server(refusal, good) as server, source_of(server, decode=decode) as source:
+    async with ReplayServer(refusal, good) as server, source_of(server, decode=decode) as source:
         assert await speak(source) == [*SPEECH, END]
         assert await speak(source) == [*SPEECH, END]
     assert [type(body["prompt"]) for body in server.bodies] == [list, str, str]
@@ -334,14 +262,18 @@ async def test_a_server_that_refuses_ids_is_given_text_from_then_on():
 
 async def test_a_refused_request_says_why_and_goes_to_no_other_server():
     refusal = (400, b'{"detail": "prompt must be a string"}')
-    async with Server(refusal) as first, Server(in_ids([END])) as second, source_of(first, second) as source:
+    async with (
+        ReplayServer(refusal) as first,
+        ReplayServer(in_ids([END])) as second,
+        source_of(first, second) as source,
+    ):
         with pytest.raises(EngineError, match="prompt must be a string"):
             await speak(source)
     assert second.bodies == []
 
 
 async def test_a_server_without_audio_tokens_is_an_error():
-    async with Server(in_text("I am a chat model.")) as server, source_of(server) as source:
+    async with ReplayServer(in_text("I am a chat model.")) as server, source_of(server) as source:
         with pytest.raises(EngineError, match="no audio tokens"):
             await speak(source)
 

@@ -1,8 +1,7 @@
-"""A server in a thread of the test's own, so that its models can be slow, its cards made up, and its door locked."""
+"""A server in a thread of the test's own, so that its models can be slow and its cards made up."""
 
 import asyncio
 import contextlib
-import json
 import socket
 import threading
 import time
@@ -20,10 +19,14 @@ START_SECONDS = 30
 
 @contextlib.contextmanager
 def page_server(
-    folder: Path, *, port: int = 0, wrap: Callable[[Any], Any] = lambda app: app
+    folder: Path, *, port: int = 0, keys: str = "", wrap: Callable[[Any], Any] = lambda app: app
 ) -> Iterator[str]:
     """The address of a server with the preview, up until the end of the block; `wrap` goes around its ASGI app."""
-    environ = {"ORPHEUS_MODEL": "preview", "ORPHEUS_OUTPUT_DIR": str(folder / "outputs")}
+    environ = {
+        "ORPHEUS_MODEL": "preview",
+        "ORPHEUS_OUTPUT_DIR": str(folder / "outputs"),
+        "ORPHEUS_API_KEYS": keys,
+    }
     app = wrap(create_app(load_settings(environ, dotenv=None)))
     with socket.create_server(("127.0.0.1", port)) as listener:
         server = uvicorn.Server(
@@ -41,30 +44,6 @@ def page_server(
         finally:
             server.should_exit = True
             thread.join(START_SECONDS)
-
-
-def locked(key: str) -> Callable[[Any], Any]:
-    """An app that answers requests to its API only with that key, in OpenAI's words."""
-
-    def wrap(app: Any) -> Any:
-        async def door(scope: Any, receive: Any, send: Any) -> None:
-            sent = dict(scope.get("headers", [])).get(b"authorization", b"").decode()
-            if scope["type"] != "http" or not scope["path"].startswith("/api/") or sent == f"Bearer {key}":
-                await app(scope, receive, send)
-                return
-            error = {
-                "message": "Incorrect API key.",
-                "type": "invalid_request_error",
-                "code": "invalid_api_key",
-            }
-            body = json.dumps({"error": error}).encode()
-            headers = [(b"content-type", b"application/json")]
-            await send({"type": "http.response.start", "status": 401, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-
-        return door
-
-    return wrap
 
 
 def slowed(seconds: float) -> Callable[[Any], Any]:

@@ -24,8 +24,9 @@ def error_body(error: SpeechError) -> ErrorBody:
     return ErrorBody(ErrorDetail(error.message, error.type, error.param, error.code))
 
 
-def answer_speech_error(_request: AnyRequest, error: SpeechError) -> Response[ErrorBody]:
+def answer_speech_error(request: AnyRequest, error: SpeechError) -> Response[ErrorBody]:
     """An error of ours; its class knows the status."""
+    request.scope["state"]["error"] = error.kind
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
@@ -70,6 +71,7 @@ def answer_crash(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
     ours = SpeechError(
         f"The server failed at this request; its log says why (request {request_id}).", code="internal_error"
     )
+    request.scope["state"]["error"] = ours.kind
     return Response(
         error_body(ours), status_code=500, headers={"x-should-retry": "false"}, media_type="application/json"
     )

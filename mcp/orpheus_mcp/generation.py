@@ -66,6 +66,7 @@ class Generation:
             async for chunk in chunks:
                 if self.first_seconds is None:
                     self.first_seconds = self.seconds
+                    self.speech.timeline.mark("first_bytes")
                 yield chunk
 
     async def _report(self, context: Context) -> None:

@@ -211,8 +211,9 @@ class GPUManager:
         try:
             async with self._room if needed else contextlib.nullcontext():
                 slot.gpu = await self._make_room(slot, needed) if needed else None
-                if isinstance(slot.speaker, Sleepable) and slot.speaker.alive:
-                    await slot.speaker.wake()
+                sleeper = slot.speaker
+                if isinstance(sleeper, Sleepable) and sleeper.alive:
+                    await sleeper.wake()
                 else:
                     await self._discard(slot)
                     before = await self._free(slot.gpu)
@@ -232,7 +233,9 @@ class GPUManager:
         slot.error = None
         slot.idle_since = self._clock()
         slot.entitle()
-        self._enter(slot, ModelState.READY, load_seconds=slot.load_seconds)
+        self._enter(
+            slot, ModelState.READY, load_seconds=slot.load_seconds, woken=slot.speaker is sleeper
+        )
         logger.info("%s is ready after %.2f s", slot.model.id, slot.load_seconds)
 
     async def _make_room(self, slot: Slot, needed: int) -> int | None:

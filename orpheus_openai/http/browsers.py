@@ -60,6 +60,7 @@ class BrowserRules:
             await _answer_preflight(send_told, headers)
         elif self._guard and scope["method"] not in READING and not listed and _is_foreign(headers):
             await refuse(
+                scope,
                 send_told,
                 CrossSiteError(
                     "A page of another site sent this request. If you trust it, name its site in "

@@ -45,7 +45,7 @@ class Deadlines:
             if passage.answered:
                 logger.info("the answer breaks off: %s", words)
             else:
-                await refuse(send, RequestTimeoutError(f"The time is over: {words}."))
+                await refuse(scope, send, RequestTimeoutError(f"The time is over: {words}."))
 
 
 class _Passage:

@@ -173,6 +173,7 @@ async def _save(
 ) -> SavedSpeech:
     chunks = await start(encoded(speech.stream(), audio_format))
     first_audio = time.monotonic()
+    speech.timeline.mark("first_bytes", first_audio)
     try:
         file = await outputs.save(chunks, voice=speech.voice.id, text=text, audio_format=audio_format)
     finally:

@@ -84,7 +84,7 @@ class KeyGuard:
                 if token is None
                 else "Incorrect API key provided; whoever runs this server can give you one."
             )
-            await refuse(send, error)
+            await refuse(scope, send, error)
             return
         await self._app(scope, receive, send)
 

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orpheus_openai.error_body import ErrorBody, ErrorDetail
-from orpheus_openai.errors import AuthenticationError, SpeechError
+from orpheus_openai.errors import AuthenticationError, RequestTimeoutError, SpeechError
 
 if TYPE_CHECKING:
-    from litestar.types import Send
+    from litestar.types import Scope, Send
 
 
-async def refuse(send: "Send", error: SpeechError) -> None:
+async def refuse(scope: "Scope", send: "Send", error: SpeechError) -> None:
     """Send the whole answer."""
+    scope["state"]["error"] = error.kind
     body = msgspec.json.encode(ErrorBody(ErrorDetail(error.message, error.type, error.param, error.code)))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if isinstance(error, AuthenticationError):
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, RequestTimeoutError):
+        headers.append((b"connection", b"close"))  # what of its body still comes is no new request
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})

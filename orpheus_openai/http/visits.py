@@ -31,6 +31,7 @@ class VisitorsBook:
         began = time.monotonic()
         client = scope.get("client")
         visit = Visit(scope["state"]["request_id"], client[0] if client else "")
+        scope["state"]["visit"] = visit
         path, audited = scope["path"], self._audit is not None and not is_public(scope)
         status = 0
 

@@ -26,6 +26,10 @@ class Usage(msgspec.Struct):
 
     input_tokens: int = 0
     output_tokens: int = 0
+    dropped_frames: int = 0
+    """Frames that misplaced tokens made unplayable."""
+    first_token_at: float | None = None
+    """When the first token came, in seconds of `time.monotonic`; None where speech is not made of tokens."""
 
 
 class SpeechModel(Protocol):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Literal
 
@@ -67,6 +68,7 @@ class OrpheusSpeechModel:
         ):
             async for samples in pcm:
                 yield samples
+        usage.dropped_frames += frames.assembler.dropped
         if frames.assembler.dropped or frames.assembler.stray:
             counts = frames.assembler
             logger.warning(
@@ -110,6 +112,8 @@ class _Frames:
         """Arrays of shape (n, 7), n at least 1."""
         async with contextlib.aclosing(self._tokens) as tokens:
             async for ids in tokens:
+                if self._usage.first_token_at is None:
+                    self._usage.first_token_at = time.monotonic()
                 self._usage.output_tokens += len(ids)
                 frames = self.assembler.push(ids)
                 if len(frames):

@@ -92,11 +92,14 @@ export class Reading {
 
   #sentences({ start, end, seconds }, until, samples) {
     const pace = Math.max(0, until - seconds) / (end - start);
-    return [...this.#splitter.segment(this.#text.slice(start, end))].map(({ index, segment }) => ({
-      start: start + index,
-      end: start + index + segment.trimEnd().length,
-      seconds: index ? pauseNear(samples, seconds + index * pace) : seconds,
-    }));
+    const found = [];
+    for (const { index, segment } of this.#splitter.segment(this.#text.slice(start, end))) {
+      const from = withOpening(this.#text, start + index, start);
+      if (found.length) found.at(-1).end = Math.min(found.at(-1).end, from);
+      const begins = index ? pauseNear(samples, seconds + index * pace) : seconds;
+      found.push({ start: from, end: start + index + segment.trimEnd().length, seconds: begins });
+    }
+    return found;
   }
 }
 

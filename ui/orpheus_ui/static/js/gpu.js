@@ -75,9 +75,9 @@ export class GPUPanel {
 
   #loaded(status) {
     const model = this.#catalog.model(status.id);
-    const busy = status.leases ? t("gpu.streams", { n: status.leases }) : t("gpu.idle");
-    const facts = [busy, status.waiting ? t("gpu.waiting", { n: status.waiting }) : null, status.memory_bytes ? gibibytes(status.memory_bytes) : null];
     const releasable = ["ready", "asleep"].includes(status.state);
+    const busy = status.leases ? t("gpu.streams", { n: status.leases }) : t("gpu.idle");
+    const facts = [releasable ? busy : null, status.waiting ? t("gpu.waiting", { n: status.waiting }) : null, status.memory_bytes ? gibibytes(status.memory_bytes) : null];
     return element(
       "li", { class: "loaded-model" },
       element("div", { class: "row spread" }, element("span", { class: "loaded-name" }, model ? shortTitle(model) : status.id), badge(status.state === "unloaded" ? "on_demand" : status.state)),

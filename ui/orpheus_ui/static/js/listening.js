@@ -109,7 +109,7 @@ export class Listening {
     byId("elapsed").textContent = clock(position);
     byId("total").textContent = clock(player.duration);
     const button = byId("play");
-    const name = player.playing ? "pause" : "play";
+    const name = player.playing && player.duration ? "pause" : "play";
     if (button.dataset.shows !== name) button.replaceChildren(icon(name));
     button.dataset.shows = name;
     button.setAttribute("aria-label", t(`listening.${name}`));

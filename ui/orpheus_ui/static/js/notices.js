@@ -9,10 +9,15 @@ export function inWords(error) {
   if (error instanceof UnreachableError) return t("error.unreachable");
   if (!(error instanceof RefusedError)) return t("error.page", { detail: error.message });
   const wait = error.retryAfter ? t("error.retry_after", { time: duration(error.retryAfter) }) : "";
-  const known = [`error.${error.code}`, `error.${error.status}`].find(has);
-  const words = known ? t(known) : t("error.server");
-  const detail = error.message && (language() === "en" || !known) ? t("error.detail", { detail: error.message }) : "";
-  return [language() === "en" && error.message ? error.message : `${words}${detail}`, wait].filter(Boolean).join(" ");
+  return `${refused(error)} ${wait}`.trim();
+}
+
+/** The server writes for people, in English; in other languages its words come behind ours, unless ours say it all. */
+function refused({ code, status, message }) {
+  if (language() === "en" && message) return message;
+  if (has(`error.${code}`)) return t(`error.${code}`);
+  const words = t(has(`error.${status}`) ? `error.${status}` : "error.server");
+  return message ? words + t("error.detail", { detail: message }) : words;
 }
 
 /** Show a sentence until it is closed or another takes its place; `action`, `{label, act}`, is a button beside it. */

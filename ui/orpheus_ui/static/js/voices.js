@@ -1,7 +1,7 @@
 // The voices: cards by language, each with a sample to hear.
 
 import { byId, element, icon, roving } from "./dom.js";
-import { languageName, onLanguage, t } from "./i18n.js";
+import { language, languageName, onLanguage, t } from "./i18n.js";
 import { inWords, notice } from "./notices.js";
 import { Player } from "./player.js";
 import { recall, remember } from "./remembered.js";
@@ -55,12 +55,14 @@ export class Voices extends EventTarget {
 
   #onOffer() {
     const { voices, defaults } = this.#catalog.offer;
-    const wanted = this.#chosen ?? recall("voice", defaults.voice);
-    this.chosen = this.#catalog.voice(wanted) ? wanted : voices[0].id;
+    const wanted = this.#catalog.voice(this.#chosen ?? recall("voice", null));
+    const usual = this.#catalog.voice(defaults.voice);
+    const native = usual?.language === language() ? usual : voices.find((voice) => voice.language === language());
+    this.chosen = (wanted ?? native ?? usual ?? voices[0]).id;
   }
 
-  #open(language) {
-    this.#language = language;
+  #open(id) {
+    this.#language = id;
     this.#show();
   }
 

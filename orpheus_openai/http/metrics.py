@@ -1,0 +1,40 @@
+"""GET /metrics, for Prometheus and whoever reads its format."""
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.spec import OpenAPIResponse
+
+from orpheus_openai.metrics import Metrics
+from orpheus_openai.openapi import TEXT, operation
+
+_OPERATION = operation(
+    answers={
+        "200": OpenAPIResponse(
+            description="Every metric with its explanation.", content={"text/plain": TEXT}
+        )
+    },
+    problems={},
+)
+
+
+def metrics_route(metrics: Metrics) -> HTTPRouteHandler:
+    """The route that shows `metrics`."""
+
+    @get(
+        "/metrics",
+        tags=["Server"],
+        operation_id="metrics",
+        summary="Measurements, for Prometheus",
+        operation_class=_OPERATION,
+    )
+    async def show(request: Request[None, None, State]) -> Response[bytes]:
+        """Times to first audio, real-time factors, underruns, queue, models, GPU memory, errors.
+
+        Prometheus' text format 0.0.4, or OpenMetrics where the `Accept` header asks for it. What each metric means,
+        and which to watch, is told in docs/observability.md.
+        """
+        body, media_type = await metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, media_type=media_type, headers={"cache-control": "no-store"})
+
+    return show

@@ -1,0 +1,391 @@
+"""Several servers behind the load balancers of deploy/: one stops, one is killed, and who hears it."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.serving import Server, serving
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+SHORT = {"model": "tts-1", "voice": "tara", "input": "Good morning.", "response_format": "pcm"}
+LONG = {**SHORT, "input": "The train to the coast leaves from platform nine. " * 60}
+"""About three minutes, 8 MB: more than what fits into the sockets on the way while nobody reads."""
+PATIENCE = 40
+"""Seconds for what happens at once on an idle machine."""
+
+
+def environment() -> dict[str, str]:
+    ours = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
+    return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | {"ORPHEUS_MODEL": "preview"}
+
+
+def replaced(text: str, **changes: str) -> str:
+    for old, new in changes.items():
+        assert old in text, f"deploy/ has no '{old}' any more"
+        text = text.replace(old, new)
+    return text
+
+
+# --- the load balancers of deploy/, on loopback ---------------------------------------------------------------------
+
+
+def nginx(folder: Path, port: int, addresses: list[str]) -> list[str]:
+    servers = "\n".join(f"server {address} max_fails=1 fail_timeout=5s;" for address in addresses)
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    text = replaced(
+        (DEPLOY / "nginx.conf").read_text(),
+        **{
+            "worker_processes auto": "worker_processes 1; daemon off",
+            "/run/nginx.pid": f"{folder}/nginx.pid",
+            "server 127.0.0.1:8899 max_fails=1 fail_timeout=5s;": servers,
+            "listen 80;": f"listen unix:{folder}/http.sock;",
+            "listen 443 ": f"listen 127.0.0.1:{port} ",
+            "/etc/ssl/speech.example.com/fullchain.pem": f"{folder}/cert.pem",
+            "/etc/ssl/speech.example.com/privkey.pem": f"{folder}/key.pem",
+            "server_tokens off;": f"server_tokens off; {temporary}",
+        },
+    )
+    (folder / "nginx.conf").write_text(text)
+    return ["nginx", "-e", f"{folder}/error.log", "-p", str(folder), "-c", f"{folder}/nginx.conf"]
+
+
+def caddy(folder: Path, port: int, addresses: list[str]) -> list[str]:
+    text = replaced(
+        (DEPLOY / "Caddyfile").read_text(),
+        **{
+            "speech.example.com {": "{\n\tadmin off\n\tauto_https off\n}\n"
+            f"https://localhost:{port} {{\n\ttls {folder}/cert.pem {folder}/key.pem",
+            "reverse_proxy 127.0.0.1:8899 {": f"reverse_proxy {' '.join(addresses)} {{",
+        },
+    )
+    (folder / "Caddyfile").write_text(text)
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", f"{folder}/Caddyfile"]
+
+
+def caddy_version() -> tuple[int, ...]:
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", subprocess.check_output(["caddy", "version"], text=True))
+    return tuple(int(part) for part in found.groups()) if found else ()
+
+
+def haproxy(folder: Path, port: int, addresses: list[str]) -> list[str]:
+    servers = "\n".join(f"    server s{i} {address}" for i, address in enumerate(addresses))
+    text = replaced(
+        (DEPLOY / "haproxy.cfg").read_text(),
+        **{
+            "bind :8899": f"bind 127.0.0.1:{port}",
+            "    server-template instance 8 instances:8899 resolvers container resolve-prefer ipv4": servers,
+        },
+    )
+    (folder / "haproxy.cfg").write_text(text)
+    return ["haproxy", "-db", "-f", f"{folder}/haproxy.cfg"]
+
+
+BALANCERS = {"nginx": (nginx, "https"), "haproxy": (haproxy, "http"), "caddy": (caddy, "https")}
+
+
+@dataclass
+class Fleet:
+    """Servers behind one address."""
+
+    url: str
+    certificate: Path
+    servers: list[Server]
+    hides_breaks: bool
+    """Ends an answer properly when its server breaks it off, so that half looks whole."""
+
+    def client(self) -> httpx.AsyncClient:
+        trusted = ssl.create_default_context(cafile=str(self.certificate))
+        return httpx.AsyncClient(base_url=self.url, verify=trusted, timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module", params=BALANCERS)
+def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Three servers; each test here stops one at most."""
+    pytest.importorskip("espeakng_loader")
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    write_config, scheme = BALANCERS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    folder.chmod(0o755)
+    make_certificate(folder)
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for name in "abc":
+            (folder / name).mkdir()
+            servers.append(stack.enter_context(serving(folder / name, environment())))
+        port = free_port()
+        command = write_config(folder, port, [server.url.removeprefix("http://") for server in servers])
+        stack.enter_context(balancer(command, folder, port))
+        hides_breaks = request.param == "caddy" and caddy_version() < (2, 7, 6)
+        yield Fleet(f"{scheme}://localhost:{port}", folder / "cert.pem", servers, hides_breaks)
+        for server in servers:
+            if alive(server):
+                os.kill(server.pid, signal.SIGKILL)  # they are watched, and would give notice
+
+
+def make_certificate(folder: Path) -> None:
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def balancer(command: list[str], folder: Path, port: int) -> Iterator[None]:
+    log = folder / "balancer.log"
+    with log.open("wb") as output:
+        home = {**os.environ, "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=home)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not listens(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# --- listeners ------------------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """One who hears the beginning of a long speech, pauses, and goes on when told."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.task = asyncio.create_task(self._listen(client))
+
+    async def _listen(self, client: httpx.AsyncClient) -> int | None:
+        """Bytes of the whole answer; None when it broke off."""
+        size = 0
+        try:
+            async with client.stream("POST", "/v1/audio/speech", json=LONG) as answer:
+                assert answer.status_code == 200, await answer.aread()
+                async for piece in answer.aiter_raw():
+                    size += len(piece)
+                    self.begun.set()
+                    await self.go_on.wait()
+        except httpx.TransportError:
+            return None
+        return size
+
+
+@contextlib.asynccontextmanager
+async def paused_listeners(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[Listener]]:
+    listeners = [Listener(client) for _ in range(count)]
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*(listener.begun.wait() for listener in listeners))
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.task.cancel()
+        await asyncio.gather(*(listener.task for listener in listeners), return_exceptions=True)
+
+
+async def heard(listeners: list[Listener]) -> list[int | None]:
+    for listener in listeners:
+        listener.go_on.set()
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.gather(*(listener.task for listener in listeners))
+
+
+@dataclass
+class Load:
+    """Short requests, one after the other from each of three, and what became of them."""
+
+    client: httpx.AsyncClient
+    failed_at: list[float] = field(default_factory=list)
+    """When those were begun that failed."""
+    done: int = 0
+
+    async def one_after_the_other(self) -> None:
+        while True:
+            begun = time.monotonic()
+            try:
+                answer = await self.client.post("/v1/audio/speech", json=SHORT)
+                failed = answer.status_code != 200
+            except httpx.TransportError:
+                failed = True
+            self.done += 1
+            if failed:
+                self.failed_at.append(begun)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Load"]:
+        tasks = [asyncio.create_task(self.one_after_the_other()) for _ in range(3)]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def some_more(self, count: int) -> None:
+        until = self.done + count
+        async with asyncio.timeout(PATIENCE):
+            while self.done < until:
+                await asyncio.sleep(0.05)
+
+
+async def speaking_by_pid(fleet: Fleet) -> dict[int, int]:
+    """How many requests each server that runs is speaking now."""
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        return {
+            server.pid: (await client.get(f"{server.url}/api/status")).json()["active_speeches"]
+            for server in fleet.servers
+            if alive(server)
+        }
+
+
+def alive(server: Server) -> bool:
+    """Whether the process runs; a child that has ended stays as a zombie until it is waited for."""
+    try:
+        return Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def port_of(server: Server) -> int:
+    return int(server.url.rpartition(":")[2])
+
+
+async def until(condition, *arguments) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition(*arguments):
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def whole(server_url: str) -> object:
+    """Bytes of the long speech, straight from a server; eSpeak's pauses differ by milliseconds."""
+    answer = httpx.post(f"{server_url}/v1/audio/speech", json=LONG, timeout=PATIENCE)
+    return pytest.approx(len(answer.content), rel=0.001)
+
+
+async def test_a_server_that_is_stopped_breaks_no_stream_behind_a_balancer(fleet: Fleet, whole: object) -> None:
+    async with (
+        fleet.client() as client,
+        paused_listeners(client, 6) as listeners,
+        Load(client).running() as load,
+    ):
+        counts = await speaking_by_pid(fleet)
+        going = next(server for server in fleet.servers if counts.get(server.pid))
+        os.kill(going.pid, signal.SIGTERM)
+        await until(lambda: not listens(port_of(going)))
+        await load.some_more(10)
+        assert alive(going), "it left while somebody was listening"
+        assert await heard(listeners) == [whole] * 6
+        await until(lambda: not alive(going))
+        await load.some_more(10)
+        assert load.failed_at == []
+
+
+async def test_a_server_that_is_killed_breaks_its_own_streams_and_no_others(fleet: Fleet, whole: object) -> None:
+    async with fleet.client() as client, paused_listeners(client, 6) as listeners:
+        counts = await speaking_by_pid(fleet)
+        assert sum(counts.values()) == 6
+        going = next(server for server in fleet.servers if counts.get(server.pid))
+        async with Load(client).running() as load:
+            await load.some_more(10)
+            os.kill(going.pid, signal.SIGKILL)
+            killed_at = time.monotonic()
+            await until(lambda: not alive(going))
+            answers = await heard(listeners)
+            await load.some_more(30)
+        assert answers.count(whole) == 6 - counts[going.pid]
+        if not fleet.hides_breaks:
+            assert answers.count(None) == counts[going.pid]
+        assert [at for at in load.failed_at if at > killed_at] == []
+        assert len(load.failed_at) <= 3, "each of the three can have been under way there once"
+
+
+async def test_a_balancer_holds_nothing_back(fleet: Fleet) -> None:
+    async with fleet.client() as client, client.stream("GET", "/api/events") as answer:
+        lines = answer.aiter_lines()
+        async with asyncio.timeout(PATIENCE):
+            async for line in lines:  # the first event comes by itself; far less than any buffer
+                if line.startswith("data:"):
+                    assert json.loads(line.removeprefix("data:"))
+                    break
+            else:
+                pytest.fail("the events ended")
+
+
+async def test_a_balancer_does_not_show_the_metrics(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        assert (await client.get("/metrics")).status_code == 404
+
+
+# --- what a stopping server does by itself ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    pytest.importorskip("espeakng_loader")
+    with serving(tmp_path, environment()) as server:
+        yield server
+
+
+async def test_a_stopping_server_first_says_so_then_closes_its_port_then_finishes(
+    server: Server, whole: object
+) -> None:
+    async with (
+        httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client,
+        paused_listeners(client, 1) as listeners,
+    ):
+        assert (await client.get("/ready")).status_code == 200
+        os.kill(server.pid, signal.SIGTERM)
+        await asyncio.sleep(0.5)
+        refusal = await client.get("/ready")
+        assert refusal.status_code == 503
+        assert refusal.json()["error"]["code"] == "shutting_down"
+        assert (await client.get("/health")).status_code == 200
+        assert (await client.post("/v1/audio/speech", json=SHORT)).status_code == 200
+        await until(lambda: not listens(port_of(server)))
+        assert alive(server)
+        assert await heard(listeners) == [whole]
+        await until(lambda: not alive(server))
+
+
+async def test_a_server_that_nobody_watches_closes_its_port_at_once(server: Server) -> None:
+    began = time.monotonic()
+    os.kill(server.pid, signal.SIGTERM)
+    await until(lambda: not alive(server))
+    assert time.monotonic() - began < 4.5  # the notice alone would take 5
