@@ -16,18 +16,22 @@ from orpheus_compat.errors import EXCEPTION_HANDLERS
 from orpheus_compat.routes import compat_router
 from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
+from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.audit import AuditLog
 from orpheus_openai.http.browsers import BrowserRules
 from orpheus_openai.http.deadlines import Deadlines
 from orpheus_openai.http.keys import KeyGuard, KeyRing
+from orpheus_openai.http.metrics import metrics_route
 from orpheus_openai.http.routes import TAGS, native_router
 from orpheus_openai.http.swagger import swagger_assets
 from orpheus_openai.http.system import health
 from orpheus_openai.http.telemetry import Telemetry
 from orpheus_openai.http.visits import VisitorsBook
+from orpheus_openai.metrics import Metrics
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
+from orpheus_openai.tracing import Tracing
 from orpheus_ui.routes import ui_router
 
 if TYPE_CHECKING:
@@ -54,6 +58,9 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     mcp = MCPDoor(service, outputs, settings.output_dir)
     keys = KeyRing(settings.api_keys)
     audit = AuditLog(settings.audit_log) if settings.audit_log else None
+    monitor = GPUMonitor()
+    metrics = Metrics(service, monitor)
+    tracing = Tracing.create(settings.otlp_endpoint)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncGenerator[None]:
@@ -68,15 +75,18 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             await service.gate.close()
             if audit is not None:
                 await asyncio.to_thread(audit.close)
+            if tracing is not None:
+                await tracing.close()
 
     def provide_service() -> SpeechService:
         return service
 
     handlers: list[Any] = [
         compat_router(),
-        native_router(service, outputs, settings),
+        native_router(service, outputs, settings, monitor),
         mcp.handler(),
         health,
+        metrics_route(metrics),
         ui_router(),
         swagger_assets,
     ]
@@ -97,7 +107,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         handler = KeyGuard(handler, keys, service.visits)
     handler = BrowserRules(handler, settings.cors_origins, guard=not keys)
     handler = VisitorsBook(handler, service.visits, audit, audit_text=settings.audit_text)
-    app.asgi_handler = Telemetry(handler)
+    app.asgi_handler = Telemetry(handler, metrics, tracing)
     return app
 
 

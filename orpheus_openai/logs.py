@@ -31,7 +31,7 @@ class JSONFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time in UTC, level, logger, message, request id, trace."""
+        """Time in UTC, level, logger, message, request id, trace; and the record's `fields`, if it has some."""
         entry: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
@@ -40,6 +40,7 @@ class JSONFormatter(logging.Formatter):
         }
         if request_id := current_request_id.get():
             entry["request_id"] = request_id
+        entry |= getattr(record, "fields", {})
         if record.exc_info:
             entry["trace"] = self.formatException(record.exc_info)
         return msgspec.json.encode(entry).decode()

@@ -148,15 +148,15 @@ class _Stock:
         yield GaugeMetricFamily(
             "orpheus_streams_active", "Requests that are being spoken, or whose model loads.", line.running
         )
-        yield GaugeMetricFamily(
-            "orpheus_streams_queued", "Requests that wait for their turn.", line.waiting
-        )
+        yield GaugeMetricFamily("orpheus_streams_queued", "Requests that wait for their turn.", line.waiting)
         yield self._states()
         yield from self._memory()
 
     def _states(self) -> Metric:
         states = GaugeMetricFamily(
-            "orpheus_model_state", "1 for the state a model is in, 0 for the others.", labels=["model", "state"]
+            "orpheus_model_state",
+            "1 for the state a model is in, 0 for the others.",
+            labels=["model", "state"],
         )
         for model in self._service.manager.get_status():
             for state in ModelState:

@@ -10,8 +10,8 @@ import anyio
 from litestar import Request
 from litestar.response.streaming import ASGIStreamingResponse
 
-from orpheus_openai.delivery import Started, start, while_connected
 from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.delivery import Started, start, while_connected
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.listener import Listener
 from orpheus_openai.service import Speech

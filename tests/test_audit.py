@@ -33,9 +33,7 @@ def entries(file):
 def audited(tmp_path, work, **settings):
     """The log's lines after `work` was done with a client of a server; closing the server writes them all."""
     file = tmp_path / "audit.jsonl"
-    app = create_app(
-        Settings(model="preview", output_dir=tmp_path / "out", audit_log=str(file), **settings)
-    )
+    app = create_app(Settings(model="preview", output_dir=tmp_path / "out", audit_log=str(file), **settings))
     with running(app) as url, httpx.Client(base_url=url, timeout=60) as client:
         work(client)
     return entries(file)
@@ -156,7 +154,12 @@ def test_a_log_that_cannot_be_written_stops_the_start(tmp_path):
 def test_a_dash_is_standard_output(tmp_path):
     own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    environ |= {"ORPHEUS_AUDIT_LOG": "-", "ORPHEUS_MODEL": "preview", "ORPHEUS_HOST": "127.0.0.1", "PORT": "0"}
+    environ |= {
+        "ORPHEUS_AUDIT_LOG": "-",
+        "ORPHEUS_MODEL": "preview",
+        "ORPHEUS_HOST": "127.0.0.1",
+        "PORT": "0",
+    }
     command = [sys.executable, "-m", "orpheus_openai", "serve"]
     with subprocess.Popen(
         command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -115,7 +115,9 @@ async def test_callers_without_number_do_not_fill_the_memory(monkeypatch):
     assert not (await store.take("greedy", [(rate, 1)])).allowed
 
 
-@pytest.mark.parametrize("text", ["60", "60/fortnight", "many/minute", "0/minute", "60 apples/minute", "-1/hour"])
+@pytest.mark.parametrize(
+    "text", ["60", "60/fortnight", "many/minute", "0/minute", "60 apples/minute", "-1/hour"]
+)
 def test_a_rate_that_makes_no_sense_stops_the_start_with_an_example(text):
     with pytest.raises(ConfigurationError, match="60/minute"):
         create_app(Settings(rate_limit=text))
@@ -361,8 +363,8 @@ def refused(client, text):
 def test_blocked_words_are_found_in_every_spelling_and_never_inside_of_others(tmp_path):
     blocked = "cabbage, red herring ,坏话,나쁜말,गाली,naïve"
     with served(tmp_path, block_list=blocked) as client:
-        for text in ("Eat your CABBAGE!", "A red   herring.", "a RED\nherring", "ｃａｂｂａｇｅ", "cab\u200bbage", "他说坏话了",
-                     "이것은 나쁜말입니다", "यह गाली है", "nai\u0308ve"):  # fmt: skip
+        for text in ("Eat your CABBAGE!", "A red   herring.", "a RED\nherring", "ｃａｂｂａｇｅ", "cab\u200bbage",
+                     "他说坏话了", "이것은 나쁜말입니다", "यह गाली है", "nai\u0308ve"):  # fmt: skip
             assert refused(client, text) == "content_policy_violation", text
         for text in ("Cabbages are fine.", "The herring is red.", "他说好话了", "यह गालीचा है", "native"):
             assert refused(client, text) is None, text
@@ -381,9 +383,21 @@ def test_a_block_list_may_be_a_file(tmp_path):
 
 def test_endless_repetition_is_refused_and_emphasis_is_not(tmp_path):
     with served(tmp_path, max_repetition=5) as client:
-        for text in ("ha " * 6, "A" + "h" * 6 + "!", "Give it to me now. " * 6, "哈" * 6, "one two three, " * 6):
+        for text in (
+            "ha " * 6,
+            "A" + "h" * 6 + "!",
+            "Give it to me now. " * 6,
+            "哈" * 6,
+            "one two three, " * 6,
+        ):
             assert refused(client, text) == "too_repetitive", text
-        for text in ("ha " * 5, "A" + "h" * 5 + "!", "Give it to me now. " * 5, "No, no, no!", "1, 2, 3, 4, 5"):
+        for text in (
+            "ha " * 5,
+            "A" + "h" * 5 + "!",
+            "Give it to me now. " * 5,
+            "No, no, no!",
+            "1, 2, 3, 4, 5",
+        ):
             assert refused(client, text) is None, text
 
 

@@ -60,7 +60,7 @@ async def native(folder, **settings):
     chosen = Settings(**{"model": "preview", **settings})
     service = SpeechService.create(chosen)
     app = Litestar(
-        [native_router(service, OutputFolder(folder), chosen)],
+        [native_router(service, OutputFolder(folder), chosen, GPUMonitor())],
         dependencies={"service": Provide(lambda: service, sync_to_thread=False)},
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,

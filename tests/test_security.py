@@ -26,9 +26,7 @@ SPEECH = {"model": "tts-1", "voice": "tara", "input": "Good morning.", "response
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    return create_app(
-        Settings(model="preview", api_keys=KEYS, output_dir=tmp_path_factory.mktemp("outputs"))
-    )
+    return create_app(Settings(model="preview", api_keys=KEYS, output_dir=tmp_path_factory.mktemp("outputs")))
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +64,16 @@ def is_public(path):
 def test_every_route_but_the_public_ones_refuses_without_a_key_and_with_a_wrong_one(app, client):
     closed = [(method, path) for method, path in routes(app) if not is_public(path)]
     assert len(closed) > 15
-    assert {"/v1/audio/speech", "/api/generate", "/api/events", "/api/status", "/mcp"} <= {p for _, p in closed}
+    assert {"/v1/audio/speech", "/api/generate", "/api/events", "/api/status", "/mcp"} <= {
+        p for _, p in closed
+    }
     for method, path in closed:
-        for headers in ({}, bearer("sk-wrong"), {"authorization": f"Basic {KEY}"}, {"authorization": "Bearer"}):
+        for headers in (
+            {},
+            bearer("sk-wrong"),
+            {"authorization": f"Basic {KEY}"},
+            {"authorization": "Bearer"},
+        ):
             answer = client.request(method, path, headers=headers)
             assert answer.status_code == 401, (method, path)
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -97,15 +102,17 @@ def test_the_scheme_may_be_written_as_one_likes(client, name, scheme):
     assert client.get("/v1/models", headers={name: f"{scheme} {KEY}"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/ready", "/apidocs", "/apidocs/openapi.json", "/ui/js/api.js"])
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/ready", "/apidocs", "/apidocs/openapi.json", "/ui/js/api.js"]
+)
 def test_the_page_the_manual_and_signs_of_life_are_public(client, path):
     assert client.get(path, follow_redirects=True).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path",
-    ["//api/status", "/./api/status", "/ui/../api/status", "/ui/%2e%2e/api/status", "/health/../api/status", "/API/status",
-     "/api/status/", "/apidocs/../v1/models", "/%61pi/status", "/ui//api/status"],
+    ["//api/status", "/./api/status", "/ui/../api/status", "/ui/%2e%2e/api/status", "/health/../api/status",
+     "/API/status", "/api/status/", "/apidocs/../v1/models", "/%61pi/status", "/ui//api/status"],
 )  # fmt: skip
 def test_no_spelling_of_a_path_leads_round_the_key(client, path):
     answer = client.get(httpx.URL(str(client.base_url) + path))
@@ -212,10 +219,17 @@ FOREIGN = (
 @pytest.mark.parametrize("headers", FOREIGN)
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/v1/audio/speech"), ("POST", "/api/offload"), ("DELETE", "/api/files/a.wav"), ("POST", "/mcp")],
+    [
+        ("POST", "/v1/audio/speech"),
+        ("POST", "/api/offload"),
+        ("DELETE", "/api/files/a.wav"),
+        ("POST", "/mcp"),
+    ],
 )
 def test_a_foreign_page_can_change_nothing_on_a_server_without_keys(open_client, headers, method, path):
-    answer = open_client.request(method, path, headers={**headers, "content-type": "text/plain"}, content="{}")
+    answer = open_client.request(
+        method, path, headers={**headers, "content-type": "text/plain"}, content="{}"
+    )
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "cross_site_request"
     assert "access-control-allow-origin" not in answer.headers
@@ -223,7 +237,12 @@ def test_a_foreign_page_can_change_nothing_on_a_server_without_keys(open_client,
 
 def test_the_servers_own_page_and_programs_are_served(open_client):
     own = str(open_client.base_url).rstrip("/")
-    for headers in ({}, {"origin": own}, {"sec-fetch-site": "same-origin", "origin": own}, {"sec-fetch-site": "none"}):
+    for headers in (
+        {},
+        {"origin": own},
+        {"sec-fetch-site": "same-origin", "origin": own},
+        {"sec-fetch-site": "none"},
+    ):
         assert open_client.post("/v1/audio/speech", json=SPEECH, headers=headers).status_code == 200
 
 

@@ -233,9 +233,7 @@ class GPUManager:
         slot.error = None
         slot.idle_since = self._clock()
         slot.entitle()
-        self._enter(
-            slot, ModelState.READY, load_seconds=slot.load_seconds, woken=slot.speaker is sleeper
-        )
+        self._enter(slot, ModelState.READY, load_seconds=slot.load_seconds, woken=slot.speaker is sleeper)
         logger.info("%s is ready after %.2f s", slot.model.id, slot.load_seconds)
 
     async def _make_room(self, slot: Slot, needed: int) -> int | None:

@@ -10,9 +10,7 @@ from orpheus_openai.openapi import TEXT, operation
 
 _OPERATION = operation(
     answers={
-        "200": OpenAPIResponse(
-            description="Every metric with its explanation.", content={"text/plain": TEXT}
-        )
+        "200": OpenAPIResponse(description="Every metric with its explanation.", content={"text/plain": TEXT})
     },
     problems={},
 )

@@ -23,9 +23,10 @@ TAGS = (
 )
 
 
-def native_router(service: SpeechService, outputs: OutputFolder, settings: Settings) -> Router:
+def native_router(
+    service: SpeechService, outputs: OutputFolder, settings: Settings, monitor: GPUMonitor
+) -> Router:
     """Build the routes; the application provides `service` itself, for all doors."""
-    monitor = GPUMonitor()
     board = StatusBoard(service, monitor)
     pulse = Pulse(service.events, board, monitor)
     provided = {

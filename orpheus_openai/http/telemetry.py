@@ -3,18 +3,27 @@
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 
+from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.logs import current_request_id
+from orpheus_openai.metrics import Metrics
+from orpheus_openai.service import Speech
+from orpheus_openai.tracing import Answered, Tracing
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-QUIET_PATHS = frozenset({"/health", "/ready"})
+    from orpheus_openai.visit import Visit
+
+QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 """Asked every few seconds by whoever watches over the process."""
+
+DOORS = {"/v1/": "openai", "/api/": "native", "/mcp/": "mcp"}
+"""By how a path begins; the quiet ones are `probe`, all else is `page`."""
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +31,10 @@ logger = logging.getLogger(__name__)
 class Telemetry:
     """ASGI around the whole application, so that errors before routing have their headers too."""
 
-    def __init__(self, app: "ASGIApp") -> None:
+    def __init__(self, app: "ASGIApp", metrics: Metrics, tracing: Tracing | None) -> None:
         self._app = app
+        self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass a request on, timed and named."""
@@ -49,8 +60,66 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_named)
         finally:
-            seconds = time.perf_counter() - started
-            level = logging.DEBUG if path in QUIET_PATHS else logging.INFO
-            shown = ascii(path)[1:-1]  # a line break in it would forge a line of the log
-            logger.log(level, "%s %s %s in %.3f s", scope["method"], shown, status or "unanswered", seconds)
+            self._close(scope, path, status, time.perf_counter() - started)
             current_request_id.reset(token)
+
+    def _close(self, scope: "Scope", path: str, status: int, seconds: float) -> None:
+        """Count the request, log it and write its trace."""
+        state: dict[str, Any] = scope["state"]
+        visit: Visit | None = state.get("visit")
+        speech = visit.speech if visit else None
+        error, told = state.get("error"), bool(speech and speech.error)
+        self._metrics.count_request(_door(path), status, None if told else error)
+        measured = _measured(speech) if speech else {}
+        shown = ascii(path)[1:-1]  # a line break in it would forge a line of the log
+        fields = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 4)}
+        logger.log(
+            logging.DEBUG if path in QUIET_PATHS else logging.INFO,
+            "%s %s %s in %.3f s",
+            scope["method"],
+            shown,
+            status or "unanswered",
+            seconds,
+            extra={"fields": {**fields, **measured}},
+        )
+        if self._tracing is not None and scope["method"] == "POST":
+            self._tracing.record(
+                Answered(
+                    id=state["request_id"],
+                    method=scope["method"],
+                    path=path,
+                    route=scope.get("path_template", ""),
+                    status=status,
+                    seconds=seconds,
+                    error=error,
+                    headers={
+                        name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+                    },
+                    speech=speech,
+                    measured=measured,
+                )
+            )
+
+
+def _door(path: str) -> str:
+    if path in QUIET_PATHS:
+        return "probe"
+    return next((door for start, door in DOORS.items() if f"{path}/".startswith(start)), "page")
+
+
+def _measured(speech: Speech) -> dict[str, Any]:
+    """What a speech was and took; seconds."""
+    first, factor = speech.first_audio_seconds, speech.real_time_factor
+    return {
+        "model": speech.model.id,
+        "voice": speech.voice.id,
+        "outcome": speech.outcome,
+        "characters": len(speech.input),
+        "audio_seconds": round(speech.samples / SAMPLE_RATE, 3),
+        "queue_seconds": round(speech.queue_seconds, 4),
+        "load_seconds": round(speech.load_seconds, 4),
+        "first_audio_seconds": None if first is None else round(first, 4),
+        "real_time_factor": None if factor is None else round(factor, 4),
+        "input_tokens": speech.usage.input_tokens,
+        "output_tokens": speech.usage.output_tokens,
+    }
