@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import importlib.metadata
+import inspect
 import itertools
 import logging
 import re
@@ -120,7 +121,7 @@ def load_moderator(setting: str) -> Moderator | None:
         raise ConfigurationError(
             f"ORPHEUS_MODERATION={setting}: cannot be imported ({error}); write package.module:function"
         ) from error
-    if not asyncio.iscoroutinefunction(moderator) and not asyncio.iscoroutinefunction(
+    if not inspect.iscoroutinefunction(moderator) and not inspect.iscoroutinefunction(
         getattr(moderator, "__call__", None)  # noqa: B004  an object whose call is asynchronous will do
     ):
         raise ConfigurationError(f"ORPHEUS_MODERATION={setting}: is no asynchronous function")

@@ -15,6 +15,8 @@ class Listener:
         `asked` is when the piece before was off. A reader who comes for the next only when it has run dry has
         been too slow itself: then the silence is not the server's, and 0.
         """
+        if audio <= self._heard:  # a container's last bytes, without a sound of their own
+            return 0.0
         if self._runs_dry is None:
             self._runs_dry = now
         silence = max(0.0, now - self._runs_dry) if asked <= self._runs_dry else 0.0

@@ -1,9 +1,12 @@
 """Buckets that several servers share, in Redis; while it is away each keeps its own."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from orpheus_openai.errors import ConfigurationError
@@ -11,6 +14,9 @@ from orpheus_openai.rates import MemoryRates, Rate, Taken
 
 TIMEOUT_SECONDS = 0.25
 """What a request may lose to a Redis that is away."""
+
+AWAY_SECONDS = 5.0
+"""How long it is then left alone, so that only one request in a while loses that."""
 
 PREFIX = "orpheus:rate:"
 
@@ -44,7 +50,10 @@ class RedisRates:
         """Connects when first used; raises ConfigurationError for what is no Redis URL."""
         try:
             self._redis = Redis.from_url(
-                url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+                url,
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=TIMEOUT_SECONDS,
+                retry=Retry(NoBackoff(), 0),
             )
         except ValueError as error:
             raise ConfigurationError(
@@ -52,22 +61,24 @@ class RedisRates:
             ) from error
         self._take = self._redis.register_script(_TAKE)
         self._own = MemoryRates()
-        self._away = False
+        self._away_until: float | None = None
 
     async def take(self, account: str, costs: Sequence[tuple[Rate, int]]) -> Taken:
         """See RateStore; by this server's own buckets where Redis does not answer."""
+        if self._away_until is not None and time.monotonic() < self._away_until:
+            return await self._own.take(account, costs)
         keys = [f"{PREFIX}{{{account}}}:{r.amount}:{r.unit}:{r.seconds:g}" for r, _ in costs]
         arguments = [number for rate, cost in costs for number in (rate.worth(cost), rate.seconds)]
         try:
             allowed, *until_full = await self._take(keys, arguments)
         except (RedisError, OSError) as error:
-            if not self._away:
+            if self._away_until is None:
                 logger.warning("Redis does not answer (%s); rates are counted by this server alone", error)
-            self._away = True
+            self._away_until = time.monotonic() + AWAY_SECONDS
             return await self._own.take(account, costs)
-        if self._away:
+        if self._away_until is not None:
             logger.info("Redis answers again")
-            self._away = False
+            self._away_until = None
         return Taken(allowed == b"1", [float(left) for left in until_full])
 
     async def close(self) -> None:

@@ -75,6 +75,8 @@ class Speech:
         """`completed`, `cancelled` or an error's message, once it has ended."""
         self.error: str | None = None
         """What kind of error that is."""
+        self.real_time_factor: float | None = None
+        """Seconds of work for a second of audio, once completed; waiting for turn, model and reader is no work."""
         self.input = request.text
         """The text as it came."""
         self._manager = manager
@@ -102,14 +104,6 @@ class Speech:
         """From when it was first asked for a sound until there was one."""
         return self.timeline.seconds("asked", "first_audio")
 
-    @property
-    def real_time_factor(self) -> float | None:
-        """Seconds of work for a second of audio so far; waiting for turn, model and reader is no work."""
-        ready = self.timeline.at("ready")
-        if ready is None or self.samples == 0:
-            return None
-        return (time.monotonic() - ready - self._held) / (self.samples / SAMPLE_RATE)
-
     async def stream(self) -> AsyncGenerator[PCM]:
         """The speech as PCM, from the first sample the model meant to the last.
 
@@ -122,7 +116,6 @@ class Speech:
         events.publish(
             "speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments)
         )
-        self.outcome = "cancelled"
         try:
             async with self._gate.turn(self._tell_position):
                 self.timeline.mark("admitted")
@@ -137,17 +130,15 @@ class Speech:
                         events.publish(
                             "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
                         )
-            if self.samples == 0:
-                raise EngineError(
-                    f"The model {self.model.id} ended without a sound; try again.", code="no_audio"
-                )
-            self.outcome = "completed"
-        except Exception as error:
-            known = isinstance(error, SpeechError)
-            self.outcome = error.message if known else "The server failed."
-            self.error = error.kind if known else "internal_error"
+            self._complete()
+        except SpeechError as error:
+            self.outcome, self.error = error.message, error.kind
+            raise
+        except Exception:
+            self.outcome, self.error = "The server failed.", "internal_error"
             raise
         finally:
+            self.outcome = self.outcome or "cancelled"
             self._tell_end()
 
     def tell_underrun(self, silence: float) -> None:
@@ -160,6 +151,13 @@ class Speech:
             audio_seconds=at,
             silence_seconds=round(silence, 3),
         )
+
+    def _complete(self) -> None:
+        if self.samples == 0:
+            raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
+        self.outcome = "completed"
+        worked = time.monotonic() - (self.timeline.at("ready") or 0.0) - self._held
+        self.real_time_factor = round(worked * SAMPLE_RATE / self.samples, 4)
 
     def _tell_start(self) -> None:
         if self.usage.first_token_at is not None:
@@ -175,7 +173,6 @@ class Speech:
         )
 
     def _tell_end(self) -> None:
-        factor = self.real_time_factor
         self._events.publish(
             "speech.ended",
             id=self.id,
@@ -183,7 +180,7 @@ class Speech:
             outcome=self.outcome,
             error=self.error,
             audio_seconds=round(self.samples / SAMPLE_RATE, 3),
-            real_time_factor=None if factor is None else round(factor, 4),
+            real_time_factor=self.real_time_factor,
             input_tokens=self.usage.input_tokens,
             output_tokens=self.usage.output_tokens,
             dropped_frames=self.usage.dropped_frames,

@@ -1,7 +1,8 @@
 """When a speech passed each stage on its way to the listener."""
 
 import time
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Literal, NamedTuple, get_args
 
 Moment = Literal["asked", "admitted", "ready", "first_token", "first_audio", "first_bytes"]
 
@@ -50,11 +51,8 @@ class Timeline:
         if not self._moments:
             return []
         moments = list(self._moments.items())
-        over = [
-            Stage(STAGES[moment], since, at)
-            for (_, since), (moment, at) in zip(moments, moments[1:], strict=False)
-        ]
+        over = [Stage(STAGES[moment], since, at) for (_, since), (moment, at) in pairwise(moments)]
         last, since = moments[-1]
-        order = list(Moment.__args__)  # type: ignore[attr-defined]
+        order = get_args(Moment)
         following = order[order.index(last) + 1 :]
         return [*over, Stage(STAGES[following[0]] if following else LAST_STAGE, since, None)]

@@ -14,6 +14,7 @@ from typing import Any, Self
 import msgspec
 
 from orpheus_openai import __version__
+from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.service import Speech
 
 NAME = "orpheus-openai"
@@ -69,9 +70,16 @@ class Tracing:
 
     @classmethod
     def create(cls, endpoint: str) -> Self | None:
-        """None without an endpoint and, with a word in the log, where the packages for it are missing."""
+        """None without an endpoint and, with a word in the log, where the packages for it are missing.
+
+        Raises ConfigurationError when the endpoint is no URL.
+        """
         if not endpoint:
             return None
+        if not endpoint.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}: is no URL; write for example http://127.0.0.1:4318"
+            )
         if not _installed():
             logger.warning(
                 "no traces are sent to %s: that needs pip install 'orpheus-openai[otel]'", endpoint

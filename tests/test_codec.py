@@ -123,7 +123,7 @@ async def collect(decoder: SnacDecoder, frames: AsyncIterator[np.ndarray], **opt
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("count", [*range(1, 13), 16, 24, 48, 200])
+@pytest.mark.parametrize("count", [*range(1, 13), 16, 24, 40])
 def test_every_length_is_the_whole_utterance_decode(
     network: SnacNetwork, reference: Reference, count: int
 ) -> None:

@@ -10,7 +10,14 @@ import pynvml
 import pytest
 
 from orpheus_openai.gpu import device, monitor
-from orpheus_openai.gpu.device import GPUProcess, GPUSample, driver_version, list_gpus, only_visible, sample_gpus
+from orpheus_openai.gpu.device import (
+    GPUProcess,
+    GPUSample,
+    driver_version,
+    list_gpus,
+    only_visible,
+    sample_gpus,
+)
 from orpheus_openai.gpu.monitor import GPUMonitor
 
 GIB = 1024**3

@@ -132,17 +132,19 @@ def test_rates_are_read_as_people_write_them():
     )
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory):
-    """A real Redis of our own."""
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def redis(folder, port):
+    """A real Redis of our own; yields its URL."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed")
     pytest.importorskip("redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
@@ -154,6 +156,12 @@ def redis_url(tmp_path_factory):
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory):
+    with redis(tmp_path_factory.mktemp("redis"), free_port()) as url:
+        yield url
 
 
 def test_servers_with_one_redis_count_together(tmp_path, redis_url):
@@ -172,6 +180,23 @@ def test_while_redis_is_away_a_server_counts_alone_and_says_so(tmp_path, caplog)
     with served(tmp_path, rate_limit="2/hour", redis_url="redis://127.0.0.1:1/0") as client:
         assert [speak(client).status_code for _ in range(3)] == [200, 200, 429]
     assert caplog.text.count("Redis does not answer") == 1
+
+
+async def test_a_redis_that_comes_back_is_counted_with_again(tmp_path, monkeypatch):
+    module = pytest.importorskip("orpheus_openai.rates_redis")
+    monkeypatch.setattr(module, "AWAY_SECONDS", 0.0)
+    port, rate = free_port(), Rate("requests", 2, 3600.0)
+
+    async def take(times):
+        return [(await store.take("caller", [(rate, 1)])).allowed for _ in range(times)]
+
+    with redis(tmp_path, port) as url:
+        store = module.RedisRates(url)
+        assert await take(1) == [True]
+    assert await take(3) == [True, True, False]  # by its own count
+    with redis(tmp_path, port):
+        assert await take(3) == [True, True, False]  # a new Redis, which has forgotten
+    await store.close()
 
 
 def test_what_is_no_redis_stops_the_start():

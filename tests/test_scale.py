@@ -11,21 +11,17 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
 from benchmarks.serving import Server, serving
+from tests.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
-SHORT = {"model": "tts-1", "voice": "tara", "input": "Good morning.", "response_format": "pcm"}
-LONG = {**SHORT, "input": "The train to the coast leaves from platform nine. " * 60}
-"""About three minutes, 8 MB: more than what fits into the sockets on the way while nobody reads."""
-PATIENCE = 40
-"""Seconds for what happens at once on an idle machine."""
 
 
 def environment() -> dict[str, str]:
@@ -142,8 +138,26 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def make_certificate(folder: Path) -> None:
     subprocess.run(
         [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-days", "2", "-subj", "/CN=localhost"),
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ),
+            *(
+                "-keyout",
+                folder / "key.pem",
+                "-out",
+                folder / "cert.pem",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+            ),
             *("-addext", "subjectAltName=DNS:localhost"),
         ],
         check=True,
@@ -180,88 +194,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-# --- listeners ------------------------------------------------------------------------------------------------------
-
-
-class Listener:
-    """One who hears the beginning of a long speech, pauses, and goes on when told."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self.begun = asyncio.Event()
-        self.go_on = asyncio.Event()
-        self.task = asyncio.create_task(self._listen(client))
-
-    async def _listen(self, client: httpx.AsyncClient) -> int | None:
-        """Bytes of the whole answer; None when it broke off."""
-        size = 0
-        try:
-            async with client.stream("POST", "/v1/audio/speech", json=LONG) as answer:
-                assert answer.status_code == 200, await answer.aread()
-                async for piece in answer.aiter_raw():
-                    size += len(piece)
-                    self.begun.set()
-                    await self.go_on.wait()
-        except httpx.TransportError:
-            return None
-        return size
-
-
-@contextlib.asynccontextmanager
-async def paused_listeners(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[Listener]]:
-    listeners = [Listener(client) for _ in range(count)]
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*(listener.begun.wait() for listener in listeners))
-        yield listeners
-    finally:
-        for listener in listeners:
-            listener.task.cancel()
-        await asyncio.gather(*(listener.task for listener in listeners), return_exceptions=True)
-
-
-async def heard(listeners: list[Listener]) -> list[int | None]:
-    for listener in listeners:
-        listener.go_on.set()
-    async with asyncio.timeout(PATIENCE):
-        return await asyncio.gather(*(listener.task for listener in listeners))
-
-
-@dataclass
-class Load:
-    """Short requests, one after the other from each of three, and what became of them."""
-
-    client: httpx.AsyncClient
-    failed_at: list[float] = field(default_factory=list)
-    """When those were begun that failed."""
-    done: int = 0
-
-    async def one_after_the_other(self) -> None:
-        while True:
-            begun = time.monotonic()
-            try:
-                answer = await self.client.post("/v1/audio/speech", json=SHORT)
-                failed = answer.status_code != 200
-            except httpx.TransportError:
-                failed = True
-            self.done += 1
-            if failed:
-                self.failed_at.append(begun)
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Load"]:
-        tasks = [asyncio.create_task(self.one_after_the_other()) for _ in range(3)]
-        try:
-            yield self
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def some_more(self, count: int) -> None:
-        until = self.done + count
-        async with asyncio.timeout(PATIENCE):
-            while self.done < until:
-                await asyncio.sleep(0.05)
+# --- what becomes of the listeners ------------------------------------------------------------------------------------
 
 
 async def speaking_by_pid(fleet: Fleet) -> dict[int, int]:
@@ -288,7 +221,7 @@ def port_of(server: Server) -> int:
 
 async def until(condition, *arguments) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition(*arguments):
+        while not condition(*arguments):  # noqa: ASYNC110  of another process
             await asyncio.sleep(0.05)
 
 
@@ -299,7 +232,9 @@ def whole(server_url: str) -> object:
     return pytest.approx(len(answer.content), rel=0.001)
 
 
-async def test_a_server_that_is_stopped_breaks_no_stream_behind_a_balancer(fleet: Fleet, whole: object) -> None:
+async def test_a_server_that_is_stopped_breaks_no_stream_behind_a_balancer(
+    fleet: Fleet, whole: object
+) -> None:
     async with (
         fleet.client() as client,
         paused_listeners(client, 6) as listeners,
@@ -317,7 +252,9 @@ async def test_a_server_that_is_stopped_breaks_no_stream_behind_a_balancer(fleet
         assert load.failed_at == []
 
 
-async def test_a_server_that_is_killed_breaks_its_own_streams_and_no_others(fleet: Fleet, whole: object) -> None:
+async def test_a_server_that_is_killed_breaks_its_own_streams_and_no_others(
+    fleet: Fleet, whole: object
+) -> None:
     async with fleet.client() as client, paused_listeners(client, 6) as listeners:
         counts = await speaking_by_pid(fleet)
         assert sum(counts.values()) == 6

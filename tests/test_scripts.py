@@ -32,7 +32,13 @@ def with_gpus(tmp_path):
 def shell(command, environ, folder=ROOT):
     script = f"set -euo pipefail; source '{ROOT}/setup.sh'; {command}"
     return subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", script],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -51,7 +57,9 @@ def test_the_users_choice_of_a_gpu_wins(with_gpus, name):
 
 
 def test_a_choice_in_the_env_file_counts(with_gpus, tmp_path):
-    (tmp_path / ".env").write_text('# NVIDIA_VISIBLE_DEVICES=7\nNVIDIA_VISIBLE_DEVICES="1"  # the quiet one\n')
+    (tmp_path / ".env").write_text(
+        '# NVIDIA_VISIBLE_DEVICES=7\nNVIDIA_VISIBLE_DEVICES="1"  # the quiet one\n'
+    )
     assert shell("choose_gpu; echo $CUDA_VISIBLE_DEVICES", with_gpus, tmp_path).stdout == "1\n"
 
 

@@ -12,7 +12,9 @@ from orpheus_openai.models.base import Sampling
 from orpheus_openai.service import SEGMENTS_AT_ONCE, SpeechRequest, SpeechService
 from orpheus_openai.settings import Settings
 
-SENTENCES = [f"This is sentence number {i}, and it is long enough to fill a segment of its own. " * 3 for i in range(8)]
+SENTENCES = [
+    f"This is sentence number {i}, and it is long enough to fill a segment of its own. " * 3 for i in range(8)
+]
 TEXT = "\n\n".join(SENTENCES)
 
 

@@ -1,9 +1,11 @@
 """The remote token source against a real `vllm serve` that holds a tiny checkpoint, on a CPU."""
 
 import asyncio
+import base64
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -15,10 +17,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orpheus_openai.app import create_app
 from orpheus_openai.errors import EngineError
 from orpheus_openai.models.base import Sampling
 from orpheus_openai.models.orpheus.completions import ChunkReader, events, request_body
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
+from orpheus_openai.settings import Settings
+from tests.local_server import running
+
+openai = pytest.importorskip("openai")
 
 pytestmark = [
     pytest.mark.vllm,
@@ -29,6 +36,7 @@ pytestmark = [
 
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
 FIRST_AUDIO, END = 128_266, 128_258
+FRAME_BYTES = 2 * 2_048
 START_SECONDS = 270
 
 
@@ -40,15 +48,15 @@ class Serve:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._log = checkpoint / "log"
 
     def start(self) -> None:
         processor = "orpheus_openai.models.orpheus.vllm_audio_only:AudioOnly"
         arguments = [
-            *("--model", str(self._checkpoint), "--served-model-name", "tiny-orpheus"),
+            *("--model", str(self.checkpoint), "--served-model-name", "tiny-orpheus"),
             *("--host", "127.0.0.1", "--port", str(self.port)),
-            *("--max-model-len", "2048", "--max-num-seqs", "8", "--kv-cache-memory-bytes", str(1 << 28)),
+            *("--max-model-len", "512", "--max-num-seqs", "8", "--kv-cache-memory-bytes", str(1 << 28)),
             *("--enforce-eager", "--logits-processors", processor),
         ]
         self._process = subprocess.Popen(
@@ -145,6 +153,59 @@ async def test_leaving_ends_the_work_of_a_real_server(server):
         while await server.running():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     await source.close()
+
+
+async def test_our_http_door_speaks_with_it_and_recovers_with_it(server, tiny_snac, tmp_path):
+    settings = Settings(
+        device="cpu",
+        snac=str(tiny_snac),
+        remote_url=(server.url,),
+        checkpoints={"ORPHEUS_MODEL_MEDIUM_3B": str(server.checkpoint)},
+        output_dir=tmp_path,
+    )
+    with running(create_app(settings)) as url:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=200) as client,
+            httpx.AsyncClient(base_url=url, timeout=200) as plain,
+        ):
+            assert await spoken_frames(client) > 0
+            heard = await asyncio.gather(*(generated_frames(plain, seed=seed) for seed in range(8)))
+            assert min(heard) > 0
+            with pytest.raises(httpx.RemoteProtocolError):
+                async with plain.stream("POST", "/api/generate", json=request()) as answer:
+                    async for _ in answer.aiter_raw():
+                        server.stop()
+            with pytest.raises(openai.APIStatusError, match=server.url) as caught:
+                await spoken_frames(client)
+            assert caught.value.status_code == 502
+            server.start()
+            await asyncio.to_thread(server.wait_until_ready)
+            assert await generated_frames(plain) > 0
+
+
+def request(**fields):
+    return {"text": "Hello there.", "model": "medium-3b", "response_format": "pcm", **fields}
+
+
+async def generated_frames(client, **fields):
+    """How many frames our own door gives, of few tokens; fails where they are not whole."""
+    answer = await client.post("/api/generate", json=request(max_tokens=70, **fields))
+    assert answer.status_code == 200, answer.text
+    frames, rest = divmod(len(answer.content), FRAME_BYTES)
+    assert rest == 0
+    return frames
+
+
+async def spoken_frames(client):
+    """How many frames OpenAI's SDK gets; fails where they are not those of the tokens that were counted."""
+    async with client.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="alloy", input="Hello.", response_format="pcm", stream_format="sse"
+    ) as answer:
+        assert answer.headers["x-orpheus-model"] == "medium-3b"
+        told = [json.loads(line.removeprefix("data: ")) async for line in answer.iter_lines() if line]
+    size = sum(len(base64.b64decode(event["audio"])) for event in told if "audio" in event)
+    assert size == told[-1]["usage"]["output_tokens"] // 7 * FRAME_BYTES
+    return size // FRAME_BYTES
 
 
 async def test_a_server_that_stops_is_an_error_and_speaks_again_when_it_is_back(server):

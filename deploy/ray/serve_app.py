@@ -2,6 +2,7 @@
 
 serve run deploy.ray.serve_app:build gpus=1 max_replicas=4
 """
+# ruff: noqa: INP001  a package called ray would stand in the way of the real one
 
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,13 @@ class Arguments(BaseModel):
     cpus: float = Field(2.0, gt=0, description="Processors for each replica: codec, encoders, HTTP.")
     min_replicas: int = Field(1, ge=0)
     max_replicas: int = Field(4, ge=1)
-    target_streams: int = Field(16, ge=1, description="Requests to a replica at which another one is started.")
+    target_streams: int = Field(
+        16, ge=1, description="Requests to a replica at which another one is started."
+    )
     max_streams: int = Field(24, ge=1, description="Requests to a replica at most; more wait in Ray's queue.")
-    drain_seconds: float = Field(120.0, ge=0, description="How long a replica that leaves may finish its streams.")
+    drain_seconds: float = Field(
+        120.0, ge=0, description="How long a replica that leaves may finish its streams."
+    )
 
 
 def create_app() -> "Litestar":

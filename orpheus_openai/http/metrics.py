@@ -1,9 +1,10 @@
 """GET /metrics, for Prometheus and whoever reads its format."""
 
-from litestar import Request, Response, get
+from litestar import Request, get
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIResponse
+from litestar.response.base import ASGIResponse
 
 from orpheus_openai.metrics import Metrics
 from orpheus_openai.openapi import TEXT, operation
@@ -26,13 +27,13 @@ def metrics_route(metrics: Metrics) -> HTTPRouteHandler:
         summary="Measurements, for Prometheus",
         operation_class=_OPERATION,
     )
-    async def show(request: Request[None, None, State]) -> Response[bytes]:
+    async def show(request: Request[None, None, State]) -> ASGIResponse:
         """Times to first audio, real-time factors, underruns, queue, models, GPU memory, errors.
 
         Prometheus' text format 0.0.4, or OpenMetrics where the `Accept` header asks for it. What each metric means,
         and which to watch, is told in docs/observability.md.
         """
         body, media_type = await metrics.exposition(request.headers.get("accept", ""))
-        return Response(body, media_type=media_type, headers={"cache-control": "no-store"})
+        return ASGIResponse(body=body, headers={"content-type": media_type, "cache-control": "no-store"})
 
     return show

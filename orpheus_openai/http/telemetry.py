@@ -15,7 +15,7 @@ from orpheus_openai.service import Speech
 from orpheus_openai.tracing import Answered, Tracing
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
     from orpheus_openai.visit import Visit
 
@@ -63,7 +63,7 @@ class Telemetry:
             self._close(scope, path, status, time.perf_counter() - started)
             current_request_id.reset(token)
 
-    def _close(self, scope: "Scope", path: str, status: int, seconds: float) -> None:
+    def _close(self, scope: "HTTPScope", path: str, status: int, seconds: float) -> None:
         """Count the request, log it and write its trace."""
         state: dict[str, Any] = scope["state"]
         visit: Visit | None = state.get("visit")
@@ -109,7 +109,7 @@ def _door(path: str) -> str:
 
 def _measured(speech: Speech) -> dict[str, Any]:
     """What a speech was and took; seconds."""
-    first, factor = speech.first_audio_seconds, speech.real_time_factor
+    first = speech.first_audio_seconds
     return {
         "model": speech.model.id,
         "voice": speech.voice.id,
@@ -119,7 +119,7 @@ def _measured(speech: Speech) -> dict[str, Any]:
         "queue_seconds": round(speech.queue_seconds, 4),
         "load_seconds": round(speech.load_seconds, 4),
         "first_audio_seconds": None if first is None else round(first, 4),
-        "real_time_factor": None if factor is None else round(factor, 4),
+        "real_time_factor": speech.real_time_factor,
         "input_tokens": speech.usage.input_tokens,
         "output_tokens": speech.usage.output_tokens,
     }

@@ -133,13 +133,13 @@ class OrpheusLoader:
     async def load(self, model: Model, checkpoint: str | None, gpu: int | None) -> OrpheusSpeechModel:
         """The model, ready to speak.
 
-        `gpu` is the card it comes to. `checkpoint` is needed for its tokenizer even where a remote engine holds the weights. Raises
-        ModelUnavailableError, with what to set, when something is missing.
+        `gpu` is the card it comes to. `checkpoint` is needed for its tokenizer even where a remote engine holds the
+        weights. Raises ModelUnavailableError, with what to set, when something is missing.
         """
         if checkpoint is None:
             raise ModelUnavailableError(
-                f"The tokenizer of {model.id} is needed here, too: set {checkpoint_variable(model.id)} to its "
-                "checkpoint, a folder or a repo id; only the tokenizer is read from it."
+                f"The tokenizer of {model.id} is needed here, too: set {checkpoint_variable(model.id)} "
+                "to its checkpoint, a folder or a repo id; only the tokenizer is read from it."
             )
         async with contextlib.AsyncExitStack() as undo:
             decoder = await self._acquire_decoder()
