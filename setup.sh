@@ -68,14 +68,16 @@ choose_gpu() {
   echo "using GPU ${CUDA_VISIBLE_DEVICES:-none}" >&2
 }
 
-# torch without gigabytes of CUDA, for machines that only decode: uv knows where the CPU builds are.
+# torch without gigabytes of CUDA, for machines that only decode: from the index in use if it has a CPU build,
+# else by uv, which knows where the CPU builds are.
 install_torch_cpu() {
-  local venv=$1
+  local venv=$1 wanted=torch==$TORCH_CPU_VERSION
   "$venv/bin/python" -c 'import torch' 2>/dev/null && return
-  "$venv/bin/pip" install --quiet uv
-  UV_HTTP_TIMEOUT=30 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend cpu \
-    "torch==$TORCH_CPU_VERSION" 2>/dev/null ||
-    "$venv/bin/pip" install --quiet "torch==$TORCH_CPU_VERSION"
+  if ! "$venv/bin/pip" install --quiet --dry-run --no-deps --report - "$wanted" 2>/dev/null | grep -q '+cpu'; then
+    "$venv/bin/pip" install --quiet uv
+    "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend cpu "$wanted" && return
+  fi
+  "$venv/bin/pip" install --quiet "$wanted"
 }
 
 # install_programs PROGRAM:PACKAGE …: with apt where that may be done, else in words; tests that miss one skip.

@@ -285,9 +285,10 @@ async def test_a_balancer_holds_nothing_back(fleet: Fleet) -> None:
                 pytest.fail("the events ended")
 
 
-async def test_a_balancer_does_not_show_the_metrics(fleet: Fleet) -> None:
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/%6detrics"])
+async def test_a_balancer_does_not_show_the_metrics(fleet: Fleet, path: str) -> None:
     async with fleet.client() as client:
-        assert (await client.get("/metrics")).status_code == 404
+        assert (await client.get(fleet.url + path)).status_code == 404
 
 
 # --- what a stopping server does by itself ----------------------------------------------------------------------------

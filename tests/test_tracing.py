@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import httpx
 import numpy as np
@@ -105,7 +106,7 @@ def test_a_request_is_a_span_with_one_for_each_stage_end_to_end(collector, monke
     span, inside = request_span(collector), stages(collector)
     assert span.name == "POST /v1/audio/speech"
     assert [stage.name for stage in inside] == STAGES
-    assert all(one.end_time_unix_nano == next_.start_time_unix_nano for one, next_ in zip(inside, inside[1:]))
+    assert all(one.end_time_unix_nano == next_.start_time_unix_nano for one, next_ in pairwise(inside))
     assert began <= span.start_time_unix_nano <= inside[0].start_time_unix_nano
     assert inside[-1].end_time_unix_nano == span.end_time_unix_nano <= time.time_ns()
     told = attributes(span)
