@@ -38,8 +38,8 @@ class Gate:
 
         Whoever would be turned away at the end of the line anyhow is not charged.
         """
-        self.admission.require_room()
         await self._filter.check(text)
+        self.admission.require_room()
         if visit is not None:
             await self._rates.charge(visit, characters)
 

@@ -1,5 +1,6 @@
 """What an operator watches: times, counts and states of one server, as Prometheus reads them."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import (
@@ -106,9 +107,9 @@ class Metrics:
 
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         """Everything now, in the format that the Accept header prefers, and that format's media type."""
-        self._stock.sample = await self._monitor.sample()
+        self._stock.take(await self._monitor.sample())
         encode, media_type = choose_encoder(accept)
-        return encode(self._registry), media_type
+        return await asyncio.to_thread(encode, self._registry), media_type  # a millisecond for each model
 
     def _speech_queued(self, event: Event) -> None:
         # A series that begins with its first event hides that event from rate().
@@ -147,10 +148,18 @@ class _Stock:
     """What is true at the moment of reading: a collector in the library's sense."""
 
     def __init__(self, service: SpeechService) -> None:
-        self.sample = GPUSample()
         self._service = service
+        self._taken: list[Metric] = []
 
-    def collect(self) -> Iterator[Metric]:
+    def take(self, sample: GPUSample) -> None:
+        """Look at everything; on the event loop, where the service lives."""
+        self._taken = [*self._lines(), self._states(), *_memory(sample)]
+
+    def collect(self) -> list[Metric]:
+        """What was seen last; from any thread."""
+        return self._taken
+
+    def _lines(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("orpheus_build_info", "The server's version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
@@ -159,8 +168,6 @@ class _Stock:
             "orpheus_streams_active", "Requests that are being spoken, or whose model loads.", line.running
         )
         yield GaugeMetricFamily("orpheus_streams_queued", "Requests that wait for their turn.", line.waiting)
-        yield self._states()
-        yield from self._memory()
 
     def _states(self) -> Metric:
         states = GaugeMetricFamily(
@@ -173,14 +180,15 @@ class _Stock:
                 states.add_metric([model.id, state.value], float(model.state is state))
         return states
 
-    def _memory(self) -> Iterator[Metric]:
-        used = GaugeMetricFamily(
-            "orpheus_gpu_memory_used_bytes", "Memory of the card in use, by any program.", labels=["gpu"]
-        )
-        total = GaugeMetricFamily("orpheus_gpu_memory_total_bytes", "Memory of the card.", labels=["gpu"])
-        for gpu in self.sample.gpus:
-            if gpu.memory_used is not None and gpu.memory_total is not None:
-                used.add_metric([str(gpu.index)], gpu.memory_used)
-                total.add_metric([str(gpu.index)], gpu.memory_total)
-        yield used
-        yield total
+
+def _memory(sample: GPUSample) -> Iterator[Metric]:
+    used = GaugeMetricFamily(
+        "orpheus_gpu_memory_used_bytes", "Memory of the card in use, by any program.", labels=["gpu"]
+    )
+    total = GaugeMetricFamily("orpheus_gpu_memory_total_bytes", "Memory of the card.", labels=["gpu"])
+    for gpu in sample.gpus:
+        if gpu.memory_used is not None and gpu.memory_total is not None:
+            used.add_metric([str(gpu.index)], gpu.memory_used)
+            total.add_metric([str(gpu.index)], gpu.memory_total)
+    yield used
+    yield total

@@ -83,16 +83,8 @@ class _Server(uvicorn.Server):
         return leaving and (self.force_exit or time.monotonic() >= self._closes_at)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._dismiss_listeners()
+        self.state.events.close()  # listeners would stay for ever, and the server wait to its limit for them
         await super().shutdown(sockets=sockets)
-
-    def _dismiss_listeners(self) -> None:
-        """End what would never end by itself, and keep the server waiting to its limit."""
-        self.state.events.close()
-        for connection in self.server_state.connections:
-            scope = getattr(connection, "scope", None) or {}
-            if scope.get("method") == "GET" and scope.get("path", "").rstrip("/") == "/mcp":
-                connection.transport.close()
 
 
 def _listen(host: str, port: int, stall_timeout: float) -> socket.socket:

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import threading
@@ -125,6 +126,19 @@ def test_the_openai_sdk_gets_every_sample_the_model_meant(url):
     assert usage["input_tokens"] == 2 + len("tara: Hello.") + 4
     assert len(audio) == usage["output_tokens"] // 7 * FRAME_BYTES > 0
     assert len(events) > 3
+
+
+def test_the_first_token_is_timed_and_tokens_are_counted(client):
+    answer = generate(client)
+    assert re.search(r"first-token;dur=[\d.]+, first-audio;dur=[\d.]+", answer.headers["server-timing"])
+    metrics = client.get("/metrics").text
+    for kind in ("input", "output"):
+        assert float(
+            re.search(
+                rf'^orpheus_tokens_total{{kind="{kind}",model="medium-3b"}} (\S+)', metrics, re.MULTILINE
+            )[1]
+        )
+    assert 'orpheus_frames_dropped_total{model="medium-3b"} 0.0' in metrics
 
 
 def test_the_same_seed_says_the_same(client):

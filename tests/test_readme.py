@@ -79,17 +79,10 @@ def test_both_languages_say_the_same():
     assert skeleton(english) == skeleton(chinese)
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        *READMES,
-        "compat/README.md",
-        "docs/python.md",
-        "docs/remote.md",
-        "docs/architecture.md",
-        "mcp/README.md",
-    ],
-)
+PAGES = [str(path.relative_to(ROOT)) for folder in (".", "*", "deploy/*") for path in ROOT.glob(f"{folder}/*.md")]
+
+
+@pytest.mark.parametrize("page", sorted({page for page in PAGES if not page.startswith(".")}))
 def test_links_inside_the_repository_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)]+)\)", text):

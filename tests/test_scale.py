@@ -327,3 +327,28 @@ async def test_a_server_that_nobody_watches_closes_its_port_at_once(server: Serv
     os.kill(server.pid, signal.SIGTERM)
     await until(lambda: not alive(server))
     assert time.monotonic() - began < 4.5  # the notice alone would take 5
+
+
+async def test_those_who_only_listen_to_events_do_not_keep_a_stopping_server(server: Server) -> None:
+    accept = {"accept": "application/json, text/event-stream"}
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        session = (await client.post("/mcp", json=hello, headers=accept, follow_redirects=True)).headers[
+            "mcp-session-id"
+        ]
+        async with (
+            client.stream("GET", "/api/events") as events,
+            client.stream("GET", "/mcp", headers={**accept, "mcp-session-id": session}) as notices,
+        ):
+            assert (events.status_code, notices.status_code) == (200, 200)
+            os.kill(server.pid, signal.SIGTERM)
+            await until(lambda: not alive(server))

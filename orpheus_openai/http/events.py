@@ -91,8 +91,9 @@ async def events(
 
     The first is `status`, the body of `/api/status`, and it comes again every ten seconds. `model.state`
     tells of a model's every change; `speech.queued`, `speech.started`, `speech.segment`, `speech.progress`
-    and `speech.ended` of every speech, by its id, which is the `x-request-id` of its answer; `gpu.sample` of
-    the GPUs each second, where there are any. `events.lost` says how many events a slow listener missed.
+    and `speech.ended` of every speech, by its id, which is the `x-request-id` of its answer, and
+    `speech.underrun` that its listener had to wait for more; `gpu.sample` of the GPUs each second, where there
+    are any. `events.lost` says how many events a slow listener missed.
 
     In a browser: `new EventSource("/api/events").addEventListener("model.state", event => …)`.
     """
