@@ -133,11 +133,8 @@ def test_the_first_token_is_timed_and_tokens_are_counted(client):
     assert re.search(r"first-token;dur=[\d.]+, first-audio;dur=[\d.]+", answer.headers["server-timing"])
     metrics = client.get("/metrics").text
     for kind in ("input", "output"):
-        assert float(
-            re.search(
-                rf'^orpheus_tokens_total{{kind="{kind}",model="medium-3b"}} (\S+)', metrics, re.MULTILINE
-            )[1]
-        )
+        series = re.escape(f'orpheus_tokens_total{{kind="{kind}",model="medium-3b"}}')
+        assert float(re.search(rf"^{series} (\S+)", metrics, re.MULTILINE)[1]) > 0
     assert 'orpheus_frames_dropped_total{model="medium-3b"} 0.0' in metrics
 
 
