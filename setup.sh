@@ -2,6 +2,7 @@
 # Sourced by them from the repository's folder; it changes nothing by itself.
 
 TORCH_CPU_VERSION=2.13.0
+INSPECTOR_VERSION=0.15.0
 
 find_python() {
   local candidate
@@ -94,6 +95,14 @@ install_programs() {
   else
     echo "some tests need these Debian packages: sudo apt install ${missing[*]}" >&2
   fi
+}
+
+# The MCP inspector, beside the tests' Python; a test skips where there is no npm.
+install_inspector() {
+  local venv=$1
+  [ ! -x "$venv/bin/mcp-inspector" ] && command -v npm >/dev/null || return 0
+  npm install --silent --no-audit --no-fund --prefix "$venv/inspector" "@modelcontextprotocol/inspector@$INSPECTOR_VERSION" >/dev/null
+  ln -sf ../inspector/node_modules/.bin/mcp-inspector "$venv/bin/mcp-inspector"
 }
 
 # install PROFILE VENV: nothing when the same was installed there before.

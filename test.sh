@@ -4,9 +4,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup.sh
 
-install_programs chromium:chromium nginx:nginx
+install_programs chromium:chromium nginx:nginx haproxy:haproxy caddy:caddy redis-server:redis-server promtool:prometheus
 install test .venv-test
-PATH=$PWD/.venv-test/bin:$PATH
+install_inspector .venv-test
+PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
 export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
 
 if [ $# -eq 0 ]; then

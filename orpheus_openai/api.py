@@ -11,8 +11,9 @@ import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.service import SpeechRequest, SpeechService
+from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import load_settings
+from orpheus_openai.speech import SpeechRequest
 
 if TYPE_CHECKING:
     import concurrent.futures

@@ -16,6 +16,7 @@ from orpheus_compat.errors import EXCEPTION_HANDLERS
 from orpheus_compat.routes import compat_router
 from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
+from orpheus_openai.audio.encode import warm_up
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.audit import AuditLog
 from orpheus_openai.http.browsers import BrowserRules
@@ -65,11 +66,13 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncGenerator[None]:
         running = asyncio.create_task(service.manager.run(service.factory.preloads()))
+        warming = asyncio.create_task(asyncio.to_thread(warm_up))
         await asyncio.to_thread(outputs.prune)
         try:
             yield
         finally:
             running.cancel()
+            await warming
             await mcp.close()
             await service.manager.close()
             await service.gate.close()

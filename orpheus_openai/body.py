@@ -9,7 +9,7 @@ from litestar.exceptions import InternalServerException
 
 from orpheus_openai.delivery import ClientGoneError
 from orpheus_openai.errors import InvalidRequestError, RequestTooLargeError
-from orpheus_openai.service import SpeechRequest
+from orpheus_openai.speech import SpeechRequest
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """A million characters, the longest input that can be set, fit in with JSON's escapes for most of them."""

@@ -141,7 +141,8 @@ def _format_of(output: str) -> str:
 
 async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, settings: Settings) -> None:
     from orpheus_openai.delivery import encoded, start  # noqa: PLC0415
-    from orpheus_openai.service import SpeechRequest, SpeechService  # noqa: PLC0415
+    from orpheus_openai.service import SpeechService  # noqa: PLC0415
+    from orpheus_openai.speech import SpeechRequest  # noqa: PLC0415
 
     service = SpeechService.create(settings)
     fields = {"text": text, "model": options.model, "voice": options.voice, "speed": options.speed}

@@ -14,7 +14,7 @@ from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.delivery import Started, start, while_connected
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.listener import Listener
-from orpheus_openai.service import Speech
+from orpheus_openai.speech import Speech
 from orpheus_openai.timeline import Timeline
 
 if TYPE_CHECKING:

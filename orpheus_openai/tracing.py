@@ -15,7 +15,7 @@ import msgspec
 
 from orpheus_openai import __version__
 from orpheus_openai.errors import ConfigurationError
-from orpheus_openai.service import Speech
+from orpheus_openai.speech import Speech
 
 NAME = "orpheus-openai"
 EXPORT_SECONDS = 5.0

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orpheus_openai.service import Speech
+    from orpheus_openai.speech import Speech
 
 IPV6_PREFIX = 64
 """Bits of an IPv6 address that one customer is given at least (RFC 6177); the rest is theirs to vary."""

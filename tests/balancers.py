@@ -78,33 +78,11 @@ BALANCERS = {"nginx": (nginx, "https"), "haproxy": (haproxy, "http"), "caddy": (
 
 
 def make_certificate(folder: Path) -> None:
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-            ),
-            *(
-                "-keyout",
-                folder / "key.pem",
-                "-out",
-                folder / "cert.pem",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-            ),
-            *("-addext", "subjectAltName=DNS:localhost"),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    """Write cert.pem and key.pem for localhost."""
+    new_key = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2"
+    names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run([*new_key.split(), *names.split(), *files], check=True, capture_output=True)
 
 
 def free_port() -> int:

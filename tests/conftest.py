@@ -37,7 +37,7 @@ def tiny_snac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_snac(tmp_path_factory.mktemp("snac"))
 
 
-EXPECTED_SKIPS = ("CUDA",)
+EXPECTED_SKIPS = ("NVIDIA GPU",)
 """Words of the reasons for which a test may be skipped in CI: what no machine without a GPU can show."""
 
 _unexpected_skips: list[str] = []

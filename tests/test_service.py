@@ -9,8 +9,10 @@ import pytest
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.base import Sampling
-from orpheus_openai.service import SEGMENTS_AT_ONCE, SpeechRequest, SpeechService
+from orpheus_openai.segments import SEGMENTS_AT_ONCE
+from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech import SpeechRequest
 
 SENTENCES = [
     f"This is sentence number {i}, and it is long enough to fill a segment of its own. " * 3 for i in range(8)

@@ -27,7 +27,8 @@ from orpheus_openai.catalog import Model
 from orpheus_openai.delivery import encoded
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.responses import StreamResponse, answer_with_speech
-from orpheus_openai.service import Speech, SpeechService
+from orpheus_openai.service import SpeechService
+from orpheus_openai.speech import Speech
 
 AnyRequest = Request[Any, Any, Any]
 

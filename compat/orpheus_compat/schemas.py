@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from orpheus_openai.delivery import AudioFormat
-from orpheus_openai.service import MAX_SPEED, MIN_SPEED
+from orpheus_openai.speech import MAX_SPEED, MIN_SPEED
 
 
 class VoiceReference(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from orpheus_openai.delivery import encoded
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.outputs import OutputFolder, SavedFile
-from orpheus_openai.service import Speech
+from orpheus_openai.speech import Speech
 
 PROGRESS_SECONDS = 1.0
 """Between two notices: far less than the minute after which clients give up on a silent server."""

@@ -25,7 +25,8 @@ from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.models.base import Sampling
 from orpheus_openai.outputs import OutputFolder, SavedFile
-from orpheus_openai.service import MAX_SPEED, MIN_SPEED, SpeechRequest, SpeechService
+from orpheus_openai.service import SpeechService
+from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, SpeechRequest
 
 logger = logging.getLogger(__name__)
 

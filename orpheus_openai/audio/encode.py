@@ -102,6 +102,15 @@ def make_encoder(format: str) -> Encoder:  # noqa: A002 - the field's own name i
     raise ValueError(f"There is no audio format {format!r}. Formats: {', '.join(FORMATS)}.")
 
 
+def warm_up() -> None:
+    """Use each codec once: the first use in a process costs tens of milliseconds, which no listener should wait."""
+    for name in FORMATS:
+        encoder = make_encoder(name)
+        encoder.encode(np.zeros(SAMPLE_RATE // 10, np.int16))
+        encoder.flush()
+        encoder.close()
+
+
 class _RawEncoder:
     """Samples as they are, after a header."""
 

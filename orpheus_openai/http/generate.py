@@ -20,7 +20,8 @@ from orpheus_openai.http.files import url_of
 from orpheus_openai.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.responses import answer_with_speech
-from orpheus_openai.service import MAX_SPEED, MIN_SPEED, Speech, SpeechService
+from orpheus_openai.service import SpeechService
+from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, Speech
 
 AnyRequest = Request[Any, Any, Any]
 

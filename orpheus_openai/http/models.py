@@ -11,8 +11,9 @@ from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import Catalog, Language, Model
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.models.base import Sampling
-from orpheus_openai.service import MAX_SPEED, MIN_SPEED, SpeechRequest, SpeechService
+from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, SpeechRequest
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):

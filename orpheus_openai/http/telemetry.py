@@ -11,7 +11,7 @@ from litestar.enums import ScopeType
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.metrics import Metrics
-from orpheus_openai.service import Speech
+from orpheus_openai.speech import Speech
 from orpheus_openai.tracing import Answered, Tracing
 
 if TYPE_CHECKING:
