@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup.sh
 
-install_programs chromium:chromium nginx:nginx haproxy:haproxy caddy:caddy redis-server:redis-server promtool:prometheus
+install_programs chromium:chromium nginx:nginx-light haproxy:haproxy caddy:caddy redis-server:redis-server \
+  promtool:prometheus openssl:openssl curl:curl
 install test .venv-test
 install_inspector .venv-test
 PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
