@@ -79,7 +79,9 @@ def test_both_languages_say_the_same():
     assert skeleton(english) == skeleton(chinese)
 
 
-PAGES = [str(path.relative_to(ROOT)) for folder in (".", "*", "deploy/*") for path in ROOT.glob(f"{folder}/*.md")]
+PAGES = [
+    str(path.relative_to(ROOT)) for folder in (".", "*", "deploy/*") for path in ROOT.glob(f"{folder}/*.md")
+]
 
 
 @pytest.mark.parametrize("page", sorted({page for page in PAGES if not page.startswith(".")}))
