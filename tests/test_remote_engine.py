@@ -11,14 +11,17 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks import replay
-from benchmarks.replay_server import ReplayServer, in_ids, random_speech
-from benchmarks.serving import Server
-from orpheus_openai.app import create_app
-from orpheus_openai.settings import Settings
-from tests.local_server import running
-
 openai = pytest.importorskip("openai")
+for package in ("snac", "tokenizers"):
+    pytest.importorskip(package, reason="what decodes needs the extra 'orpheus'")
+
+from benchmarks import replay  # noqa: E402
+from benchmarks.replay_server import ReplayServer, in_ids, random_speech  # noqa: E402
+from benchmarks.serving import Server  # noqa: E402
+from orpheus_openai.app import create_app  # noqa: E402
+from orpheus_openai.settings import Settings  # noqa: E402
+from tests.local_server import running  # noqa: E402
+from tests.tiny_tokenizer import write_tokenizer  # noqa: E402
 
 FRAMES = 12
 FRAME_BYTES = 2 * 2_048
@@ -42,9 +45,6 @@ def port():
 
 @pytest.fixture(scope="module")
 def url(port, tiny_snac, tmp_path_factory):
-    pytest.importorskip("tokenizers")
-    from tests.tiny_tokenizer import write_tokenizer  # noqa: PLC0415  needs tokenizers
-
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(folder)
     settings = Settings(

@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.models.orpheus.frames import CODEBOOK_SIZE, TOKENS_PER_FRAME
+from orpheus_openai.models.orpheus.frames import CODEBOOK_SIZE, SECONDS_PER_FRAME, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.snac_network import START_FRAMES, Step
 from orpheus_openai.models.orpheus.snac_runner import StreamMemory
 
 LONGEST_HOP = 8
 """Frames of one stream in one step. On a CPU a frame costs 1.4 times as much alone as among eight, and hardly
 less among more."""
+SHORT_HOP = 2
+"""Frames of a hop for a listener who has next to nothing in hand."""
+HOP_FOR_IN_HAND = 4
+"""Frames that a hop may have for each frame in the listener's hand: a CPU decodes faster than that."""
 RESERVE = 0.4
 """Seconds of audio in the listener's hand below which no frame waits for others to make a longer hop."""
 MOST_WAITING = 512
@@ -25,7 +29,8 @@ def plan_step(waiting: int, *, started: bool, ended: bool, in_hand: float) -> tu
     """Decide a stream's next step, and after how many seconds; None when it needs more frames first.
 
     `waiting` frames are there, `ended` says that no more will come, and the listener has `in_hand` seconds of
-    audio left to play. Hops are powers of two, so that streams find others of their shape.
+    audio left to play. Hops are powers of two, so that streams find others of their shape, and none takes longer
+    than the listener can wait.
     """
     if not started:
         if ended and 0 < waiting <= START_FRAMES:
@@ -35,8 +40,9 @@ def plan_step(waiting: int, *, started: bool, ended: bool, in_hand: float) -> tu
         return Step(waiting, last=True), 0.0
     if waiting == 0:
         return None
-    hop = 1 << (min(waiting, LONGEST_HOP).bit_length() - 1)
-    return Step(hop), 0.0 if hop == LONGEST_HOP else max(0.0, in_hand - RESERVE)
+    affordable = max(SHORT_HOP, int(in_hand / SECONDS_PER_FRAME * HOP_FOR_IN_HAND))
+    hop = 1 << (min(waiting, affordable, LONGEST_HOP).bit_length() - 1)
+    return Step(hop), 0.0 if waiting >= LONGEST_HOP else max(0.0, in_hand - RESERVE)
 
 
 class CodecStream:
