@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.errors import ConfigurationError, InvalidRequestError
 from orpheus_openai.service import SpeechService
-from orpheus_openai.settings import load_settings
+from orpheus_openai.settings import Settings, checkpoint_variable, load_settings, variable_name
 from orpheus_openai.speech import SpeechRequest
 
 if TYPE_CHECKING:
     import concurrent.futures
 
 T = TypeVar("T")
+
+FAMILY = "medium-3b"
+"""The size that a checkpoint is taken to have when it is named itself."""
 
 
 class OrpheusModel:
@@ -32,15 +35,21 @@ class OrpheusModel:
     sample_rate = SAMPLE_RATE
     """Samples a second of everything it yields."""
 
-    def __init__(self, model: str = "medium-3b", **settings: Any) -> None:
-        """Choose a model; it is loaded when it first speaks.
+    def __init__(self, model_name: str = FAMILY, **settings: Any) -> None:
+        """Choose a model by its id, or by a checkpoint of medium-3b's size: a folder, or a repo id with a slash.
 
-        Raises ConfigurationError for a setting that makes no sense, and the request's own errors for a model that
-        does not exist or cannot run here.
+        It is loaded when it first speaks. Raises ConfigurationError for a setting that makes no sense, and the
+        request's own errors for a model that does not exist or cannot run here.
         """
-        self._model = model
-        self._service = SpeechService.create(msgspec.structs.replace(load_settings(os.environ), **settings))
-        self._service.factory.require(self._service.catalog.model(model, self._service.factory.default_model))
+        chosen = _with_overrides(settings)
+        self._model = model_name
+        if "/" in model_name:
+            self._model = FAMILY
+            checkpoints = {**chosen.checkpoints, checkpoint_variable(FAMILY): model_name}
+            chosen = msgspec.structs.replace(chosen, checkpoints=checkpoints)
+        self._service = SpeechService.create(chosen)
+        factory, catalog = self._service.factory, self._service.catalog
+        factory.require(catalog.model(self._model, factory.default_model))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="orpheus", daemon=True)
         self._thread.start()
@@ -109,3 +118,14 @@ class OrpheusModel:
 
     def _wait(self, work: Awaitable[T]) -> T:
         return self._submit(work).result()
+
+
+def _with_overrides(overrides: dict[str, Any]) -> Settings:
+    """The settings of the environment with `overrides`, which are checked as if they stood there."""
+    if unknown := overrides.keys() - set(Settings.__struct_fields__):
+        raise ConfigurationError(f"{', '.join(sorted(unknown))}: there is no such setting")
+    values = {
+        variable_name(name): ",".join(value) if isinstance(value, (tuple, list)) else str(value)
+        for name, value in overrides.items()
+    }
+    return load_settings({**os.environ, **values})

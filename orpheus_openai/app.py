@@ -103,6 +103,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         request_max_body_size=None,  # read_body keeps its own limit, and says so in OpenAI's words
     )
     app.state.events = service.events
+    app.state.default_model = service.factory.default_model
     handler: ASGIApp = Deadlines(
         app.asgi_handler, request=settings.request_timeout, stall=settings.stall_timeout
     )

@@ -14,6 +14,7 @@ import uvicorn
 from litestar.datastructures import State
 
 from orpheus_openai.app import create_app
+from orpheus_openai.catalog import PREVIEW
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.logs import configure_logging
 from orpheus_openai.settings import Settings
@@ -66,7 +67,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started and sockets:
-            _announce(sockets[0])
+            _announce(sockets[0], self.state.default_model)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
@@ -125,12 +126,20 @@ def _warn_if_open(listener: socket.socket, settings: Settings) -> None:
     )
 
 
-def _announce(listener: socket.socket) -> None:
+def _announce(listener: socket.socket, default_model: str) -> None:
     host, port = listener.getsockname()[:2]
     everywhere = host in ("0.0.0.0", "::")  # noqa: S104
     shown = "localhost" if everywhere else f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{port}"
-    lines = (f"Page   {base}/", f"API    {base}/v1", f"Docs   {base}/apidocs", f"Health {base}/health")
+    what = ": eSpeak NG, a synthetic stand-in that is not Orpheus" if default_model == PREVIEW else ""
+    lines = (
+        f"Page   {base}/",
+        f"API    {base}/v1",
+        f"MCP    {base}/mcp",
+        f"Docs   {base}/apidocs",
+        f"Health {base}/health",
+        f"Model  {default_model}{what}",
+    )
     words = "\n".join(["", "orpheus-openai is ready", *(f"  {line}" for line in lines), "", ""])
     sys.stderr.write(words)
     sys.stderr.flush()
