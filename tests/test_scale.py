@@ -19,6 +19,9 @@ from benchmarks.serving import Server, serving
 from tests.balancers import BALANCERS, balancer, caddy_version, free_port, listens, make_certificate
 from tests.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 
+GONE_SECONDS = 1.0
+"""Until a killed process' port refuses: what its kernel took before that breaks with it."""
+
 
 def environment() -> dict[str, str]:
     ours = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")

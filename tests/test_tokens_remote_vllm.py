@@ -172,7 +172,8 @@ async def test_our_http_door_speaks_with_it_and_recovers_with_it(server, tiny_sn
             heard = await asyncio.gather(*(generated_frames(plain, seed=seed) for seed in range(8)))
             assert min(heard) > 0
             with pytest.raises(httpx.RemoteProtocolError):
-                async with plain.stream("POST", "/api/generate", json=request()) as answer:
+                long = request(text="One two three. " * 90)
+                async with plain.stream("POST", "/api/generate", json=long) as answer:
                     async for _ in answer.aiter_raw():
                         server.stop()
             with pytest.raises(openai.APIStatusError, match=server.url) as caught:

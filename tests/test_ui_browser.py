@@ -274,22 +274,29 @@ def test_the_waveform_grows_and_can_be_sought_in(page: Page) -> None:
 
 
 def test_the_waveform_is_that_of_the_speech_that_is_shown(page: Page) -> None:
-    picture = "document.getElementById('canvas').toDataURL()"
+    def picture() -> str:
+        """The canvas, once it does not change any more."""
+        before, now = "", page.evaluate("document.getElementById('canvas').toDataURL()")
+        while now != before:
+            page.wait_for_timeout(100)
+            before, now = now, page.evaluate("document.getElementById('canvas').toDataURL()")
+        return str(now)
+
     wave = page.get_by_role("slider", name="Position in the speech")
     speak(page, ENGLISH)
     expect(page.locator("#history .kept")).to_have_count(1)
     page.keyboard.press("Escape")
     wave.press("Home")
-    first = page.evaluate(picture)
+    first = picture()
     speak(page, "Something else, which is short.")
     expect(page.locator("#history .kept")).to_have_count(2)
     page.keyboard.press("Escape")
     wave.press("Home")
-    assert page.evaluate(picture) != first
+    assert picture() != first
     page.get_by_role("button", name=re.compile("^Play “The sea")).click()
     page.keyboard.press("Escape")
     wave.press("Home")
-    assert page.evaluate(picture) == first
+    assert picture() == first
 
 
 def test_a_stream_slower_than_the_ear_is_waited_for_and_every_sample_sounds_once(
