@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import wave
 
 import av
@@ -165,3 +167,36 @@ def test_every_format_has_a_media_type_and_an_extension() -> None:
         "wav": ("wav", "audio/wav", "wav"),
         "pcm": ("pcm", "audio/pcm", "pcm"),
     }
+
+
+CLOSED_IN_USE = """
+import sys, threading, time
+import numpy as np
+from orpheus_openai.audio.encode import make_encoder
+
+speech = np.random.default_rng(0).integers(-9_000, 9_000, 24_000).astype(np.int16)
+for turn in range(60):
+    encoder = make_encoder(sys.argv[1])
+
+    def encode():
+        try:
+            for _ in range(5):
+                encoder.encode(speech)
+        except ValueError:
+            pass
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    time.sleep(turn % 12 / 2_000)
+    encoder.close()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac"])
+def test_closing_an_encoder_that_is_in_use_in_another_thread_is_safe(audio_format):
+    # In a process of its own, since what used to happen is a fault that no exception tells of.
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_IN_USE, audio_format], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()

@@ -1,6 +1,7 @@
 """Encode PCM for the wire, piece by piece, in each format that OpenAI's speech API offers."""
 
 import struct
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -156,6 +157,8 @@ class _CodecEncoder:
 
     def __init__(self, codec: _Codec) -> None:
         self._codec = codec
+        # Whoever closes does not wait for a call that is under way in another thread; FFmpeg would not survive it.
+        self._in_use = threading.RLock()
         self._sink = _Sink()
         self._samples = 0
         self._to_drop = codec.dropped_packets
@@ -174,6 +177,20 @@ class _CodecEncoder:
         self._stream.codec_context.thread_count = 1  # one stream must not take every core
 
     def encode(self, pcm: PCM) -> bytes:
+        with self._in_use:
+            return self._encode(pcm)
+
+    def flush(self) -> bytes:
+        with self._in_use:
+            return self._flush()
+
+    def close(self) -> None:
+        with self._in_use:
+            container, self._container = self._container, None
+            if container is not None:
+                container.close()
+
+    def _encode(self, pcm: PCM) -> bytes:
         if self._container is None:
             raise ValueError("the encoder is closed")
         if not pcm.size:
@@ -189,19 +206,14 @@ class _CodecEncoder:
         self._write(self._container, frame)
         return self._sink.take()
 
-    def flush(self) -> bytes:
+    def _flush(self) -> bytes:
         if self._container is None or not self._samples:
             self.close()
             return b""
-        padding = self.encode(np.zeros(max(0, self._codec.shortest - self._samples), np.int16))
+        padding = self._encode(np.zeros(max(0, self._codec.shortest - self._samples), np.int16))
         self._write(self._container, None)
         self.close()
         return padding + self._sink.take()
-
-    def close(self) -> None:
-        container, self._container = self._container, None
-        if container is not None:
-            container.close()
 
     def _write(self, container: OutputContainer, frame: av.AudioFrame | None) -> None:
         packets = self._stream.encode(frame)
