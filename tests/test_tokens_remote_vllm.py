@@ -109,6 +109,12 @@ async def speak(source, **sampling):
     return [token async for ids in source.generate(PROMPT, Sampling(**sampling)) for token in ids]
 
 
+async def until_running(server, count):
+    async with asyncio.timeout(20):
+        while await server.running() != count:  # noqa: ASYNC110  of another process
+            await asyncio.sleep(0.02)
+
+
 async def test_ids_come_from_a_real_server_and_a_seed_repeats_them(server):
     source = RemoteTokenSource(server.url)
     ids = await speak(source, max_tokens=70, seed=1)
@@ -147,11 +153,9 @@ async def test_leaving_ends_the_work_of_a_real_server(server):
     source = RemoteTokenSource(server.url)
     stream = source.generate(PROMPT, Sampling())
     await anext(stream)
-    assert await server.running() == 1
+    await until_running(server, 1)  # it counts a step after it has sent the step's tokens
     await stream.aclose()
-    async with asyncio.timeout(20):
-        while await server.running():  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
+    await until_running(server, 0)
     await source.close()
 
 
