@@ -147,6 +147,22 @@ async def test_a_server_that_is_killed_breaks_its_own_streams_and_no_others(
         assert len(load.failed_at) <= 3, "each of the three can have been under way there once"
 
 
+async def test_a_moment_in_which_no_server_answers_is_waited_for(fleet: Fleet) -> None:
+    """All are too busy to say that they are well: nobody is sent away for that."""
+    living = [server.pid for server in fleet.servers if alive(server)]
+    async with fleet.client() as client:
+        for pid in living:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(3.5)
+            asked = asyncio.create_task(client.post("/v1/audio/speech", json=SHORT))
+            await asyncio.sleep(0.5)
+        finally:
+            for pid in living:
+                os.kill(pid, signal.SIGCONT)
+        assert (await asked).status_code == 200
+
+
 async def test_a_balancer_holds_nothing_back(fleet: Fleet) -> None:
     async with fleet.client() as client, client.stream("GET", "/api/events") as answer:
         lines = answer.aiter_lines()
