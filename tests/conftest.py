@@ -47,6 +47,22 @@ def pytest_report_header() -> list[str]:
     return [] if RAY else ["test_scale_ray.py is left out: pip install 'ray[serve]' to run it"]
 
 
+LONGEST_FIRST = (
+    "test_tokens_vllm",
+    "test_orpheus",
+    "test_tokens_remote_vllm",
+    "test_ui_browser",
+    "test_scale",
+)
+"""Files that take longest: the workers of a parallel run must not come to them last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others stay as they are."""
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 EXPECTED_SKIPS = ("NVIDIA GPU",)
 """Words of the reasons for which a test may be skipped in CI: what no machine without a GPU can show."""
 
@@ -55,7 +71,7 @@ _unexpected_skips: list[str] = []
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Remember tests that were skipped although CI has, or installs, what they need."""
-    if report.skipped and isinstance(report.longrepr, tuple):
+    if report.skipped and isinstance(report.longrepr, tuple | list):  # a list where it comes from a worker
         reason = report.longrepr[2]
         if not any(word in reason for word in EXPECTED_SKIPS):
             _unexpected_skips.append(f"{report.nodeid}: {reason}")
