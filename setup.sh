@@ -3,6 +3,7 @@
 
 TORCH_CPU_VERSION=2.13.0
 INSPECTOR_VERSION=0.15.0
+RAY_VERSION=2.60.0
 
 find_python() {
   local candidate
@@ -103,6 +104,13 @@ install_inspector() {
   [ ! -x "$venv/bin/mcp-inspector" ] && command -v npm >/dev/null || return 0
   npm install --silent --no-audit --no-fund --prefix "$venv/inspector" "@modelcontextprotocol/inspector@$INSPECTOR_VERSION" >/dev/null
   ln -sf ../inspector/node_modules/.bin/mcp-inspector "$venv/bin/mcp-inspector"
+}
+
+# Ray Serve, beside the tests' Python: it changes no version there; its tests skip where it cannot be had, and in CI fail.
+install_ray() {
+  local venv=$1
+  [ -x "$venv/bin/serve" ] || "$venv/bin/pip" install --quiet "ray[serve]==$RAY_VERSION" ||
+    echo "Ray Serve $RAY_VERSION could not be installed: tests/test_scale_ray.py cannot run" >&2
 }
 
 # install PROFILE VENV: nothing when the same was installed there before.

@@ -8,6 +8,7 @@ install_programs chromium:chromium nginx:nginx-light haproxy:haproxy caddy:caddy
   promtool:prometheus openssl:openssl curl:curl
 install test .venv-test
 install_inspector .venv-test
+install_ray .venv-test
 PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
 export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
 

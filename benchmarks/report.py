@@ -40,13 +40,15 @@ class Run:
     """Figures of the server's process, where it is ours."""
 
 
-def percentiles(values: Sequence[float], *, best_is_high: bool = False) -> dict[str, float]:
-    """p50, p90, p99 and the worst value: so many of a hundred are at least as good (nearest rank)."""
+def percentiles(
+    values: Sequence[float], *, best_is_high: bool = False, ranks: Sequence[int] = (50, 90, 99)
+) -> dict[str, float]:
+    """p50, p90, p99 (`ranks`) and the worst value: so many of a hundred are at least as good (nearest rank)."""
     ranked = sorted(values, reverse=best_is_high)
     if not ranked:
         return {}
     last = len(ranked) - 1
-    found = {f"p{n}": ranked[min(last, -(-n * len(ranked) // 100) - 1)] for n in (50, 90, 99)}
+    found = {f"p{n}": ranked[min(last, -(-n * len(ranked) // 100) - 1)] for n in ranks}
     return {**found, "worst": ranked[-1]}
 
 

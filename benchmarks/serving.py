@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import os
 import re
 import subprocess
 import sys
@@ -40,12 +39,11 @@ class Server:
         return int(kib["VmRSS"]) / 1024, int(kib["VmHWM"]) / 1024
 
     def cpu_seconds(self) -> float:
-        """Processor time the process has used so far; nan where the system has no /proc."""
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
+        """Processor time that all threads of the process have used so far; nan where the system cannot tell."""
+        if sys.platform != "linux":
             return float("nan")
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        # The clock of another process, by its number (CPUCLOCK_SCHED): /proc counts in steps of 10 ms.
+        return time.clock_gettime((~self.pid << 3) | 2)
 
 
 @contextlib.contextmanager

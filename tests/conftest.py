@@ -1,6 +1,5 @@
 """What tests share: a real server, started once."""
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,21 +37,13 @@ def tiny_snac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_snac(tmp_path_factory.mktemp("snac"))
 
 
-RAY = importlib.util.find_spec("ray") is not None
-collect_ignore = [] if RAY else ["test_scale_ray.py"]
-
-
-def pytest_report_header() -> list[str]:
-    """Say what is left out on purpose: Ray is 720 MB, for one page of deploy/."""
-    return [] if RAY else ["test_scale_ray.py is left out: pip install 'ray[serve]' to run it"]
-
-
 LONGEST_FIRST = (
     "test_tokens_vllm",
     "test_orpheus",
     "test_tokens_remote_vllm",
     "test_ui_browser",
     "test_scale",
+    "test_scale_ray",
 )
 """Files that take longest: the workers of a parallel run must not come to them last."""
 
