@@ -44,6 +44,7 @@ LONGEST_FIRST = (
     "test_ui_browser",
     "test_scale",
     "test_scale_ray",
+    "test_fuzz",
 )
 """Files that take longest: the workers of a parallel run must not come to them last."""
 

