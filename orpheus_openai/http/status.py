@@ -17,6 +17,7 @@ from orpheus_openai.gpu.device import GPU
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.gpu.slot import ModelStatus
 from orpheus_openai.http.ready import require_ready
+from orpheus_openai.openapi import operation
 from orpheus_openai.service import SpeechService
 
 PACKAGES = ("litestar", "msgspec", "numpy", "av", "espeakng-loader", "torch", "snac", "vllm")
@@ -94,6 +95,7 @@ def _versions() -> dict[str, str]:
     operation_id="status",
     summary="What the server is doing",
     response_description="The server at this moment.",
+    operation_class=operation(),
 )
 async def status(board: NamedDependency[StatusBoard]) -> ServerStatus:
     """Models and their states, speeches under way, GPUs with memory, load, temperature and processes.
