@@ -33,6 +33,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     default_model: Annotated[str, Meta(examples=["medium-3b"])]
     models: Annotated[list[ModelStatus], Meta(description="Every model that was asked for since the start.")]
     active_speeches: Annotated[int, Meta(description="Requests that are speaking now.", examples=[2])]
+    queued_speeches: Annotated[int, Meta(description="Requests that wait for their turn.", examples=[0])]
     gpus: Annotated[
         tuple[GPU, ...], Meta(description="The GPUs that may be used; null where a card does not tell.")
     ]
@@ -65,6 +66,7 @@ class StatusBoard:
             default_model=self._service.factory.default_model,
             models=models,
             active_speeches=sum(model.leases for model in models),
+            queued_speeches=self._service.gate.admission.waiting,
             gpus=sample.gpus,
             gpu_error=sample.error,
             versions=_versions(),
