@@ -34,7 +34,8 @@ WRONG_VALUES = (
     *(None, True, False, 0, -1, 1, 2**63, -(2**70), 10**400, 0.1, -0.0, 1e308, float("nan"), float("inf")),
     *([], [[]], ["a", 1, None], {}, {"id": None}, {"id": "tara"}, {"id": {"id": {}}}),
 )
-ESCAPES = ("%", "%0", "%zz", "%00", "%0d%0a", "%ff%fe", "%ed%a0%80", "%c0%ae", "%2e%2e%2f", "%252e", "%u0041", "..", "//",
+ESCAPES = ("%", "%0", "%zz", "%00", "%0d%0a", "%ff%fe", "%ed%a0%80", "%c0%ae", "%2e%2e%2f", "%252e", "%u0041",
+           "..", "//",
            "\\", ";a=b", "~", "é", "\x7f", "%5c", "%F0%9F%98%80", ".wav", "a" * 300, "?", "#", "+", " ")  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "MKCOL", "PURGE",
            "QUERY", "get", "G ET", "", "GÉT", "X" * 200, "M-SEARCH", "PRI", "BREW")  # fmt: skip
@@ -72,17 +73,21 @@ HEADERS = {
     "Expect": ("100-continue", "200-ok"),
     "X-Empty": ("", " ", "\t"),
 }  # fmt: skip
-BROKEN_HEADERS = (b"no colon", b": no name", b"a b: c", b" folded: x", b"x:\x00y", b"x: a\rb", b"x: a\nb", b"\xff\xfe: x",
+BROKEN_HEADERS = (b"no colon", b": no name", b"a b: c", b" folded: x", b"x:\x00y", b"x: a\rb", b"x: a\nb",
+                  b"\xff\xfe: x",
                   b"x: " + b"y" * 70_000, b"Content-Length", b"Host: a\r\nHost: b", b"x: y\r\n z")  # fmt: skip
-BROKEN_LINES = (b"GET", b"GET /", b"GET / HTTP", b"GET / HTTP/9.9", b"GET / HTTP/1.1 x", b"GET  / HTTP/1.1", b"\x00", b"",
+BROKEN_LINES = (b"GET", b"GET /", b"GET / HTTP", b"GET / HTTP/9.9", b"GET / HTTP/1.1 x", b"GET  / HTTP/1.1",
+                b"\x00", b"",
                 b"GET /\x00 HTTP/1.1", b"GET http://[ HTTP/1.1", b"GET http://x:y/ HTTP/1.1", b"GET * HTTP/1.1",
                 b"CONNECT a:1 HTTP/1.1", b"PRI * HTTP/2.0\r\n\r\nSM", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
                 b"GET /" + b"a" * 70_000 + b" HTTP/1.1", b"GET / HTTP/1.1\rX", b"GET \xff\xfe HTTP/1.1",
                 b"GET /\xc3\xa9 HTTP/1.1", b"OPTIONS * HTTP/1.1", b"GET / http/1.1", b"GET / ICY/1.0",
                 b"GET http:// HTTP/1.1", b"GET ?a HTTP/1.1", b"GET //a HTTP/1.1", b"GET /a#b HTTP/1.1")  # fmt: skip
 CHUNKS = (b"5\r\nhello\r\n0\r\n\r\n", b"zz\r\nhello\r\n", b"-5\r\nhello\r\n", b"FFFFFFFFFFFFFFFFF\r\nx", b"5\r\nhel",
-          b"5;ext=\x00\r\nhello\r\n0\r\n\r\n", b"5\nhello\n0\n\n", b"5\r\nhelloX\r\n0\r\n\r\n", b"0\r\nTrailer: x\r\n\r\n",
-          b"\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"00000000000000000000000000000005\r\nhello\r\n0\r\n\r\n")  # fmt: skip
+          b"5;ext=\x00\r\nhello\r\n0\r\n\r\n", b"5\nhello\n0\n\n", b"5\r\nhelloX\r\n0\r\n\r\n",
+          b"0\r\nTrailer: x\r\n\r\n",
+          b"\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n",
+          b"00000000000000000000000000000005\r\nhello\r\n0\r\n\r\n")  # fmt: skip
 LENGTHS = (
     b"",
     b"-1",
@@ -173,7 +178,8 @@ def broken_json(rng: random.Random) -> Malformed:
         body[:-1] + b',"%s":' % field + b'{"a":' * deep,
         body[:-1] + b',"%s":"\\ud83d"}' % field,
         body[:-1] + b',"%s":"\xed\xa0\x80\xff"}' % field,
-        body[:-1] + b',"%s":%s}' % (field, rng.choice((b"NaN", b"-Infinity", b"1e999", b"01", b"0x1", b"'a'", b"9" * 5000))),
+        body[:-1] + b',"%s":%s}' % (field, rng.choice((b"NaN", b"-Infinity", b"1e999", b"01", b"0x1", b"'a'",
+            b"9" * 5000))),
         b"\xef\xbb\xbf" + body,
         json.dumps(good).encode("utf-16"),
         b"",
@@ -189,7 +195,8 @@ def rpc(rng: random.Random) -> Malformed:
         "id": rng.choice((1, "a", None, 1.5, [], 2**70)),
         "method": rng.choice(("tools/call", "tools/list", "resources/read", "ping", "initialize", "nothing", "", 5)),
         "params": rng.choice((
-            {"name": "generate_speech", "arguments": {"text": rng.choice(WRONG_VALUES), "speed": rng.choice(WRONG_VALUES)}},
+            {"name": "generate_speech", "arguments": {"text": rng.choice(WRONG_VALUES),
+                "speed": rng.choice(WRONG_VALUES)}},
             {"name": "offload_gpu", "arguments": {"model": rng.choice(WRONG_VALUES), "wait_seconds": 0}},
             {"name": "nothing", "arguments": {}},
             {"uri": rng.choice(("x", "audio://../../etc/passwd", "audio://%00", "orpheus://outputs/%2e%2e/a.wav", ""))},
@@ -354,7 +361,8 @@ def good(rng: random.Random) -> Malformed:
 
 
 KINDS: dict[Callable[[random.Random], Malformed], float] = {
-    wrong_json: 16, broken_json: 16, rpc: 4, pcm: 2, strange_headers: 16, broken_headers: 6, broken_lines: 6, framing: 6,
+    wrong_json: 16, broken_json: 16, rpc: 4, pcm: 2, strange_headers: 16, broken_headers: 6, broken_lines: 6,
+    framing: 6,
     paths: 12, methods: 5, noise: 4, pipelined: 3, half_a_request: 4, no_patience: 1, huge: 0.05, good: 1,
 }  # fmt: skip
 """Each kind of conversation and how many of a hundred are of it."""
