@@ -21,6 +21,7 @@ from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.audit import AuditLog
 from orpheus_openai.http.browsers import BrowserRules
 from orpheus_openai.http.deadlines import Deadlines
+from orpheus_openai.http.hangups import HangUps
 from orpheus_openai.http.keys import KeyGuard, KeyRing
 from orpheus_openai.http.metrics import metrics_route
 from orpheus_openai.http.routes import TAGS, native_router
@@ -111,7 +112,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         handler = KeyGuard(handler, keys, service.visits)
     handler = BrowserRules(handler, settings.cors_origins, guard=not keys)
     handler = VisitorsBook(handler, service.visits, audit, audit_text=settings.audit_text)
-    app.asgi_handler = Telemetry(handler, metrics, tracing)
+    app.asgi_handler = HangUps(Telemetry(handler, metrics, tracing))
     return app
 
 

@@ -23,13 +23,21 @@ _REFERENCE = "#/{name}"
 SPEECH_PROBLEMS = {
     "400": "A field is missing, of the wrong type or out of its range; `param` names it.",
     "404": "There is no such model.",
-    "401": "There is no API key with the request, or a wrong one; only where the server asks for one.",
-    "413": "The body is too large.",
     "429": "The caller has had its share, or the server is busy; `Retry-After` says when to try again.",
     "502": "The engine failed before the first sound.",
     "503": "The model cannot speak here and now; the message names the ways out.",
 }
 """What can go wrong with a request for speech, by status."""
+
+FOREIGN_PAGE = {"403": "A page of another site sent the request; only where the server asks for no key."}
+"""What keeps pages of other sites from changing anything."""
+
+_NO_KEY = {"401": "There is no API key with the request, or a wrong one; only where the server asks for one."}
+_BODY_PROBLEMS = {
+    **FOREIGN_PAGE,
+    "408": "The request came in, or was served, too slowly.",
+    "413": "The body is too large.",
+}
 
 _BAD_REQUEST = {
     "invalid": Example(
@@ -61,26 +69,39 @@ def audio() -> dict[str, OpenAPIMediaType]:
     return {audio_format.media_type: BINARY for audio_format in FORMATS.values()}
 
 
+def events(example: Example) -> OpenAPIMediaType:
+    """Describe server-sent events by an example: OpenAPI 3.1 knows no schema for a stream of them."""
+    return OpenAPIMediaType(examples={"events": example})
+
+
 def operation(
     *,
     body: OpenAPIMediaType | None = None,
+    body_required: bool = True,
     answers: Mapping[str, OpenAPIResponse] | None = None,
-    problems: Mapping[str, str],
+    problems: Mapping[str, str] | None = None,
+    public: bool = False,
 ) -> type[Operation]:
-    """Describe a route for its `operation_class`: JSON body, errors, answers where its types do not tell."""
+    """Describe a route for its `operation_class`: JSON body, errors, answers where its types do not tell.
+
+    What befalls every route that needs a key, or that reads a body, need not be among its `problems`.
+    """
+    everywhere = {**({} if public else _NO_KEY), **({} if body is None else _BODY_PROBLEMS)}
     described = {
         status: OpenAPIResponse(
             description=words,
             content={"application/json": schema(ErrorBody, _BAD_REQUEST if status == "400" else None)},
         )
-        for status, words in problems.items()
+        for status, words in sorted({**everywhere, **(problems or {})}.items())
     }
 
     @dataclass
     class Described(Operation):
         def __post_init__(self) -> None:
             if body is not None:
-                self.request_body = RequestBody(required=True, content={"application/json": body})
+                self.request_body = RequestBody(required=body_required, content={"application/json": body})
+            if public:
+                self.security = []
             # Of Litestar's own only the success: its 400 has another body than the one that is sent.
             success = {status: answer for status, answer in (self.responses or {}).items() if status < "300"}
             self.responses = {**(success if answers is None else answers), **described}

@@ -26,6 +26,7 @@ from orpheus_openai.timeline import Timeline
 from orpheus_openai.visit import Visit
 
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
+Speed = Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)]
 
 
 class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +35,7 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     model: str = DEFAULT_MODEL
     voice: str = "tara"
-    speed: Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)] = 1.0
+    speed: Speed = 1.0
     sampling: Sampling = Sampling()
 
 

@@ -11,6 +11,7 @@ import time
 
 import httpx
 import pytest
+import uvloop
 
 from benchmarks.serving import serving
 from orpheus_openai import rates
@@ -18,6 +19,7 @@ from orpheus_openai.admission import Admission
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError, ContentRefusedError, OverloadedError
 from orpheus_openai.filter import InputFilter, load_blocked
+from orpheus_openai.http.hangups import HangUps
 from orpheus_openai.rates import MemoryRates, Rate, parse_rates
 from orpheus_openai.settings import Settings
 from orpheus_openai.visit import Visit
@@ -257,6 +259,7 @@ def test_who_waits_is_told_the_position_and_is_served_in_order(tmp_path):
                             kind, told = await asyncio.to_thread(next, happenings)
                         assert told["position"] == position
                     assert (await listeners.post("/v1/audio/speech", json=SPEECH)).status_code == 429
+                    assert (await listeners.get("/api/status")).json()["queued_speeches"] == 2
                 return await asyncio.gather(*waiting)
 
         answers = asyncio.run(load())
@@ -323,6 +326,37 @@ def test_a_listener_who_hangs_up_while_waiting_leaves_the_line(tmp_path):
 
 
 # --- deadlines --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_sent_to_a_client_that_has_just_gone_is_dropped():
+    async def answer(_scope, _receive, send):
+        await send({"type": "http.response.start"})
+        answered.append(True)
+
+    async def run():
+        here, there = socket.socketpair()
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, here)
+        there.close()
+        transport.abort()
+        await asyncio.sleep(0)
+
+        async def send(_message):
+            transport.write(b"HTTP/1.1 200 OK")
+
+        with pytest.raises(RuntimeError):  # so says uvloop
+            await send({})
+        await HangUps(answer)({"type": "http"}, None, send)
+
+        async def fail(_message):
+            raise RuntimeError("Response content longer than Content-Length")
+
+        with pytest.raises(RuntimeError, match="longer"):
+            await HangUps(answer)({"type": "http"}, None, fail)
+
+    answered = []
+    with contextlib.closing(uvloop.new_event_loop()) as loop:
+        loop.run_until_complete(run())
+    assert answered == [True]
 
 
 def test_a_reader_who_stands_still_is_let_go_and_his_place_is_free(tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import os
 import shutil
 import socket
@@ -20,6 +21,9 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 from fastmcp.exceptions import ToolError
+from starlette.requests import ClientDisconnect
+
+from orpheus_mcp.logs import join_our_log
 
 ROOT = Path(__file__).parent.parent
 TOOLS = {"generate_speech", "list_voices", "list_models", "get_gpu_status", "offload_gpu"}
@@ -361,3 +365,13 @@ def test_the_inspector_lists_and_calls_every_tool(server_url: str) -> None:
         answer = inspect("--method", "tools/call", "--tool-name", tool, *arguments)
         assert answer["structuredContent"]
         assert not answer.get("isError")
+
+
+def test_a_client_that_leaves_while_it_is_sending_is_no_error_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    join_our_log()
+    sdk = logging.getLogger("mcp.server.streamable_http")
+    for error in (ClientDisconnect(), OSError("the disk is full")):
+        sdk.error("Error handling POST request", exc_info=error)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [OSError]

@@ -190,6 +190,12 @@ async def test_a_body_that_is_no_json_is_said_so(client):
 # --- files ---
 
 
+async def test_a_file_says_all_that_can_be_done_with_it(client):
+    response = await client.options("/api/files/a.mp3")
+    assert response.status_code == 204
+    assert response.headers["allow"] == "DELETE, GET, OPTIONS"
+
+
 async def test_saved_speech_is_listed_fetched_and_removed(client):
     body = {"text": "<chuckle> Keep this, please.", "voice": "leo", "save": True}
     response = await client.post("/api/generate", json=body)
@@ -554,3 +560,28 @@ async def test_an_error_is_described_as_it_is_sent(client):
     assert problems
     assert all(schema["title"] == "ErrorBody" for schema in problems)
     assert problems[0]["properties"]["error"]["required"] == ["message", "type", "param", "code"]
+
+
+async def test_the_api_page_says_which_routes_ask_for_a_key(client):
+    described = (await client.get("/apidocs/openapi.json")).json()
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            public = path in ("/ready", "/health")
+            assert ("401" in operation["responses"]) is not public, (method, path)
+            assert (operation.get("security") == []) is public, (method, path)
+
+
+async def test_the_api_page_tells_the_range_of_every_number(client):
+    described = (await client.get("/apidocs/openapi.json")).json()
+    for path in ("/v1/audio/speech", "/api/generate"):
+        body = described["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        numbers = {
+            name: choice
+            for name, field in body["properties"].items()
+            for choice in field.get("anyOf", [])
+            if choice.get("type") in ("number", "integer")
+        }
+        assert numbers.keys() >= {"speed", "temperature", "top_p", "repetition_penalty", "seed"}
+        for name, number in numbers.items():
+            assert number.keys() & {"minimum", "exclusiveMinimum"}, name
+            assert "maximum" in number, name

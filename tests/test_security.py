@@ -235,6 +235,13 @@ def test_a_foreign_page_can_change_nothing_on_a_server_without_keys(open_client,
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://é", "http://a]b", "//", ":", ""])
+def test_an_origin_that_is_no_url_is_foreign(open_client, origin):
+    answer = open_client.post("/api/offload", json={}, headers={"origin": origin.encode()})
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "cross_site_request"
+
+
 def test_the_servers_own_page_and_programs_are_served(open_client):
     own = str(open_client.base_url).rstrip("/")
     for headers in (

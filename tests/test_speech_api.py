@@ -308,6 +308,12 @@ def test_the_api_page_works_without_the_internet(client):
         assert client.get(f"/apidocs/assets/{asset}").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["nothing.js", "%00", "a" * 300, "..%2f__init__.py", "__init__.py", ""])
+def test_the_api_page_has_no_other_files(client, name):
+    for method in ("GET", "HEAD"):
+        assert client.request(method, f"/apidocs/assets/{name}").status_code == 404
+
+
 def test_the_schema_describes_every_route_with_an_example(client):
     schema = client.get("/apidocs/openapi.json").json()
     operation = schema["paths"]["/v1/audio/speech"]["post"]

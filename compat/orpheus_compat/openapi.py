@@ -3,7 +3,7 @@
 from litestar.openapi.spec import Example, OpenAPIResponse
 
 from orpheus_compat.schemas import CreateSpeechRequest
-from orpheus_openai.openapi import SPEECH_PROBLEMS, TEXT, audio, operation, schema
+from orpheus_openai.openapi import SPEECH_PROBLEMS, audio, events, operation, schema
 
 _EXAMPLES = {
     "plain": Example(
@@ -29,14 +29,23 @@ _EXAMPLES = {
     ),
 }
 
+_EVENTS = Example(
+    summary="A piece of audio, and the end",
+    value='data: {"type":"speech.audio.delta","audio":"SUQzBAAAAAAA"}\n\n'
+    'data: {"type":"speech.audio.done",'
+    '"usage":{"input_tokens":21,"output_tokens":84,"total_tokens":105}}\n\n',
+)
+
 CreateSpeechOperation = operation(
     body=schema(CreateSpeechRequest, _EXAMPLES),
     answers={
         "200": OpenAPIResponse(
-            description="The speech, in the format asked for.", content={**audio(), "text/event-stream": TEXT}
+            description="The speech, in the format asked for.",
+            content={**audio(), "text/event-stream": events(_EVENTS)},
         )
     },
     problems=SPEECH_PROBLEMS,
 )
 
+ListOperation = operation()
 RetrieveModelOperation = operation(problems={"404": "There is no such model."})

@@ -78,7 +78,13 @@ class SpeechController(Controller):
             media_type = FORMATS[audio_format].media_type
         return await answer_with_speech(request, speech, chunks, media_type)
 
-    @get("/voices", operation_id="listVoices", summary="All voices", sync_to_thread=False)
+    @get(
+        "/voices",
+        operation_id="listVoices",
+        summary="All voices",
+        operation_class=openapi.ListOperation,
+        sync_to_thread=False,
+    )
     def list_voices(self, service: NamedDependency[SpeechService]) -> VoiceList:
         """List every voice with its language and gender, and OpenAI's names with the voice that answers."""
         catalog = service.catalog
@@ -99,7 +105,13 @@ class SpeechController(Controller):
             ]
         )
 
-    @get("/models", operation_id="listAudioModels", summary="Models that can speak now", sync_to_thread=False)
+    @get(
+        "/models",
+        operation_id="listAudioModels",
+        summary="Models that can speak now",
+        operation_class=openapi.ListOperation,
+        sync_to_thread=False,
+    )
     def list_audio_models(self, service: NamedDependency[SpeechService]) -> AudioModelList:
         """List the models that a request can use on this machine, as Open WebUI asks for them."""
         return AudioModelList(
@@ -113,7 +125,13 @@ class ModelController(Controller):
     path = "/models"
     tags = ("OpenAI",)
 
-    @get("/", operation_id="listModels", summary="All models", sync_to_thread=False)
+    @get(
+        "/",
+        operation_id="listModels",
+        summary="All models",
+        operation_class=openapi.ListOperation,
+        sync_to_thread=False,
+    )
     def list_models(self, service: NamedDependency[SpeechService]) -> ModelList:
         """List the four sizes, the languages, the preview, and OpenAI's names, each with its `status`."""
         return ModelList(data=list(_model_objects(service).values()))

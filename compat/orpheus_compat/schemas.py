@@ -6,7 +6,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from orpheus_openai.delivery import AudioFormat
-from orpheus_openai.speech import MAX_SPEED, MIN_SPEED
+from orpheus_openai.models.base import RepetitionPenalty, Seed, Temperature, TopP
+from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, Speed
 
 
 class VoiceReference(msgspec.Struct, frozen=True):
@@ -30,6 +31,7 @@ class CreateSpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="The text to speak. Emotion tags such as <laugh> or <sigh> are acted.",
             examples=["Hello! <chuckle> How are you?"],
+            extra_json_schema={"minLength": 1},
         ),
     ]
     voice: Annotated[
@@ -46,24 +48,24 @@ class CreateSpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
         AudioFormat | None, Meta(description="pcm is 24 kHz, 16 bit, little-endian, mono, without a header.")
     ] = None
     speed: Annotated[
-        float | None, Meta(description=f"From {MIN_SPEED} to {MAX_SPEED:g}; the pitch stays.", examples=[1.0])
+        Speed | None, Meta(description=f"From {MIN_SPEED} to {MAX_SPEED:g}; the pitch stays.", examples=[1.0])
     ] = None
     stream_format: Annotated[
         Literal["audio", "sse"] | None,
         Meta(description="audio: the bytes; sse: server-sent events that hold them."),
     ] = None
-    temperature: Annotated[float | None, Meta(description="An addition of ours: 0 to 2.", examples=[0.6])] = (
-        None
-    )
+    temperature: Annotated[
+        Temperature | None, Meta(description="An addition of ours: 0 to 2.", examples=[0.6])
+    ] = None
     top_p: Annotated[
-        float | None, Meta(description="An addition of ours: above 0, at most 1.", examples=[0.9])
+        TopP | None, Meta(description="An addition of ours: above 0, at most 1.", examples=[0.9])
     ] = None
     repetition_penalty: Annotated[
-        float | None,
+        RepetitionPenalty | None,
         Meta(description="An addition of ours: 1 to 2; below 1.1 speech becomes unstable.", examples=[1.1]),
     ] = None
     seed: Annotated[
-        int | None, Meta(description="An addition of ours: the same seed draws the same tokens.")
+        Seed | None, Meta(description="An addition of ours: the same seed draws the same tokens.")
     ] = None
 
 

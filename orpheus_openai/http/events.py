@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
-from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse
+from litestar.openapi.spec import Example, OpenAPIResponse
 
 from orpheus_openai.delivery import start
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.status import StatusBoard
-from orpheus_openai.openapi import TEXT, operation
+from orpheus_openai.openapi import events as event_stream
+from orpheus_openai.openapi import operation
 from orpheus_openai.responses import StreamResponse
 
 SAMPLE_SECONDS = 1.0
@@ -68,12 +69,9 @@ _OPERATION = operation(
     answers={
         "200": OpenAPIResponse(
             description="Events, until either side hangs up.",
-            content={
-                "text/event-stream": OpenAPIMediaType(schema=TEXT.schema, examples={"speech": _EXAMPLE})
-            },
+            content={"text/event-stream": event_stream(_EXAMPLE)},
         )
     },
-    problems={},
 )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, BinaryIO
 from urllib.parse import quote
 
 import msgspec
-from litestar import Controller, Request, delete, get
+from litestar import Controller, HttpMethod, Request, delete, get, route
 from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIResponse
 from litestar.params import PathParameter
@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.delivery import start
-from orpheus_openai.openapi import audio, operation
+from orpheus_openai.openapi import FOREIGN_PAGE, audio, operation
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.responses import StreamResponse
 
@@ -43,7 +43,8 @@ class FileList(msgspec.Struct, frozen=True):
     files: list[FileEntry]
 
 
-_NOT_FOUND = {"404": "There is no such file."}
+_UNREADABLE = {"500": "The output folder cannot be read or changed."}
+_NOT_FOUND = {"404": "There is no such file.", **_UNREADABLE}
 _DOWNLOAD = operation(
     answers={
         "200": OpenAPIResponse(description="The whole file.", content=audio()),
@@ -65,12 +66,20 @@ class FileController(Controller):
         operation_id="listFiles",
         summary="Saved speech",
         response_description="The files.",
-        operation_class=operation(problems={}),
+        operation_class=operation(problems=_UNREADABLE),
     )
     async def list_files(self, outputs: NamedDependency[OutputFolder]) -> FileList:
         """Every file of the output folder, newest first."""
         found = await asyncio.to_thread(outputs.list_files)
         return FileList([FileEntry(f.name, url_of(f.name), f.bytes, f.created, f.format) for f in found])
+
+    @route("/{name:str}", http_method=HttpMethod.OPTIONS, include_in_schema=False, sync_to_thread=False)
+    def allow(self, name: Name) -> ASGIResponse:  # noqa: ARG002  the same for every file
+        """Tell what can be done with a file.
+
+        Litestar's own answer would be that of the first handler alone; this one has to come before it, by its name.
+        """
+        return ASGIResponse(status_code=204, headers={"allow": "DELETE, GET, OPTIONS"})
 
     @get("/{name:str}", operation_id="downloadFile", summary="Download a file", operation_class=_DOWNLOAD)
     async def download(
@@ -104,7 +113,7 @@ class FileController(Controller):
         operation_id="deleteFile",
         summary="Remove a file",
         response_description="It is gone.",
-        operation_class=operation(problems=_NOT_FOUND),
+        operation_class=operation(problems={**_NOT_FOUND, **FOREIGN_PAGE}),
     )
     async def remove(self, name: Name, outputs: NamedDependency[OutputFolder]) -> None:
         """Remove a file for good."""

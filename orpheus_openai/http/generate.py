@@ -17,11 +17,12 @@ from orpheus_openai.catalog import DEFAULT_MODEL
 from orpheus_openai.delivery import AudioFormat, encoded, start, while_connected
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.http.files import url_of
+from orpheus_openai.models.base import MaxTokens, RepetitionPenalty, Seed, Temperature, TopP
 from orpheus_openai.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.responses import answer_with_speech
 from orpheus_openai.service import SpeechService
-from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, Speech
+from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, Speech, Speed
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -37,9 +38,12 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="What to say. Emotion tags such as <laugh> are acted.",
             examples=["Hello! <chuckle> How are you?"],
+            extra_json_schema={"minLength": 1},
         ),
     ] = None
-    prompt: Annotated[str | None, Meta(description="Another name for `text`.")] = None
+    prompt: Annotated[
+        str | None, Meta(description="Another name for `text`.", extra_json_schema={"minLength": 1})
+    ] = None
     voice: Annotated[str | None, Meta(description="Who says it; tara if not given.", examples=["tara"])] = (
         None
     )
@@ -47,17 +51,18 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="A model's id; the server's default model if not given.", examples=["medium-3b"]),
     ] = None
-    temperature: Annotated[float | None, Meta(description="0 to 2.", examples=[0.6])] = None
-    top_p: Annotated[float | None, Meta(description="Above 0, at most 1.", examples=[0.9])] = None
+    temperature: Annotated[Temperature | None, Meta(description="0 to 2.", examples=[0.6])] = None
+    top_p: Annotated[TopP | None, Meta(description="Above 0, at most 1.", examples=[0.9])] = None
     repetition_penalty: Annotated[
-        float | None, Meta(description="1 to 2; below 1.1 speech becomes unstable.", examples=[1.1])
+        RepetitionPenalty | None,
+        Meta(description="1 to 2; below 1.1 speech becomes unstable.", examples=[1.1]),
     ] = None
     max_tokens: Annotated[
-        int | None, Meta(description="Audio tokens for one sentence or so; 7 last 85 ms.")
+        MaxTokens | None, Meta(description="Audio tokens for one sentence or so; 7 last 85 ms.")
     ] = None
-    seed: Annotated[int | None, Meta(description="The same seed draws the same tokens.")] = None
+    seed: Annotated[Seed | None, Meta(description="The same seed draws the same tokens.")] = None
     speed: Annotated[
-        float | None, Meta(description=f"{MIN_SPEED} to {MAX_SPEED:g}; the pitch stays.", examples=[1.0])
+        Speed | None, Meta(description=f"{MIN_SPEED} to {MAX_SPEED:g}; the pitch stays.", examples=[1.0])
     ] = None
     response_format: Annotated[
         AudioFormat | None, Meta(description="wav if not given.", examples=["mp3"])

@@ -13,7 +13,6 @@ _OPERATION = operation(
     answers={
         "200": OpenAPIResponse(description="Every metric with its explanation.", content={"text/plain": TEXT})
     },
-    problems={},
 )
 
 

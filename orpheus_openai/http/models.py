@@ -11,6 +11,7 @@ from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import Catalog, Language, Model
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.models.base import Sampling
+from orpheus_openai.openapi import operation
 from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, SpeechRequest
@@ -93,6 +94,7 @@ class CatalogAnswer(msgspec.Struct, frozen=True, kw_only=True):
     operation_id="catalog",
     summary="Models, languages, voices, limits",
     response_description="The catalog, as it is here.",
+    operation_class=operation(),
     sync_to_thread=False,
 )
 def catalog(service: NamedDependency[SpeechService], settings: NamedDependency[Settings]) -> CatalogAnswer:

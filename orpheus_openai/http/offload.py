@@ -59,6 +59,7 @@ _OPERATION = operation(
             "now": Example(summary="One model, at once", value={"model": "medium-3b", "force": True}),
         },
     ),
+    body_required=False,
     problems={"400": "A field is of the wrong type or out of its range.", "404": "There is no such model."},
 )
 

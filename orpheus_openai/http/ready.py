@@ -43,9 +43,10 @@ def require_ready(service: SpeechService) -> Ready:
     summary="Can the server speak?",
     response_description="It can.",
     operation_class=operation(
+        public=True,
         problems={
             "503": "The default model cannot speak here and now, or the server stops; the message says why."
-        }
+        },
     ),
     sync_to_thread=False,
 )

@@ -17,6 +17,7 @@ from orpheus_openai.gpu.device import GPU
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.gpu.slot import ModelStatus
 from orpheus_openai.http.ready import require_ready
+from orpheus_openai.openapi import operation
 from orpheus_openai.service import SpeechService
 
 PACKAGES = ("litestar", "msgspec", "numpy", "av", "espeakng-loader", "torch", "snac", "vllm")
@@ -32,6 +33,7 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     default_model: Annotated[str, Meta(examples=["medium-3b"])]
     models: Annotated[list[ModelStatus], Meta(description="Every model that was asked for since the start.")]
     active_speeches: Annotated[int, Meta(description="Requests that are speaking now.", examples=[2])]
+    queued_speeches: Annotated[int, Meta(description="Requests that wait for their turn.", examples=[0])]
     gpus: Annotated[
         tuple[GPU, ...], Meta(description="The GPUs that may be used; null where a card does not tell.")
     ]
@@ -64,6 +66,7 @@ class StatusBoard:
             default_model=self._service.factory.default_model,
             models=models,
             active_speeches=sum(model.leases for model in models),
+            queued_speeches=self._service.gate.admission.waiting,
             gpus=sample.gpus,
             gpu_error=sample.error,
             versions=_versions(),
@@ -94,6 +97,7 @@ def _versions() -> dict[str, str]:
     operation_id="status",
     summary="What the server is doing",
     response_description="The server at this moment.",
+    operation_class=operation(),
 )
 async def status(board: NamedDependency[StatusBoard]) -> ServerStatus:
     """Models and their states, speeches under way, GPUs with memory, load, temperature and processes.

@@ -4,6 +4,7 @@ import msgspec
 from litestar import get
 
 from orpheus_openai import __version__
+from orpheus_openai.openapi import operation
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -13,7 +14,14 @@ class Health(msgspec.Struct, frozen=True):
     version: str = __version__
 
 
-@get("/health", tags=["Server"], operation_id="health", summary="Is the server alive?", sync_to_thread=False)
+@get(
+    "/health",
+    tags=["Server"],
+    operation_id="health",
+    summary="Is the server alive?",
+    operation_class=operation(public=True),
+    sync_to_thread=False,
+)
 def health() -> Health:
     """Answers as long as the process does; loads nothing."""
     return Health()

@@ -9,16 +9,22 @@ from msgspec import Meta
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Voice
 
+Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
+TopP = Annotated[float, Meta(gt=0.0, le=1.0)]
+RepetitionPenalty = Annotated[float, Meta(ge=1.0, le=2.0)]
+MaxTokens = Annotated[int, Meta(ge=7, le=32_768)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How the next token is drawn. The defaults are the ones Orpheus' authors publish."""
 
-    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.6
-    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.9
-    repetition_penalty: Annotated[float, Meta(ge=1.0, le=2.0)] = 1.1
-    max_tokens: Annotated[int, Meta(ge=7, le=32_768)] | None = None
+    temperature: Temperature = 0.6
+    top_p: TopP = 0.9
+    repetition_penalty: RepetitionPenalty = 1.1
+    max_tokens: MaxTokens | None = None
     """Audio tokens for one segment; None lets the model choose from its context length."""
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
 
 
 class Usage(msgspec.Struct):
