@@ -166,6 +166,18 @@ async def test_what_never_fits_is_an_error_that_names_need_room_and_holders():
     assert state(manager, B) is ModelState.FAILED
 
 
+async def test_cards_that_stop_answering_leave_no_request_without_an_answer():
+    loader = FakeLoader(24)
+    manager = make(loader, mode="hybrid")
+    engine = await use(manager, A)
+    loader.cards = list
+    assert await use(manager, A) is engine, "what is loaded speaks on"
+    async with asyncio.timeout(5):
+        await asyncio.gather(use(manager, B), use(manager, C))
+        assert (await manager.force_offload()).still_busy == []
+    assert {status.state for status in manager.get_status()} == {ModelState.UNLOADED}
+
+
 async def test_a_model_that_needs_no_card_disturbs_nobody():
     loader = FakeLoader(24)
     manager = make(loader)

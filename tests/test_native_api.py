@@ -369,6 +369,19 @@ async def test_a_wrong_offload_is_said_so(client, body, status, param):
     assert (response.status_code, error_of(response)["param"]) == (status, param)
 
 
+async def test_fifty_requests_while_models_are_offloaded_are_all_answered_with_speech(tmp_path):
+    async with native(tmp_path) as (client, _):
+        body = {"text": "Hello there.", "response_format": "pcm"}
+        requests = [asyncio.create_task(client.post("/api/generate", json=body)) for _ in range(50)]
+        offloads = []
+        while not all(request.done() for request in requests):
+            offloads.append(await client.post("/api/offload", json={}))
+        answers = await asyncio.gather(*requests)
+        assert {answer.status_code for answer in answers + offloads} == {200}
+        assert all(any(answer.content) for answer in answers)
+        assert any(offload.json()["offloaded"] for offload in offloads)
+
+
 async def test_ready_says_which_model_would_speak(tmp_path):
     async with native(tmp_path) as (client, _):
         assert (await client.get("/ready")).json() == {"ready": True, "model": "preview", "state": "unloaded"}

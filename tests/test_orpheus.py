@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from orpheus_openai.app import create_app
+from orpheus_openai.gpu.device import list_gpus
 from orpheus_openai.settings import Settings
 from tests.fake_engine import Clock
 from tests.local_server import running
@@ -314,3 +315,22 @@ def memory(processes):
         with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
     return total
+
+
+@pytest.mark.skipif(not list_gpus(), reason="needs an NVIDIA GPU")
+def test_unloading_gives_the_cards_memory_back(tiny_checkpoint, tiny_snac, tmp_path):
+    """NVML's word for it: none of the engine's processes is on a card any more."""
+
+    def on_cards():
+        return {process.pid: process.memory for gpu in list_gpus() for process in gpu.processes or ()}
+
+    checkpoints = {"ORPHEUS_MODEL_MEDIUM_3B": str(tiny_checkpoint)}
+    settings = Settings(
+        device="cuda", snac=str(tiny_snac), checkpoints=checkpoints, max_model_len=512, output_dir=tmp_path
+    )
+    with running(create_app(settings)) as address, httpx.Client(base_url=address, timeout=200) as client:
+        generate(client, model="medium-3b")
+        engine = {process.pid for process in family(engines())} & on_cards().keys()
+        assert engine, "the engine is on no card"
+        assert client.post("/api/offload", json={"model": "medium-3b"}).json()["offloaded"] == ["medium-3b"]
+        until(lambda: not engine & on_cards().keys())
