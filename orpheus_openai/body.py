@@ -1,15 +1,16 @@
 """Request bodies: read up to a limit and turned into values, or into words about what would do."""
 
 import re
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
-from litestar import Request
-from litestar.exceptions import InternalServerException
 
 from orpheus_openai.delivery import ClientGoneError
 from orpheus_openai.errors import InvalidRequestError, RequestTooLargeError
 from orpheus_openai.speech import SpeechRequest
+
+if TYPE_CHECKING:
+    from litestar.types import Receive
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """A million characters, the longest input that can be set, fit in with JSON's escapes for most of them."""
@@ -20,21 +21,26 @@ MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 
-async def read_body(request: Request[Any, Any, Any]) -> bytes:
-    """Return the whole body; raises RequestTooLargeError beyond MAX_BODY_BYTES, and keeps nothing then."""
+async def read_body(receive: "Receive") -> bytes:
+    """Return the whole body that ASGI's `receive` gives.
+
+    Raises RequestTooLargeError beyond MAX_BODY_BYTES, and keeps nothing then; ClientGoneError when the client hangs
+    up while it is sending.
+    """
     parts: list[bytes] = []
     size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size <= MAX_BODY_BYTES:
-                parts.append(part)
-            else:
-                parts.clear()
-            if size > MAX_DISCARDED_BYTES:
-                break
-    except InternalServerException as error:  # Litestar's word for a client that hung up while sending
-        raise ClientGoneError from error
+    more = True
+    while more and size <= MAX_DISCARDED_BYTES:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        part = message["body"]
+        size += len(part)
+        if size <= MAX_BODY_BYTES:
+            parts.append(part)
+        else:
+            parts.clear()
+        more = message["more_body"]
     if size > MAX_BODY_BYTES:
         limit = MAX_BODY_BYTES // (1024 * 1024)
         raise RequestTooLargeError(f"The body is larger than {limit} MiB; send the text in parts.")

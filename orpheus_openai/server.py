@@ -51,6 +51,7 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",  # there are none: who asks for one is answered as everybody, by what asks for keys and keeps the log
         forwarded_allow_ips=list(settings.trusted_proxies),
     )
     _Server(config, app.state).run(sockets=[listener])

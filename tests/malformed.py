@@ -22,6 +22,11 @@ GENERATE = {"text": "Hi.", "prompt": "Hi.", "model": "default", "voice": "tara",
 OFFLOAD = {"model": "preview", "force": False, "wait_seconds": 0.1}
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {"name": "list_voices", "arguments": {"language": "en"}}}  # fmt: skip
+TOOLS = {"generate_speech": {"text": "Hi.", "voice": "tara", "speed": 1, "seed": 1, "max_tokens": 700},
+         "list_voices": {"language": "en"}, "list_models": {}, "get_gpu_status": {},
+         "offload_gpu": {"model": "preview", "force": False, "wait_seconds": 0}}  # fmt: skip
+"""MCP's, each with arguments that are right."""
+MCP_VERSION = "2026-07-28"
 BODIES = {"/v1/audio/speech": SPEECH, "/api/generate": GENERATE, "/api/offload": OFFLOAD, "/mcp/": CALL}
 
 READABLE = ("/", "/v1/models", "/v1/models/tts-1", "/v1/audio/voices", "/v1/audio/models", "/api/files", "/api/models",
@@ -210,6 +215,29 @@ def rpc(rng: random.Random) -> Malformed:
     return Malformed("rpc", Manner.READS, request(rng, "POST", "/mcp/", text, headers=odd_headers(rng, 0.2)))
 
 
+def tool_call(rng: random.Random) -> Malformed:
+    """An MCP call that is one, without a session, of a tool that is not given what it wants."""
+    tool, good = rng.choice(list(TOOLS.items()))
+    arguments = dict(good)
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        arguments[rng.choice([*good, *good, "nothing"])] = rng.choice(WRONG_VALUES)
+    method, params = "tools/call", {"name": tool, "arguments": arguments}
+    if rng.random() < 0.2:
+        method, tool = "resources/read", f"orpheus://outputs/{rng.choice(ESCAPES)}{rng.choice(ESCAPES)}"
+        params = {"uri": tool}
+    envelope = {
+        "protocolVersion": MCP_VERSION,
+        "clientInfo": {"name": "x", "version": "1"},
+        "clientCapabilities": {},
+    }
+    meta = {f"io.modelcontextprotocol/{name}": value for name, value in envelope.items()}
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    headers = {"Mcp-Protocol-Version": MCP_VERSION, "Mcp-Method": method, "Mcp-Name": tool}
+    data = request(rng, "POST", "/mcp/", json.dumps(message).encode(), headers=headers)
+    # A header of a name that cannot stand in one breaks the request.
+    return Malformed("tool call", Manner.READS if tool in TOOLS else Manner.WONDERS, data)
+
+
 def pcm(rng: random.Random) -> Malformed:
     audio_format = rng.choice(("mp3", "opus", "aac", "flac", "wav", "pcm", "exe", "%00", "..", "mp3%2f"))
     return Malformed(
@@ -235,6 +263,8 @@ def strange_headers(rng: random.Random) -> Malformed:
             (("OPTIONS", "/v1/audio/speech"), ("DELETE", "/api/files/a.wav"), ("GET", "/mcp/"))
         )
     headers = odd_headers(rng)
+    if "Upgrade" in headers:
+        headers["Connection"] = "Upgrade, close"
     endless = target == "/mcp/" or "Upgrade" in headers
     manner = Manner.WONDERS if endless else Manner.READS
     return Malformed("headers", manner, request(rng, method, target, body, headers=headers))
@@ -321,7 +351,7 @@ def pipelined(rng: random.Random) -> Malformed:
 
 
 def half_a_request(rng: random.Random) -> Malformed:
-    whole = wrong_json(rng).data
+    whole = rng.choice((wrong_json, wrong_json, tool_call))(rng).data
     return Malformed("half a request", Manner.LEAVES, whole[: rng.randrange(len(whole))])
 
 
@@ -361,8 +391,8 @@ def good(rng: random.Random) -> Malformed:
 
 
 KINDS: dict[Callable[[random.Random], Malformed], float] = {
-    wrong_json: 16, broken_json: 16, rpc: 4, pcm: 2, strange_headers: 16, broken_headers: 6, broken_lines: 6,
-    framing: 6,
-    paths: 12, methods: 5, noise: 4, pipelined: 3, half_a_request: 4, no_patience: 1, huge: 0.05, good: 1,
+    wrong_json: 16, broken_json: 16, rpc: 2, tool_call: 3, pcm: 2, strange_headers: 16, broken_headers: 6,
+    broken_lines: 6, framing: 6, paths: 12, methods: 5, noise: 4, pipelined: 3, half_a_request: 4, no_patience: 1,
+    huge: 0.05, good: 1,
 }  # fmt: skip
 """Each kind of conversation and how many of a hundred are of it."""

@@ -193,6 +193,20 @@ def test_no_key_is_found_in_log_or_audit_log_and_the_audit_log_has_its_name(tmp_
         assert hashlib.sha256(key.encode()).hexdigest() not in written
 
 
+def test_who_asks_for_a_websocket_is_asked_for_a_key_as_everybody(tmp_path):
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+    upgrade |= {"sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    with serving(tmp_path, environ(ORPHEUS_API_KEYS=KEY, ORPHEUS_LOG_LEVEL="debug")) as server:
+        for path in ("/mcp/", "/api/events", "/v1/models", "/nowhere"):
+            answer = httpx.get(f"{server.url}{path}", headers=upgrade)
+            assert answer.status_code == 401, path
+            assert answer.headers["x-request-id"].startswith("req_")
+        assert httpx.get(f"{server.url}/v1/models", headers={**upgrade, **bearer(KEY)}).status_code == 200
+        log = server.log.read_text()
+    assert "pip install" not in log
+    assert KEY not in log
+
+
 @pytest.mark.parametrize(("host", "keys", "warned"), [
     ("0.0.0.0", "", True), ("127.0.0.1", "", False), ("0.0.0.0", KEY, False),
 ])  # fmt: skip

@@ -57,7 +57,7 @@ class SpeechController(Controller):
         `stream_format: sse`, server-sent events that hold them. The header `x-orpheus-model` names the model
         that really speaks.
         """
-        body = parse_body(await read_body(request), CreateSpeechRequest)
+        body = parse_body(await read_body(request.receive), CreateSpeechRequest)
         speech = service.prepare(
             to_speech_request(
                 text=body.input,

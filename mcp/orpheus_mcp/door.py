@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from litestar import asgi
 
+from orpheus_openai.body import read_body
 from orpheus_openai.errors import ShuttingDownError
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.service import SpeechService
@@ -15,7 +16,7 @@ from orpheus_openai.service import SpeechService
 if TYPE_CHECKING:
     from fastmcp.server.http import StarletteWithLifespan
     from litestar.handlers import ASGIRouteHandler
-    from litestar.types import ASGIApp, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
 
 PATH = "/mcp"
 
@@ -35,7 +36,9 @@ class MCPDoor:
         @asgi(PATH, is_mount=True, copy_scope=True)
         async def mcp(scope: "Scope", receive: "Receive", send: "Send") -> None:
             app = await self._open()
-            await app(scope, receive, send)
+            # Of a client that leaves while it is sending FastMCP makes an error with a trace; read_body does not.
+            body = await read_body(receive)
+            await app(scope, _replaying(body, receive), send)
 
         return mcp
 
@@ -67,6 +70,16 @@ class MCPDoor:
                 raise
             self._opened = None
             opened.set_exception(error)
+
+
+def _replaying(body: bytes, receive: "Receive") -> "Receive":
+    """Give a body that was read once more, and then what comes after it."""
+    whole: list[HTTPReceiveMessage] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> "HTTPReceiveMessage":
+        return whole.pop() if whole else await receive()  # type: ignore[return-value]
+
+    return replay
 
 
 def _create(service: SpeechService, outputs: OutputFolder, folder: Path) -> "StarletteWithLifespan":

@@ -132,7 +132,7 @@ async def generate(
     speech's id in `/api/events`. With `save: true` the answer is JSON, in the end, and the audio a file.
     """
     asked = time.monotonic()
-    body = parse_body(await read_body(request), GenerateRequest)
+    body = parse_body(await read_body(request.receive), GenerateRequest)
     text, speech = _prepare(body, service)
     audio_format = body.response_format or DEFAULT_FORMAT
     if not body.save:

@@ -78,7 +78,7 @@ async def offload(request: Request[Any, Any, Any], service: NamedDependency[Spee
 
     Answers when it is done, or when the time is over.
     """
-    body = parse_body(await read_body(request) or b"{}", OffloadRequest)
+    body = parse_body(await read_body(request.receive) or b"{}", OffloadRequest)
     name = None if body.model is None else service.catalog.model(body.model, service.factory.default_model).id
     held = {model.id: model.memory_bytes for model in service.manager.get_status()}
     wait = DRAIN_SECONDS if body.wait_seconds is None else body.wait_seconds
