@@ -13,8 +13,9 @@ import pytest
 from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError
-from orpheus_openai.http.keys import PUBLIC_FOLDERS, PUBLIC_PATHS, KeyRing
+from orpheus_openai.http.keys import PUBLIC_FOLDERS, PUBLIC_PATHS, KeyGuard, KeyRing
 from orpheus_openai.settings import Settings
+from orpheus_openai.visit import Visits
 from tests.local_server import running
 
 pytest.importorskip("espeakng_loader")
@@ -205,6 +206,22 @@ def test_who_asks_for_a_websocket_is_asked_for_a_key_as_everybody(tmp_path):
         log = server.log.read_text()
     assert "pip install" not in log
     assert KEY not in log
+
+
+async def test_no_websocket_passes_by_the_keys_whatever_serves_the_application():
+    """Ray Serve, say, which does not go through our own server."""
+    reached, sent = [], []
+
+    async def application(scope, _receive, _send):
+        reached.append(scope["path"])
+
+    async def send(message):
+        sent.append(message["type"])
+
+    guard = KeyGuard(application, KeyRing(KEYS), Visits())
+    for path in ("/mcp/", "/v1/models", "/"):
+        await guard({"type": "websocket", "path": path, "headers": []}, None, send)
+    assert (reached, sent) == ([], ["websocket.close"] * 3)
 
 
 @pytest.mark.parametrize(("host", "keys", "warned"), [

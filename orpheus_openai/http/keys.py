@@ -60,6 +60,10 @@ class KeyRing:
         return same[0] if same else None
 
 
+POLICY_VIOLATION = 1008
+"""The code with which a WebSocket is closed (RFC 6455, section 7.4.1); before it is accepted, that is a 403."""
+
+
 class KeyGuard:
     """ASGI around the application: answers 401 itself, and notes in the visit whose key it was."""
 
@@ -70,6 +74,9 @@ class KeyGuard:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass on what has a key or needs none."""
+        if scope["type"] == ScopeType.WEBSOCKET:  # nothing here speaks it: closed, whichever server let it in
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
+            return
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
