@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import httpx
 
 SHORT = {"model": "tts-1", "voice": "tara", "input": "Good morning.", "response_format": "pcm"}
-LONG = {**SHORT, "input": "The train to the coast leaves from platform nine. " * 60}
-"""About three minutes, 9 MB: more than what fits into the sockets on the way while nobody reads."""
+LONG = {**SHORT, "input": "The train to the coast leaves from platform nine. " * 135}
+"""About seven minutes, 20 MB: more than fits into the sockets on the way while nobody reads, which grow to
+4 MB where they send and to 4 and more where a balancer received."""
 PATIENCE = 40
 """Seconds for what happens at once on an idle machine."""
 
@@ -42,7 +43,7 @@ class Listener:
 
 
 @contextlib.asynccontextmanager
-async def paused_listeners(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[Listener]]:
+async def paused_listeners(client: httpx.AsyncClient, count: int = 4) -> AsyncIterator[list[Listener]]:
     listeners = [Listener(client) for _ in range(count)]
     try:
         async with asyncio.timeout(PATIENCE):

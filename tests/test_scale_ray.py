@@ -91,16 +91,16 @@ async def test_new_replicas_take_over_without_breaking_a_stream(url: str) -> Non
         whole = len((await client.post("/v1/audio/speech", json=LONG)).content)
         old = replicas()
         assert len(old) == 2
-        async with paused_listeners(client, 6) as listeners, Load(client).running() as load:
+        async with paused_listeners(client) as listeners, Load(client).running() as load:
             await asyncio.to_thread(deploy)
-            assert await heard(listeners) == [pytest.approx(whole, rel=0.001)] * 6
+            assert await heard(listeners) == [pytest.approx(whole, rel=0.001)] * len(listeners)
             await until(lambda: not old & replicas())
             await load.some_more(10)
             assert load.failed_at == []
 
 
 async def test_a_replica_that_is_killed_breaks_its_own_streams_and_no_others(url: str) -> None:
-    very_long = {**LONG, "input": LONG["input"] * 4}  # Ray's proxy reads ahead of a listener who pauses
+    very_long = {**LONG, "input": LONG["input"] * 2}  # Ray's proxy reads ahead of a listener who pauses
 
     async def listen(client: httpx.AsyncClient, begun: asyncio.Event) -> bool:
         try:
