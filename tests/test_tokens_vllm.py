@@ -50,9 +50,28 @@ def checkpoint(tmp_path_factory):
     return str(make_checkpoint(tmp_path_factory.mktemp("checkpoint")))
 
 
+class Loop:
+    """The longest that the event loop was held while an engine was loaded, in seconds."""
+
+    held = 0.0
+
+    async def watch(self):
+        while True:
+            start = time.monotonic()
+            await asyncio.sleep(0.01)
+            self.held = max(self.held, time.monotonic() - start)
+
+
+@pytest.fixture(scope="module")
+def loop_while_loading():
+    return Loop()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def source(checkpoint):
+async def source(checkpoint, loop_while_loading):
+    watching = asyncio.create_task(loop_while_loading.watch())
     source = await load_vllm(checkpoint, OPTIONS)
+    watching.cancel()
     yield source
     await source.close()
     assert not engine_processes()
@@ -72,6 +91,10 @@ def places(ids):
     return [(token - FIRST_AUDIO) // 4_096 for token in ids if token != END]
 
 
+async def test_loading_leaves_the_event_loop_free(source, loop_while_loading):
+    assert 0.01 < loop_while_loading.held < 5
+
+
 async def test_every_token_is_an_audio_token_in_its_place(source):
     for temperature in (0.0, 0.6, 2.0):
         ids = await speak(source, max_tokens=70, temperature=temperature)
@@ -79,9 +102,9 @@ async def test_every_token_is_an_audio_token_in_its_place(source):
 
 
 async def test_streams_at_once_keep_their_places_as_others_come_and_go(source):
-    streams = [speak(source, max_tokens=20 + 13 * n, seed=n) for n in range(12)]
+    streams = [speak(source, max_tokens=15 + 5 * n, seed=n) for n in range(12)]
     for n, ids in enumerate(await asyncio.gather(*streams)):
-        assert len(ids) == 20 + 13 * n
+        assert len(ids) == 15 + 5 * n
         assert places(ids) == [place % 7 for place in range(len(ids))]
 
 
@@ -158,7 +181,7 @@ async def test_ctrl_c_is_left_to_the_server(source):
     assert len(await speak(source, max_tokens=8)) == 8
 
 
-async def test_an_engine_that_dies_ends_its_streams_and_the_next_one_works(source, checkpoint):
+async def test_an_engine_that_dies_ends_its_streams_and_leaves_nothing(source):
     """It is the shared engine that dies: this is the last test to use it."""
     processes = engine_processes()
     streams = [source.generate(PROMPT, Sampling()) for _ in range(3)]
@@ -179,14 +202,6 @@ async def test_an_engine_that_dies_ends_its_streams_and_the_next_one_works(sourc
     await source.close()
     await gone(processes, within=1)
 
-    again = await load_vllm(checkpoint, OPTIONS)
-    try:
-        assert len(await speak(again, max_tokens=8)) == 8
-        processes = engine_processes()
-    finally:
-        await again.close()
-    await gone(processes, within=1)
-
 
 def lives(process):
     """Whether a process does; one that has ended may still be listed until its parent takes note."""
@@ -201,7 +216,7 @@ async def gone(processes, within=10):
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("processes", [0, 1, 2])
+@pytest.mark.parametrize("processes", [0, 1])
 async def test_a_start_that_is_cancelled_leaves_no_process(checkpoint, processes):
     loading = asyncio.create_task(load_vllm(checkpoint, OPTIONS))
     while len(started := engine_processes()) < processes:  # noqa: ASYNC110
@@ -228,20 +243,6 @@ async def test_an_engine_ends_with_a_server_that_is_killed(checkpoint):
     server.kill()
     await server.wait()
     await gone(processes, within=30)
-
-
-async def test_loading_leaves_the_event_loop_free(checkpoint):
-    loading = asyncio.create_task(load_vllm(checkpoint, OPTIONS))
-    longest = 0.0
-    until = time.monotonic() + 8
-    while time.monotonic() < until:
-        start = time.monotonic()
-        await asyncio.sleep(0.01)
-        longest = max(longest, time.monotonic() - start)
-    loading.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await loading
-    assert longest < 5
 
 
 async def test_a_start_that_fails_says_why(checkpoint):
