@@ -14,7 +14,7 @@ export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetch
 
 if [ $# -eq 0 ]; then
   # Two workers, a file to each at a time: files share what takes long to start.
-  set -- -n 2 --dist loadfile --no-loadscope-reorder
+  set -- -n 3 --dist loadfile --no-loadscope-reorder
   # An engine of each worker on all cores would make them wait for each other at every step.
   export OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind
   ruff check .
