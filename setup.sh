@@ -23,7 +23,8 @@ WORDS
   return 1
 }
 
-has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+# All is read here and below: a `grep -q` or `head` that leaves early can end what writes to it with an error.
+has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep '^GPU' >/dev/null; }
 
 # A setting from the environment, else from .env.
 setting() {
@@ -51,7 +52,7 @@ choose_profile() {
 # The card with the least memory in use, then the least load.
 idlest_gpu() {
   nvidia-smi --query-gpu=index,memory.used,utilization.gpu --format=csv,noheader,nounits 2>/dev/null |
-    tr -d ' ' | sort -t, -k2,2n -k3,3n -k1,1n | head -n 1 | cut -d, -f1
+    tr -d ' ' | sort -t, -k2,2n -k3,3n -k1,1n | sed -n 1p | cut -d, -f1
 }
 
 # The user's choice wins, whichever of the two names it has.
@@ -75,7 +76,7 @@ choose_gpu() {
 install_torch_cpu() {
   local venv=$1 wanted=torch==$TORCH_CPU_VERSION
   "$venv/bin/python" -c 'import torch' 2>/dev/null && return
-  if ! "$venv/bin/pip" install --quiet --dry-run --no-deps --report - "$wanted" 2>/dev/null | grep -q '+cpu'; then
+  if ! "$venv/bin/pip" install --quiet --dry-run --no-deps --report - "$wanted" 2>/dev/null | grep '+cpu' >/dev/null; then
     "$venv/bin/pip" install --quiet uv
     "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend cpu "$wanted" && return
   fi

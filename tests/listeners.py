@@ -15,8 +15,8 @@ LONG = {**SHORT, "input": "The train to the coast leaves from platform nine. " *
 PATIENCE = 40
 """Seconds for what happens at once on an idle machine."""
 
-BREATH = 0.05
-"""Seconds between two short requests: without it they alone fill a server, which puts new listeners first."""
+BREATH = 0.2
+"""Seconds between two short requests: without it they alone fill a machine, and a server puts newcomers first."""
 
 
 class Listener:

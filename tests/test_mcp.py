@@ -14,6 +14,7 @@ import wave
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from fastmcp.client.transports import StdioTransport
 from fastmcp.exceptions import ToolError
 
 from benchmarks.serving import serving
+from orpheus_mcp.generation import Generation
 
 ROOT = Path(__file__).parent.parent
 TOOLS = {"generate_speech", "list_voices", "list_models", "get_gpu_status", "offload_gpu"}
@@ -136,6 +138,21 @@ async def test_progress_grows_and_says_how_much_speech_there_is(server_url: str,
     assert values
     assert values == sorted(set(values))
     assert notices[-1][1] == f"{answer.structured_content['audio_seconds']:.1f} s of speech"
+
+
+async def test_progress_grows_also_while_no_speech_comes() -> None:
+    notices: list[float] = []
+
+    async def hear(progress: float, *, message: str) -> None:
+        notices.append(progress)
+
+    speech: Any = SimpleNamespace(samples=24_000)
+    generation = Generation(speech, manager=SimpleNamespace(), audio_format="wav")
+    generation.first_seconds = 0.5
+    for samples in (24_000, 24_000, 24_000, 48_000, 48_000):
+        speech.samples = samples
+        await generation._report(SimpleNamespace(report_progress=hear))
+    assert notices == [1.5, 1.501, 1.502, 2.5, 2.501]
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -12,9 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SMI = """#!/bin/sh
+set -e  # a reader that has left is an error to the real one, too
 case "$*" in
-  -L) echo "GPU 0: NVIDIA H200 (UUID: GPU-a)"; echo "GPU 1: NVIDIA H200 (UUID: GPU-b)" ;;
-  *) echo "0, 20000, 0"; echo "1, 300, 90"; echo "2, 300, 5" ;;
+  -L) echo "GPU 0: NVIDIA H200 (UUID: GPU-a)"; sleep 0.1; echo "GPU 1: NVIDIA H200 (UUID: GPU-b)" ;;
+  *) echo "0, 20000, 0"; sleep 0.1; echo "1, 300, 90"; echo "2, 300, 5" ;;
 esac
 """
 

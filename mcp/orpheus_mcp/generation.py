@@ -29,6 +29,7 @@ class Generation:
         self._manager = manager
         self._format = audio_format
         self._began = time.monotonic()
+        self._told = 0.0
 
     @property
     def seconds(self) -> float:
@@ -70,9 +71,13 @@ class Generation:
                 yield chunk
 
     async def _report(self, context: Context) -> None:
-        """Progress counts seconds, of waiting and then of audio: MCP wants every notice to be higher."""
+        """Progress counts seconds, of waiting and then of audio, and a little where none came.
+
+        MCP wants every notice to be higher than the one before.
+        """
         waited = self.seconds if self.first_seconds is None else self.first_seconds
-        await context.report_progress(round(waited + self.audio_seconds, 3), message=self._in_words())
+        self._told = round(max(waited + self.audio_seconds, self._told + 0.001), 3)
+        await context.report_progress(self._told, message=self._in_words())
 
     def _in_words(self) -> str:
         if self.speech.samples:
