@@ -83,20 +83,46 @@ install_torch_cpu() {
   "$venv/bin/pip" install --quiet "$wanted"
 }
 
-# install_programs PROGRAM:PACKAGE …: with apt where that may be done, else in words; tests that miss one skip.
+# install_programs PROGRAM:PACKAGE …: with apt where that may be done, else in words; tests that miss one skip. Either
+# may have alternatives, as in a/b: a program does that is there, the first package that this system has is taken.
 install_programs() {
   local pair missing=()
   for pair in "$@"; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+    has_program "${pair%%:*}" || missing+=("${pair##*:}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2
     apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    local packages=() package
+    for package in "${missing[@]}"; do
+      packages+=("$(first_package "$package")")
+    done
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${packages[@]}" >/dev/null
   else
     echo "some tests need these Debian packages: sudo apt install ${missing[*]}" >&2
   fi
+}
+
+has_program() {
+  local names name
+  IFS=/ read -ra names <<<"$1"
+  for name in "${names[@]}"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null && return
+  done
+  return 1
+}
+
+first_package() {
+  local names name
+  IFS=/ read -ra names <<<"$1"
+  for name in "${names[@]}"; do
+    if apt-cache show "$name" >/dev/null 2>&1; then
+      printf '%s' "$name"
+      return
+    fi
+  done
+  printf '%s' "$1"
 }
 
 # The MCP inspector, beside the tests' Python; a test skips where there is no npm.

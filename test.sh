@@ -4,8 +4,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup.sh
 
-install_programs chromium:chromium nginx:nginx-light haproxy:haproxy caddy:caddy redis-server:redis-server \
-  promtool:prometheus openssl:openssl curl:curl
+# The headless shell draws the same pages in half the processor time.
+install_programs chromium-headless-shell/chromium:chromium-headless-shell/chromium nginx:nginx-light \
+  haproxy:haproxy caddy:caddy redis-server:redis-server promtool:prometheus openssl:openssl curl:curl
 install test .venv-test
 install_inspector .venv-test
 install_ray .venv-test
@@ -13,7 +14,7 @@ PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
 export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
 
 if [ $# -eq 0 ]; then
-  # Two workers, a file to each at a time: files share what takes long to start.
+  # Three workers for two cores, as many tests wait; a file to each at a time: files share what takes long to start.
   set -- -n 3 --dist loadfile --no-loadscope-reorder
   # An engine of each worker on all cores would make them wait for each other at every step.
   export OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind

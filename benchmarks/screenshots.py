@@ -32,6 +32,8 @@ SHOTS = {
 LANGUAGES = {"en": ("en-US", "tara", ["leo", "mia"]), "zh": ("zh-CN", "长乐", ["白芷"])}
 """The browser's language, the voice that speaks, and those that have spoken before."""
 
+BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+
 HEARD = 0.4
 """How far into the speech the picture is taken, as a part of the whole."""
 
@@ -39,7 +41,7 @@ HEARD = 0.4
 def main(folder: Path) -> None:
     """Write one PNG for each shot and language."""
     folder.mkdir(parents=True, exist_ok=True)
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     with (
         tempfile.TemporaryDirectory() as scratch,
         serving(Path(scratch), {**os.environ, "ORPHEUS_MODEL": "preview"}) as server,
