@@ -47,6 +47,11 @@ def plain_environ(**more):
     return {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **more}
 
 
+@pytest.mark.parametrize(("names", "known"), [("sh", True), ("nothing/sh", True), ("nothing/nobody", False)])
+def test_a_program_may_have_alternatives(names, known):
+    assert (shell(f"has_program {names}", plain_environ()).returncode == 0) == known
+
+
 def test_the_idlest_gpu_has_least_memory_in_use_then_least_load(with_gpus):
     assert shell("choose_gpu; echo $CUDA_VISIBLE_DEVICES", with_gpus).stdout == "2\n"
 
