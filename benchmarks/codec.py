@@ -137,8 +137,13 @@ async def run_reference(module: Any, frames: NDArray[np.int16]) -> Decoded:
     return result
 
 
-async def run_ours(decoder: SnacDecoder, streams: list[NDArray[np.int16]]) -> Decoded:
-    """Decode all `streams` side by side, each handed over at once."""
+async def run_ours(
+    decoder: SnacDecoder, streams: list[NDArray[np.int16]], *, watched: bool = False
+) -> Decoded:
+    """Decode all `streams` side by side, each handed over at once; `watched` looks at the event loop meanwhile.
+
+    The look costs processor time of its own, so that what is watched says nothing of the decoder's.
+    """
     result = Decoded(sum(map(len, streams)))
 
     async def handed_over(frames: NDArray[np.int16]) -> AsyncIterator[NDArray[np.int16]]:
@@ -154,10 +159,11 @@ async def run_ours(decoder: SnacDecoder, streams: list[NDArray[np.int16]]) -> De
                 heard += len(pcm)
         result.samples += heard
 
-    watch = asyncio.create_task(watch_loop(result))
+    watch = asyncio.create_task(watch_loop(result)) if watched else None
     with measured(result):
         await asyncio.gather(*map(listen, streams))
-    watch.cancel()
+    if watch is not None:
+        watch.cancel()
     return result
 
 
@@ -225,7 +231,9 @@ async def measure(snac: Path, reference: Path | None, seconds: float) -> dict[st
     decoder = await asyncio.to_thread(SnacDecoder.load, str(snac), "cpu", "on")
     await run_ours(decoder, [random_frames(8, 0)])
     figures["one"] = await run_ours(decoder, [random_frames(count, 1)])
-    figures["eight"] = await run_ours(decoder, [random_frames(count, n) for n in range(STREAMS)])
+    eight = [random_frames(count, n) for n in range(STREAMS)]
+    figures["eight"] = await run_ours(decoder, eight)
+    figures["watched"] = await run_ours(decoder, eight, watched=True)
     await decoder.close()
     return figures
 
@@ -241,7 +249,7 @@ def report(figures: dict[str, Any]) -> None:
             cost = run.cpu_per_second
             first = 1e3 * max(run.first_audio)
             print(f"{title:34}{cost:16.3f}{cost / limit:9.1f}{first:10.0f} ms{lost:9.0f} ms")
-    one, eight = figures["one"], figures["eight"]
+    one, eight, watched = figures["one"], figures["eight"], figures["watched"]
     ours = min(one.cpu_per_second, eight.cpu_per_second)
     print()
     for key in ("reference", "reference_one_thread"):
@@ -255,8 +263,8 @@ def report(figures: dict[str, Any]) -> None:
     print(f"first audio, one stream: {alone:.0f} ms (goal: {1e3 * FIRST_AUDIO_ALONE:.0f} ms)")
     print(f"first audio, last of eight at once: {last:.0f} ms (goal: {1e3 * FIRST_AUDIO_OF_EIGHT:.0f} ms)")
     print(
-        f"event loop late by {1e3 * eight.lag:.0f} ms at most (goal: {1e3 * LOOP_LAG:.0f} ms), "
-        f"{1e3 * eight.lag_of_core:.0f} ms of which it waited for a core"
+        f"event loop late by {1e3 * watched.lag:.0f} ms at most (goal: {1e3 * LOOP_LAG:.0f} ms), "
+        f"{1e3 * watched.lag_of_core:.0f} ms of which it waited for a core"
     )
 
 
