@@ -274,7 +274,7 @@ def main() -> None:
     )
     parser.add_argument("--snac", type=Path, help="a SNAC checkpoint directory; default: random weights")
     parser.add_argument("--reference", type=Path, help="directory in which orpheus_tts is installed")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of an utterance (default 5)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of an utterance (default 20)")
     parser.add_argument(
         "--all-lengths",
         action="store_true",
