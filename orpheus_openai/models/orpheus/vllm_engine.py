@@ -150,8 +150,8 @@ class EngineStart:
             options = engine_arguments(self._checkpoint, self._options, total)
             if current_platform.is_cpu() and self._options.tensor_parallel == 1:
                 # By its class: vLLM would take the name "uni" for "mp" here, as it cannot pin the threads to
-                # cores then. On a GPU it is the default. It starts and speaks in half the time, as the engine
-                # has one process less to start and to wait for at each token.
+                # cores then. On a GPU it is the default. It starts and speaks sooner, as the engine has one
+                # process less to start and to wait for at each token.
                 from vllm.v1.executor.uniproc_executor import UniProcExecutor  # noqa: PLC0415
 
                 options["distributed_executor_backend"] = UniProcExecutor
