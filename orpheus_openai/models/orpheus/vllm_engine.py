@@ -31,11 +31,11 @@ ERROR_WORDS = 400
 
 _LOGITS_PROCESSOR = "orpheus_openai.models.orpheus.vllm_audio_only:AudioOnly"
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
     # A fork of a server with threads can inherit a lock that nobody will ever release.
-    "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
 """Set where the user has not; vLLM reads them here and in its own processes."""
 
@@ -119,7 +119,7 @@ class EngineStart:
             self._check()
         try:
             self._others = engine_processes()
-            for name, value in _ENVIRONMENT.items():
+            for name, value in ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
             os.environ[OWNER] = str(os.getpid())
             # Ctrl-C goes to all processes of a terminal. Those that this thread starts inherit that it is
