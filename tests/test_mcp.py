@@ -366,12 +366,12 @@ async def test_a_server_that_wants_another_key_is_explained(tmp_path: Path) -> N
 
 
 def test_the_inspector_lists_and_calls_every_tool(server_url: str) -> None:
-    inspector = shutil.which("mcp-inspector")
+    inspector = shutil.which("mcp-inspector-cli")
     if inspector is None:
-        pytest.skip("no mcp-inspector here; npm install --global @modelcontextprotocol/inspector")
+        pytest.skip("no mcp-inspector-cli here: ./test.sh installs it where there is npm")
 
     def inspect(*arguments: str) -> Any:
-        command = [inspector, "--cli", f"{server_url}/mcp", "--transport", "http", *arguments]
+        command = [inspector, f"{server_url}/mcp", "--transport", "http", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         return json.loads(done.stdout)
 
