@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from benchmarks.serving import serving
 
@@ -37,12 +38,14 @@ def tiny_snac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_snac(tmp_path_factory.mktemp("snac"))
 
 
+IMPORT_VLLM = ("test_vllm_audio_only", "test_tokens_vllm", "test_orpheus")
+"""Files that go to one worker of a parallel run: vLLM takes long to import."""
+
 LONGEST_FIRST = (
-    "test_orpheus",
+    *IMPORT_VLLM,
     "test_scale",
     "test_ui_browser",
     "test_scale_ray",
-    "test_tokens_vllm",
     "test_tokens_remote_vllm",
     "test_fuzz",
     "test_mcp",
@@ -56,6 +59,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the others stay as they are."""
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+class LoadFiles(LoadFileScheduling):
+    """A file to a worker, and those that import vLLM to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return "vllm" if Path(scope).stem in IMPORT_VLLM else scope
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFiles | None:
+    """Take it for `--dist loadfile`."""
+    return LoadFiles(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 EXPECTED_SKIPS = ("NVIDIA GPU",)
