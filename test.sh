@@ -4,29 +4,37 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup.sh
 
-trap wait EXIT # for what is installed in the background: broken off, it would be in the way the next time
-# The headless shell draws the same pages in half the processor time.
-install_programs chromium-headless-shell/chromium:chromium-headless-shell/chromium nginx:nginx-light \
-  haproxy:haproxy caddy:caddy redis-server:redis-server promtool:prometheus openssl:openssl curl:curl &
-programs=$!
-install test .venv-test
-install_inspector .venv-test &
-inspector=$!
-install_ray .venv-test
-PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
-unset PYTHONDONTWRITEBYTECODE # else each of the hundreds of processes that tests start would compile all it imports
-export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
-
-if [ $# -eq 0 ]; then
+check() {
   ruff check .
   ruff format --check .
   mypy
   lint-imports
+}
+
+# What can be done beside something else, as most of it keeps one core busy; it is waited for also where this ends
+# early: an installation that was broken off would be in the way the next time.
+trap wait EXIT
+# The headless shell draws the same pages in half the processor time.
+install_programs chromium-headless-shell/chromium:chromium-headless-shell/chromium nginx:nginx-light \
+  haproxy:haproxy caddy:caddy redis-server:redis-server promtool:prometheus openssl:openssl curl:curl &
+beside=($!)
+install test .venv-test
+install_inspector .venv-test &
+beside+=($!)
+PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
+unset PYTHONDONTWRITEBYTECODE # else each of the hundreds of processes that tests start would compile all it imports
+export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
+if [ $# -eq 0 ]; then
+  check &
+  beside+=($!)
   # Three workers for two cores, as many tests wait; a file to each at a time: files share what takes long to start.
   set -- -n 3 --dist loadfile --no-loadscope-reorder
   # An engine of each worker on all cores would make them wait for each other at every step.
   export OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind
 fi
-wait "$programs"
-wait "$inspector"
+install_vllm .venv-test
+install_ray .venv-test
+for job in "${beside[@]}"; do
+  wait "$job"
+done
 pytest "$@"

@@ -78,6 +78,68 @@ def test_the_profile_follows_the_machine(with_gpus, tmp_path):
     assert shell("choose_profile", plain_environ(), tmp_path).stdout == "orpheus"
 
 
+@pytest.fixture
+def with_pip(tmp_path):
+    """Make a virtual environment whose pip has a configuration and whose uv says what it is told."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+
+    def with_pip(*config, uv='env | grep -E "^(UV_|SSL_CERT_FILE)" | sort; echo "uv $*"'):
+        (programs / "config").write_text("".join(f"{line}\n" for line in config))
+        pip = f'[ "$1" = config ] && exec cat {programs}/config; echo "pip $*"'
+        for name, script in (("pip", pip), ("uv", uv)):
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (programs / name).chmod(0o755)
+        return programs.parent
+
+    return with_pip
+
+
+def installed(venv, **environ):
+    done = shell(f"packages {venv} thing==1", plain_environ(**environ))
+    assert done.returncode == 0, done.stderr
+    *settings, command = done.stdout.splitlines()
+    return dict(line.split("=", 1) for line in settings), command
+
+
+def test_uv_is_told_what_pip_is_told(with_pip):
+    venv = with_pip(
+        ":env:.find-links='/env/wheels'",
+        "global.cert='/etc/ca.crt'",
+        "global.constraint='/etc/constraints.txt'",
+        "global.extra-index-url='\\nhttps://one.example/simple\\nhttps://two.example/simple'",
+        "global.find-links='/global/wheels'",
+        "global.index-url='https://global.example/simple'",
+        "global.timeout='60'",
+        "install.index-url='https://install.example/simple'",
+    )
+    settings, command = installed(venv)
+    assert settings == {
+        "SSL_CERT_FILE": "/etc/ca.crt",
+        "UV_CONSTRAINT": "/etc/constraints.txt",
+        "UV_DEFAULT_INDEX": "https://install.example/simple",
+        "UV_FIND_LINKS": "/env/wheels",
+        "UV_INDEX": "https://one.example/simple https://two.example/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+    assert command == f"uv pip install --quiet --python {venv}/bin/python thing==1"
+
+
+def test_what_uv_is_told_itself_counts_first(with_pip):
+    venv = with_pip("global.index-url='https://pip.example/simple'")
+    settings, _ = installed(venv, UV_DEFAULT_INDEX="https://uv.example/simple")
+    assert settings["UV_DEFAULT_INDEX"] == "https://uv.example/simple"
+
+
+def test_what_uv_cannot_follow_or_fails_at_is_left_to_pip(with_pip):
+    by_pip = ({}, "pip install --quiet thing==1")
+    assert installed(with_pip("global.proxy='http://proxy:3128'")) == by_pip
+    assert installed(with_pip(uv="exit 2")) == by_pip
+    venv = with_pip()
+    (venv / "bin" / "uv").unlink()
+    assert installed(venv) == by_pip
+
+
 def test_a_missing_python_is_explained_in_words(tmp_path):
     tools = tmp_path / "bin"
     tools.mkdir()
