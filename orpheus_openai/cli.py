@@ -19,6 +19,7 @@ from orpheus_openai import __version__
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import DEFAULT_MODEL, load_catalog
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, SpeechError
+from orpheus_openai.garbage import lasting_import
 from orpheus_openai.settings import Settings, load_settings
 
 EXIT_FAILED = 1
@@ -104,7 +105,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from orpheus_openai.server import serve  # noqa: PLC0415  the other commands need no server
+    with lasting_import("litestar"):
+        from orpheus_openai.server import serve  # noqa: PLC0415  the other commands need no server
 
     if options.until_stdin_ends:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()

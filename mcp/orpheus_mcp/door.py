@@ -10,6 +10,7 @@ from litestar import asgi
 
 from orpheus_openai.body import read_body
 from orpheus_openai.errors import ShuttingDownError
+from orpheus_openai.garbage import lasting_import
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.service import SpeechService
 
@@ -83,6 +84,7 @@ def _replaying(body: bytes, receive: "Receive") -> "Receive":
 
 
 def _create(service: SpeechService, outputs: OutputFolder, folder: Path) -> "StarletteWithLifespan":
-    from orpheus_mcp.server import create_mcp  # noqa: PLC0415  see MCPDoor
+    with lasting_import("fastmcp"):
+        from orpheus_mcp.server import create_mcp  # noqa: PLC0415  see MCPDoor
 
     return create_mcp(service, outputs, folder).http_app(path="/", host_origin_protection="auto")

@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from orpheus_mcp.backend import Backend
+from orpheus_openai.garbage import lasting_import
 
 if TYPE_CHECKING:
     from fastmcp import FastMCP
@@ -32,6 +33,7 @@ async def _serve() -> None:
 
 
 def _make_proxy(backend: Backend) -> "FastMCP":
-    from orpheus_mcp.proxy import make_proxy  # noqa: PLC0415  see above
+    with lasting_import("fastmcp"):
+        from orpheus_mcp.proxy import make_proxy  # noqa: PLC0415  see above
 
     return make_proxy(backend)

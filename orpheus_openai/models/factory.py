@@ -10,6 +10,7 @@ import msgspec
 
 from orpheus_openai.catalog import PREVIEW, Catalog, Model
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
+from orpheus_openai.garbage import lasting_import
 from orpheus_openai.gpu.device import gpu_count, list_gpus
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.base import SpeechModel
@@ -151,7 +152,8 @@ class ModelFactory:
 
 def _orpheus_loader(settings: Settings) -> "OrpheusLoader":
     """Importing torch takes seconds, so it happens in a thread."""
-    from orpheus_openai.models.orpheus.model import OrpheusLoader  # noqa: PLC0415
+    with lasting_import("torch"):
+        from orpheus_openai.models.orpheus.model import OrpheusLoader  # noqa: PLC0415
 
     return OrpheusLoader(settings)
 

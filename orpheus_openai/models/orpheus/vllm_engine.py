@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.garbage import lasting_import
 from orpheus_openai.gpu.device import only_visible
 from orpheus_openai.models.orpheus.checkpoint import ENGINE_OVERHEAD, Checkpoint
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
@@ -141,9 +142,10 @@ class EngineStart:
 
     def _start(self) -> Engine:
         try:
-            from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415  # takes seconds
-            from vllm.platforms import current_platform  # noqa: PLC0415
-            from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
+            with lasting_import("vllm"):
+                from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415  # takes seconds
+                from vllm.platforms import current_platform  # noqa: PLC0415
+                from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
             can_sleep = self._options.sleep_mode and bool(current_platform.is_sleep_mode_available())
             total = None if current_platform.is_cpu() else int(current_platform.get_device_total_memory())
