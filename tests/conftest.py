@@ -50,6 +50,13 @@ LONGEST_FIRST = (
     "test_fuzz",
     "test_mcp",
     "test_scripts",
+    "test_limits",
+    "test_overload",
+    "test_codec",
+    "test_tracing",
+    "test_preview",
+    "test_metrics",
+    "test_cli",
 )
 """Files that take longest, which the workers of a parallel run must not come to last: those that calculate mixed
 with those that wait, in an order in which three workers, who each take two to begin with, get one of each."""

@@ -43,7 +43,7 @@ class Listener:
 
 
 @contextlib.asynccontextmanager
-async def paused_listeners(client: httpx.AsyncClient, count: int = 4) -> AsyncIterator[list[Listener]]:
+async def paused_listeners(client: httpx.AsyncClient, count: int = 3) -> AsyncIterator[list[Listener]]:
     listeners = [Listener(client) for _ in range(count)]
     try:
         async with asyncio.timeout(PATIENCE):
