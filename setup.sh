@@ -212,7 +212,7 @@ install() {
     }
   fi
   "$venv/bin/pip" install --quiet "uv==$UV_VERSION" 2>/dev/null || true
-  local -x UV_COMPILE_BYTECODE=1 # as pip does: the first start is as quick as the second
+  local -x UV_COMPILE_BYTECODE=${UV_COMPILE_BYTECODE:-1} # as pip does: the first start is as quick as the second
   case "$profile" in
     preview) packages "$venv" -e '.[preview]' ;;
     orpheus)
@@ -221,7 +221,6 @@ install() {
       ;;
     gpu) packages "$venv" -e '.[gpu,preview]' ;;
     test)
-      UV_COMPILE_BYTECODE=0 # a tenth of it is used here, and compiled when it is
       install_torch_cpu "$venv"
       packages "$venv" -e '.[orpheus,preview,test]'
       ;;

@@ -4,6 +4,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source ./setup.sh
 
+# A tenth of what is installed is used, and compiled then; but once, not by each of the hundreds of processes.
+export UV_COMPILE_BYTECODE=0
+unset PYTHONDONTWRITEBYTECODE
+
 check() {
   ruff check .
   ruff format --check .
@@ -22,7 +26,6 @@ install test .venv-test
 install_inspector .venv-test &
 beside+=($!)
 PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
-unset PYTHONDONTWRITEBYTECODE # else each of the hundreds of processes that tests start would compile all it imports
 export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
 if [ $# -eq 0 ]; then
   check &

@@ -1,5 +1,6 @@
 """What tests share: a real server, started once."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the others stay as they are."""
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import all tests' modules without looks for garbage, a fifth of the time."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what they have imported out of all later looks: it stays."""
+    gc.freeze()
+    gc.enable()
 
 
 class LoadFiles(LoadFileScheduling):
