@@ -10,7 +10,7 @@ from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDo
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager, Residency
 from orpheus_openai.gpu.slot import ModelState
-from tests.fake_engine import Clock, FakeLoader, Rigid
+from tests.fake_engine import Clock, Engine, FakeLoader, Rigid
 
 A, B, C = (Model(id=name, title=name, memory_gib=8) for name in "abc")
 SMALL = Model(id="small", title="small", memory_gib=0)
@@ -121,6 +121,23 @@ async def test_models_that_take_turns_on_one_card_all_get_to_speak():
     async with asyncio.timeout(20):
         await asyncio.gather(*(use(manager, model, 0.001) for _ in range(6) for model in (A, B, C)))
     assert len(loader.loads) >= 3
+
+
+async def test_a_sleeper_that_is_wanted_while_another_model_makes_room_waits_its_turn():
+    clock = Clock()
+    manager = make(FakeLoader(24), clock, idle_timeout=60)
+    await use(manager, A)
+    clock.now += 60
+    manager.tick()
+    await until(lambda: state(manager, A) is ModelState.ASLEEP)
+    async with manager.get_model(B):
+        waiting = []
+        for model in (C, A):
+            waiting.append(asyncio.create_task(use(manager, model)))
+            await asyncio.sleep(0.02)
+            assert state(manager, model) is ModelState.LOADING
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)
 
 
 async def test_in_mode_hybrid_the_least_used_model_makes_room():
@@ -255,6 +272,79 @@ async def test_offload_by_force_does_not_wait():
         assert engine.closed
 
 
+async def test_offload_waits_for_a_load_and_for_those_whom_it_is_for():
+    loader = FakeLoader(24, seconds=0.02)
+    manager = make(loader)
+    asked = asyncio.create_task(use(manager))
+    await until(lambda: loader.loads)
+    assert (await manager.force_offload(wait=0.001)).still_busy == ["a"]
+    assert (await manager.force_offload(wait=5)).offloaded == ["a"]
+    assert (await asked).closed
+
+
+@pytest.mark.parametrize("seconds", [0, 0.01], ids=["at its first step", "in the middle"])
+async def test_offload_by_force_breaks_a_load_off(seconds):
+    loader = FakeLoader(24, seconds=5)
+    manager = make(loader)
+    asked = asyncio.create_task(use(manager))
+    await asyncio.sleep(seconds)
+    async with asyncio.timeout(1):
+        assert (await manager.force_offload(force=True)).offloaded == ["a"]
+        with pytest.raises(ModelUnavailableError, match="offloaded while it was being loaded") as caught:
+            await asked
+    assert caught.value.retry_after
+    assert state(manager) is ModelState.UNLOADED
+    loader.seconds = 0
+    assert not (await use(manager)).closed
+
+
+class Slow(Engine):
+    """Takes a while to give its memory back."""
+
+    async def close(self):
+        await asyncio.sleep(0.05)
+        await super().close()
+
+    async def sleep(self):
+        await asyncio.sleep(0.05)
+        await super().sleep()
+
+
+async def test_memory_that_is_about_to_be_free_is_waited_for():
+    clock = Clock()
+    loader = FakeLoader(8, engine=Slow)
+    manager = make(loader, clock, mode="multi")
+    engine = await use(manager, A)
+    leaving = asyncio.create_task(manager.force_offload("a"))
+    await until(lambda: state(manager, A) is ModelState.UNLOADING)
+    await use(manager, B)
+    assert (await leaving).offloaded == ["a"]
+    assert engine.closed
+
+
+@pytest.mark.parametrize("pinned", [frozenset(), frozenset("a")])
+async def test_room_is_taken_from_a_model_that_leaves_anyway_however_much_it_is_used(pinned):
+    manager = make(FakeLoader(16, engine=Slow), mode="multi", pinned=pinned)
+    other = await use(manager, B)
+    async with manager.get_model(A):
+        leaving = asyncio.create_task(manager.force_offload("a", force=True))
+        await until(lambda: state(manager, A) is ModelState.UNLOADING)
+        await use(manager, C)
+    assert (await leaving).offloaded == ["a"]
+    assert not other.closed
+
+
+async def test_a_model_on_its_way_to_sleep_is_left_to_it_when_its_room_is_needed():
+    clock = Clock()
+    manager = make(FakeLoader(8, engine=Slow), clock, idle_timeout=60)
+    engine = await use(manager, A)
+    clock.now += 60
+    manager.tick()
+    await use(manager, B)
+    assert not engine.closed
+    assert await use(manager, A) is engine
+
+
 async def test_after_closing_nothing_is_loaded():
     manager = make(FakeLoader(24, seconds=1))
     waiting = asyncio.ensure_future(use(manager))
@@ -264,6 +354,17 @@ async def test_after_closing_nothing_is_loaded():
         await waiting
     with pytest.raises(ShuttingDownError):
         await use(manager)
+
+
+async def test_closing_ends_a_load_that_has_not_begun():
+    manager = make(FakeLoader(24, seconds=5))
+    asked = asyncio.create_task(use(manager))
+    closing = asyncio.create_task(manager.close())  # its first step comes before the load's
+    async with asyncio.timeout(1):
+        await closing
+        with pytest.raises(ShuttingDownError):
+            await asked
+    assert state(manager) is ModelState.UNLOADED
 
 
 async def test_the_events_tell_it_in_order():

@@ -102,10 +102,11 @@ class GPUManager:
     ) -> Offloaded:
         """Unload the model of that id, or all.
 
-        Running streams get `wait` seconds to end, and new ones wait until it is over; with `force` they end in an
-        error at once. What is still busy then stays loaded.
+        Running streams get `wait` seconds to end, and so do a load and those it is for; new ones wait until it is
+        over. With `force` they end in an error at once. What is still busy then stays loaded.
         """
-        chosen = [s for s in self._slots.values() if name in (None, s.model.id) and s.speaker is not None]
+        nothing = (ModelState.UNLOADED, ModelState.FAILED)
+        chosen = [s for s in self._slots.values() if name in (None, s.model.id) and s.state not in nothing]
         gone = await asyncio.gather(
             *(self._offload(slot, 0.0 if force else wait, force=force) for slot in chosen)
         )
@@ -154,9 +155,11 @@ class GPUManager:
         """Unload everything, at once, and refuse what comes later."""
         self._closing = True
         for slot in list(self._slots.values()):
-            if slot.state is ModelState.LOADING and slot.transition is not None:
-                slot.transition.cancel()
-            if slot.transition is not None:
+            if slot.transition is None:
+                continue
+            if slot.state is ModelState.LOADING:
+                await self._cancel(slot.transition)
+            else:
                 await asyncio.wait([slot.transition])
         await self.force_offload(force=True)
 
@@ -181,22 +184,21 @@ class GPUManager:
     async def _wait(self, slot: Slot, deadline: float) -> None:
         """Wait for what is under way, with everybody else; the failure of a load is every waiter's."""
         loading = slot.transition if slot.state is ModelState.LOADING else None
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                if slot.transition is None:
-                    await slot.change()
-                else:
-                    await asyncio.wait([slot.transition])  # not cancelled with us: others wait for it, too
-        except TimeoutError:
+        if not await self._changes(slot, deadline):
             raise ModelUnavailableError(
                 f"The model {slot.model.id} is not ready after {self._rules.load_wait:g} s; try again shortly.",
                 code="model_loading",
                 retry_after=10,
-            ) from None
+            )
         if loading is None:
             return
         if loading.cancelled():
-            raise ShuttingDownError("The server is shutting down.")
+            if self._closing:
+                raise ShuttingDownError("The server is shutting down.")
+            raise ModelUnavailableError(
+                f"The model {slot.model.id} was offloaded while it was being loaded; try again.",
+                retry_after=1,
+            )
         if (error := loading.exception()) is not None:
             if isinstance(error, SpeechError):
                 raise error.copy() from error
@@ -211,6 +213,7 @@ class GPUManager:
         try:
             async with self._room if needed else contextlib.nullcontext():
                 slot.gpu = await self._make_room(slot, needed) if needed else None
+                slot.on_card = True
                 sleeper = slot.speaker
                 if isinstance(sleeper, Sleepable) and sleeper.alive:
                     await sleeper.wake()
@@ -246,6 +249,9 @@ class GPUManager:
             if not placement.leaving:
                 return placement.gpu
             going = self._slots[placement.leaving[0]]
+            if going.transition is not None:  # it is leaving already, or going to sleep
+                await asyncio.wait([going.transition])
+                continue
             with going.leaving():
                 while not await self._offload(going, TICK_SECONDS, reason=f"{slot.model.id} needs its room"):
                     if slot.waiting == 0:
@@ -258,9 +264,9 @@ class GPUManager:
                 id=other.model.id,
                 gpu=other.gpu,
                 memory=other.memory or self._loader.footprint(other.model),
-                leases=other.leases,
-                pinned=self._pinned(other),
-                score=other.score_at(self._clock()),
+                leases=other.leases if other.transition is None else 0,
+                pinned=self._pinned(other) and other.transition is None,
+                score=other.score_at(self._clock()) if other.transition is None else -1.0,
             )
             for other in self._slots.values()
             if other is not slot and other.on_card and self._loader.footprint(other.model)
@@ -290,12 +296,15 @@ class GPUManager:
     async def _offload(
         self, slot: Slot, wait: float, *, force: bool = False, reason: str = "offloaded"
     ) -> bool:
-        """Unload, once nobody speaks any more; False if somebody still does after `wait` seconds."""
+        """Unload, once nobody speaks any more; False if it is still in use, or still loads, after `wait` seconds."""
+        deadline = time.monotonic() + wait
         with slot.leaving():
             while slot.transition is not None or (slot.busy and not force):
-                if slot.transition is not None:
+                if slot.state is ModelState.UNLOADING and slot.transition is not None:
                     await asyncio.wait([slot.transition])
-                elif not await self._unused(slot, wait):
+                elif force and slot.transition is not None:
+                    await self._cancel(slot.transition)
+                elif not await self._changes(slot, deadline):
                     return False
             if slot.speaker is not None:
                 self._begin(slot, ModelState.UNLOADING, self._unload(slot, "by force" if force else reason))
@@ -303,13 +312,16 @@ class GPUManager:
                 await asyncio.wait([slot.transition])
             return True
 
-    async def _unused(self, slot: Slot, wait: float) -> bool:
-        """Whether the slot is without a lease, now or within `wait` seconds."""
+    async def _changes(self, slot: Slot, deadline: float) -> bool:
+        """Wait until the change that is under way is over, else for leases to change; False when it is too late."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                while slot.busy:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                if slot.transition is None:
                     await slot.change()
-        return not slot.busy
+                else:
+                    await asyncio.wait([slot.transition])  # not cancelled with us: others wait for it, too
+                return True
+        return False
 
     async def _sleep(self, slot: Slot, speaker: Sleepable) -> None:
         try:
@@ -366,8 +378,15 @@ class GPUManager:
         slot.transition = asyncio.create_task(run(), name=f"{state} {slot.model.id}")
         slot.transition.add_done_callback(lambda task: task.cancelled() or task.exception())
 
+    async def _cancel(self, transition: asyncio.Task[None]) -> None:
+        await asyncio.sleep(0)  # what is cancelled before its first step cannot put its slot in order
+        transition.cancel()
+        await asyncio.wait([transition])
+
     def _enter(self, slot: Slot, state: ModelState, **details: object) -> None:
         slot.state = state
+        if state in (ModelState.UNLOADED, ModelState.FAILED, ModelState.ASLEEP):
+            slot.on_card = False
         if state in (ModelState.UNLOADED, ModelState.FAILED):
             slot.gpu = slot.memory = None
         self._events.publish("model.state", model=slot.model.id, state=state.value, **details)

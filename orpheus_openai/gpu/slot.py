@@ -65,17 +65,14 @@ class Slot:
         self.error: str | None = None
         self.gpu: int | None = None
         self.memory: int | None = None
+        self.on_card = False
+        """Whether it takes GPU memory now: from the moment it has room until its engine is gone or asleep."""
         self._queue: set[object] = set()
         self._entitled: set[object] = set()
         self._leaving = 0
         self._changed = asyncio.Event()
         self._score = 0.0
         self._scored_at = 0.0
-
-    @property
-    def on_card(self) -> bool:
-        """Whether it takes GPU memory now."""
-        return self.speaker is not None and self.state is not ModelState.ASLEEP
 
     @property
     def waiting(self) -> int:

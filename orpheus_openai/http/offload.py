@@ -43,7 +43,10 @@ class OffloadResult(msgspec.Struct, frozen=True, kw_only=True):
     ]
     still_busy: Annotated[
         list[str],
-        Meta(description="Ids of models that were still speaking at the end; they stay.", examples=[[]]),
+        Meta(
+            description="Ids of models that were still speaking, or being loaded, at the end; they stay.",
+            examples=[[]],
+        ),
     ]
     freed_bytes: Annotated[
         int | None,

@@ -5,7 +5,7 @@ import contextlib
 import importlib.util
 import threading
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
@@ -74,9 +74,7 @@ class VLLMTokenSource:
         except StopAsyncIteration:
             return None
         except TimeoutError as error:
-            raise EngineError(
-                f"The speech engine has not answered for {self._stall_seconds:g} seconds."
-            ) from error
+            raise self._stalled() from error
         except Exception as error:
             if self.dead:
                 raise EngineError(DEAD) from error
@@ -86,13 +84,23 @@ class VLLMTokenSource:
             raise EngineError("The speech engine broke off in the middle; send the request again.")
         return list(completion.token_ids)
 
+    def _stalled(self) -> EngineError:
+        return EngineError(f"The speech engine has not answered for {self._stall_seconds:g} seconds.")
+
     async def sleep(self) -> None:
         """Move the weights to host memory and free the GPU's; only where `can_sleep`, without streams."""
-        await self._engine.llm.sleep(level=1)
+        await self._answer(self._engine.llm.sleep(level=1))
 
     async def wake(self) -> None:
         """Bring the weights back; the engine can speak when this returns."""
-        await self._engine.llm.wake_up()
+        await self._answer(self._engine.llm.wake_up())
+
+    async def _answer(self, asked: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(self._stall_seconds):
+                await asked
+        except TimeoutError as error:
+            raise self._stalled() from error
 
     async def close(self) -> None:
         """End the engine: its processes are gone, and their memory is free, when this returns.
