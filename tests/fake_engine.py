@@ -54,6 +54,18 @@ class Rigid(Engine):
     can_sleep = False
 
 
+class Slow(Engine):
+    """Takes a while to give its memory back."""
+
+    async def close(self):
+        await asyncio.sleep(0.02)
+        await super().close()
+
+    async def sleep(self):
+        await asyncio.sleep(0.02)
+        await super().sleep()
+
+
 class FakeLoader:
     """Loads onto cards of so many GiB each; remembers what it made, and fails when told to."""
 

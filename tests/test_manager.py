@@ -10,7 +10,7 @@ from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDo
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager, Residency
 from orpheus_openai.gpu.slot import ModelState
-from tests.fake_engine import Clock, Engine, FakeLoader, Rigid
+from tests.fake_engine import Clock, FakeLoader, Rigid, Slow
 
 A, B, C = (Model(id=name, title=name, memory_gib=8) for name in "abc")
 SMALL = Model(id="small", title="small", memory_gib=0)
@@ -296,18 +296,6 @@ async def test_offload_by_force_breaks_a_load_off(seconds):
     assert state(manager) is ModelState.UNLOADED
     loader.seconds = 0
     assert not (await use(manager)).closed
-
-
-class Slow(Engine):
-    """Takes a while to give its memory back."""
-
-    async def close(self):
-        await asyncio.sleep(0.05)
-        await super().close()
-
-    async def sleep(self):
-        await asyncio.sleep(0.05)
-        await super().sleep()
 
 
 async def test_memory_that_is_about_to_be_free_is_waited_for():
