@@ -8,7 +8,7 @@ import pytest
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError
 from orpheus_openai.events import EventHub
-from orpheus_openai.gpu.manager import GPUManager, Residency
+from orpheus_openai.gpu.manager import GIB, GPUManager, Residency
 from orpheus_openai.gpu.slot import ModelState
 from tests.fake_engine import Clock, FakeLoader, Rigid, Slow
 
@@ -263,6 +263,19 @@ async def test_offload_gives_up_when_streams_go_on_and_says_so():
         assert (result.offloaded, result.still_busy) == ([], ["a"])
         assert not engine.closed
     assert await use(manager) is engine
+
+
+async def test_offload_says_what_it_has_freed():
+    clock = Clock()
+    manager = make(FakeLoader(24), clock, mode="multi")
+    await use(manager, A)
+    clock.now += 60
+    manager.tick()
+    await until(lambda: state(manager, A) is ModelState.ASLEEP)
+    for model in (B, SMALL):
+        await use(manager, model)
+    assert (await manager.force_offload("b")).freed_bytes == 8 * GIB
+    assert (await manager.force_offload()).freed_bytes == 0, "one slept, the other needs no card"
 
 
 async def test_offload_by_force_does_not_wait():

@@ -197,11 +197,8 @@ class SpeechTools:
                 if model is None
                 else self._service.catalog.model(model, self._service.factory.default_model).id
             )
-        sizes = {status.id: status.memory_bytes for status in manager.get_status()}
         done = await manager.force_offload(name, force=force, wait=wait_seconds)
-        known = [size for each in done.offloaded if (size := sizes[each]) is not None]
-        freed = sum(known) if len(known) == len(done.offloaded) else None
-        return _result(Offload(done.offloaded, done.still_busy, freed))
+        return _result(Offload(done.offloaded, done.still_busy, done.freed_bytes))
 
 
 def _result(answer: msgspec.Struct, *content: ContentBlock) -> ToolResult:

@@ -58,6 +58,8 @@ class Offloaded(msgspec.Struct, frozen=True):
 
     offloaded: list[str]
     still_busy: list[str]
+    freed_bytes: int | None
+    """GPU memory that is free now and was not; None where that was not measured."""
 
 
 class GPUManager:
@@ -107,12 +109,16 @@ class GPUManager:
         """
         nothing = (ModelState.UNLOADED, ModelState.FAILED)
         chosen = [s for s in self._slots.values() if name in (None, s.model.id) and s.state not in nothing]
+        held = [slot.memory if slot.on_card and self._loader.footprint(slot.model) else 0 for slot in chosen]
         gone = await asyncio.gather(
             *(self._offload(slot, 0.0 if force else wait, force=force) for slot in chosen)
         )
-        pairs = list(zip(chosen, gone, strict=True))
+        freed = [size for size, left in zip(held, gone, strict=True) if left]
+        known = [size for size in freed if size is not None]
         return Offloaded(
-            [s.model.id for s, left in pairs if left], [s.model.id for s, left in pairs if not left]
+            [s.model.id for s, left in zip(chosen, gone, strict=True) if left],
+            [s.model.id for s, left in zip(chosen, gone, strict=True) if not left],
+            sum(known) if len(known) == len(freed) else None,
         )
 
     def get_status(self) -> list[ModelStatus]:

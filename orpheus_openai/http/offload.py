@@ -83,13 +83,6 @@ async def offload(request: Request[Any, Any, Any], service: NamedDependency[Spee
     """
     body = parse_body(await read_body(request.receive) or b"{}", OffloadRequest)
     name = None if body.model is None else service.catalog.model(body.model, service.factory.default_model).id
-    held = {model.id: model.memory_bytes for model in service.manager.get_status()}
     wait = DRAIN_SECONDS if body.wait_seconds is None else body.wait_seconds
     left = await service.manager.force_offload(name, force=body.force, wait=wait)
-    freed = [held.get(model) for model in left.offloaded]
-    known = [size for size in freed if size is not None]
-    return OffloadResult(
-        offloaded=left.offloaded,
-        still_busy=left.still_busy,
-        freed_bytes=sum(known) if known or not freed else None,
-    )
+    return OffloadResult(offloaded=left.offloaded, still_busy=left.still_busy, freed_bytes=left.freed_bytes)
