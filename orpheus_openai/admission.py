@@ -80,19 +80,22 @@ class Admission:
         except BaseException as error:
             if ticket in self._line:
                 self._step(self._line.index(ticket))
-            else:
+            elif not ticket.turn.cancelled():
                 self._leave()  # the turn came in the very moment in which nobody waited for it any more
             if isinstance(error, TimeoutError):
                 raise self._overloaded(f"The turn did not come within {self._wait:g} s.") from None
             raise
 
     def _leave(self) -> None:
-        if not self._line:
-            self._running -= 1
-            return
-        first = self._line[0]
-        self._step(0)
-        first.turn.set_result(None)
+        while self._line:
+            first = self._line[0]
+            self._step(0)
+            if (
+                not first.turn.done()
+            ):  # else whoever waited has just given up, and has not been able to say so yet
+                first.turn.set_result(None)
+                return
+        self._running -= 1
 
     def _step(self, gone: int) -> None:
         """Close the gap that the ticket at `gone` leaves."""

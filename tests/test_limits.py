@@ -313,6 +313,24 @@ async def test_whoever_leaves_the_line_makes_room_and_no_turn_is_ever_lost():
         pass
 
 
+@pytest.mark.parametrize("waiting", [1, 2])
+async def test_a_turn_passes_by_whoever_gives_up_in_the_moment_in_which_it_comes(waiting):
+    admission, end = Admission(at_once=1, queue=3, wait=30), asyncio.Event()
+
+    async def visit():
+        async with admission.turn(lambda _: None):
+            await end.wait()
+
+    speaking, giving_up, *others = [asyncio.create_task(visit()) for _ in range(1 + waiting)]
+    await asyncio.sleep(0)
+    end.set()
+    giving_up.cancel()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(speaking, giving_up, *others, return_exceptions=True)
+    assert [type(result) for result in results if result] == [asyncio.CancelledError]
+    assert (admission.running, admission.waiting) == (0, 0)
+
+
 def test_a_listener_who_hangs_up_while_waiting_leaves_the_line(tmp_path):
     with served(tmp_path, max_concurrent=1, max_queue=1) as client:
         with client.stream("POST", "/v1/audio/speech", json=LONG):
