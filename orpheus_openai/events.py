@@ -30,6 +30,7 @@ class EventHub:
         self._ids = itertools.count(1)
         self._lost: dict[asyncio.Queue[Event | None], int] = {}
         """Each listener's queue, and how many events it missed."""
+        self._closed = False
         self._observers: defaultdict[str, list[Callable[[Event], None]]] = defaultdict(list)
 
     @property
@@ -56,7 +57,8 @@ class EventHub:
         self._observers[kind].append(observer)
 
     def close(self) -> None:
-        """End every listener's stream, so that nobody keeps a stopping server waiting."""
+        """End every listener's stream, and those to come, so that nobody keeps a stopping server waiting."""
+        self._closed = True
         for queue in self._lost:
             if queue.full():
                 queue.get_nowait()
@@ -67,6 +69,8 @@ class EventHub:
         """Every event from here to the end of the block, in order; `events.lost` tells of a gap."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue(LISTENER_BACKLOG)
         self._lost[queue] = 0
+        if self._closed:
+            queue.put_nowait(None)
         try:
             yield self._events(queue)
         finally:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.events import EventHub
 from orpheus_openai.models.base import Sampling
 from orpheus_openai.segments import SEGMENTS_AT_ONCE
 from orpheus_openai.service import SpeechService
@@ -164,3 +165,14 @@ async def test_one_segment_passes_sample_for_sample(service):
 def test_sampling_defaults_are_the_published_ones():
     sampling = Sampling()
     assert (sampling.temperature, sampling.top_p, sampling.repetition_penalty) == (0.6, 0.9, 1.1)
+
+
+async def test_events_end_for_all_when_the_server_stops_also_for_those_who_come_then():
+    events = EventHub()
+    with events.subscribe() as early:
+        events.publish("model.state", model="a")
+        events.close()
+        with events.subscribe() as late:
+            async with asyncio.timeout(5):
+                assert [event.type async for event in early] == ["model.state"]
+                assert [event async for event in late] == []
