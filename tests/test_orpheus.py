@@ -24,6 +24,7 @@ from orpheus_openai.gpu.device import list_gpus
 from orpheus_openai.settings import Settings
 from tests.fake_engine import Clock
 from tests.local_server import running
+from tests.sampling import PLAIN
 
 psutil = pytest.importorskip("psutil")  # vLLM brings it along
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(300)]
@@ -31,8 +32,6 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(300)]
 FRAME_BYTES = 2 * 2_048
 MIB = 1 << 20
 LONG = "One two three four. " * 30
-PLAIN = {"top_p": 1, "repetition_penalty": 1}
-"""Drawn without a look at the whole vocabulary, in a tenth of a CPU's time: where it is not how tokens are drawn."""
 
 
 @pytest.fixture(scope="module")

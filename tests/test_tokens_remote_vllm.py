@@ -24,6 +24,7 @@ from orpheus_openai.models.orpheus.completions import ChunkReader, events, reque
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.settings import Settings
 from tests.local_server import running
+from tests.sampling import PLAIN
 
 openai = pytest.importorskip("openai")
 
@@ -37,8 +38,6 @@ pytestmark = [
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
 FIRST_AUDIO, END = 128_266, 128_258
 FRAME_BYTES = 2 * 2_048
-PLAIN = {"top_p": 1.0, "repetition_penalty": 1.0}
-"""Drawn without a look at the whole vocabulary, in a tenth of a CPU's time: where it is not how tokens are drawn."""
 START_SECONDS = 270
 CONTEXT = 512
 """Tokens of prompt and speech: what a stream of this seed fills in some seconds when it is not stopped."""

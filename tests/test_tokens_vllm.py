@@ -17,6 +17,7 @@ from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavail
 from orpheus_openai.models.base import Sampling
 from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
 from orpheus_openai.models.orpheus.vllm_engine import ENVIRONMENT, EngineOptions
+from tests.sampling import PLAIN, PUBLISHED
 
 psutil = pytest.importorskip("psutil")  # vLLM brings it along
 pytestmark = [
@@ -42,9 +43,6 @@ if __name__ == "__main__":
     asyncio.run(main())
 """
 FIRST_AUDIO, END = 128_266, 128_258
-PUBLISHED = {"top_p": 0.9, "repetition_penalty": 1.1}
-PLAIN = {"top_p": 1.0, "repetition_penalty": 1.0}
-"""Drawn without a look at the whole vocabulary, in a tenth of a CPU's time: where it is not how tokens are drawn."""
 
 
 @pytest.fixture(scope="module")
