@@ -91,7 +91,7 @@ with_uv() (
 # matter. Of what is told more than once, the environment counts first, then what is for `install`.
 uv_as_pip() {
   local settings section line value
-  settings=$("$1/bin/pip" config list)
+  settings=$("$1/bin/pip" config list) || return
   export UV_INDEX_STRATEGY=unsafe-best-match # as pip does: the newest release, whichever index has it
   for section in :env: install global; do
     while IFS= read -r line; do

@@ -90,9 +90,8 @@ class Admission:
         while self._line:
             first = self._line[0]
             self._step(0)
-            if (
-                not first.turn.done()
-            ):  # else whoever waited has just given up, and has not been able to say so yet
+            # Whoever has just given up may not have been able to leave the line yet.
+            if not first.turn.done():
                 first.turn.set_result(None)
                 return
         self._running -= 1

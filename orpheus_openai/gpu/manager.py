@@ -113,11 +113,11 @@ class GPUManager:
         gone = await asyncio.gather(
             *(self._offload(slot, 0.0 if force else wait, force=force) for slot in chosen)
         )
-        freed = [size for size, left in zip(held, gone, strict=True) if left]
-        known = [size for size in freed if size is not None]
+        freed = {s.model.id: size for s, size, left in zip(chosen, held, gone, strict=True) if left}
+        known = [size for size in freed.values() if size is not None]
         return Offloaded(
-            [s.model.id for s, left in zip(chosen, gone, strict=True) if left],
-            [s.model.id for s, left in zip(chosen, gone, strict=True) if not left],
+            list(freed),
+            [slot.model.id for slot in chosen if slot.model.id not in freed],
             sum(known) if len(known) == len(freed) else None,
         )
 
@@ -266,14 +266,7 @@ class GPUManager:
     async def _placement(self, slot: Slot, needed: int) -> Placement:
         cards = await asyncio.to_thread(self._loader.cards)
         residents = [
-            Resident(
-                id=other.model.id,
-                gpu=other.gpu,
-                memory=other.memory or self._loader.footprint(other.model),
-                leases=other.leases if other.transition is None else 0,
-                pinned=self._pinned(other) and other.transition is None,
-                score=other.score_at(self._clock()) if other.transition is None else -1.0,
-            )
+            self._resident(other)
             for other in self._slots.values()
             if other is not slot and other.on_card and self._loader.footprint(other.model)
         ]
@@ -289,6 +282,18 @@ class GPUManager:
                 code="insufficient_gpu_memory",
             )
         return placement
+
+    def _resident(self, slot: Slot) -> Resident:
+        """A slot as `place` sees it; what is on its way out, or to sleep, goes before all others."""
+        going = slot.transition is not None
+        return Resident(
+            id=slot.model.id,
+            gpu=slot.gpu,
+            memory=slot.memory or self._loader.footprint(slot.model),
+            leases=0 if going else slot.leases,
+            pinned=not going and self._pinned(slot),
+            score=-1.0 if going else slot.score_at(self._clock()),
+        )
 
     async def _free(self, gpu: int | None) -> int:
         if gpu is None:
