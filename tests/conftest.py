@@ -1,6 +1,7 @@
 """What tests share: a real server, started once."""
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -64,7 +65,12 @@ what waits, so that three workers seldom do the same."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the others stay as they are."""
+    """Put the longest files first; the others stay as they are. Accept no two tests with one id.
+
+    A parallel run would take one of them and drop the others without a word.
+    """
+    if twice := [nodeid for nodeid, count in Counter(item.nodeid for item in items).items() if count > 1]:
+        raise pytest.UsageError(f"several tests are called {', '.join(twice)}")
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
