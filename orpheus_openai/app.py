@@ -18,22 +18,22 @@ from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
 from orpheus_openai.audio.encode import warm_up
 from orpheus_openai.gpu.monitor import GPUMonitor
-from orpheus_openai.http.audit import AuditLog
-from orpheus_openai.http.browsers import BrowserRules
-from orpheus_openai.http.deadlines import Deadlines
-from orpheus_openai.http.hangups import HangUps
-from orpheus_openai.http.keys import KeyGuard, KeyRing
-from orpheus_openai.http.metrics import metrics_route
-from orpheus_openai.http.routes import TAGS, native_router
+from orpheus_openai.http.middleware.audit import AuditLog
+from orpheus_openai.http.middleware.browsers import BrowserRules
+from orpheus_openai.http.middleware.caller import VisitorsBook
+from orpheus_openai.http.middleware.deadlines import Deadlines
+from orpheus_openai.http.middleware.disconnects import HangUps
+from orpheus_openai.http.middleware.keys import KeyGuard, KeyRing
+from orpheus_openai.http.middleware.telemetry import Telemetry
 from orpheus_openai.http.swagger import swagger_assets
-from orpheus_openai.http.system import health
-from orpheus_openai.http.telemetry import Telemetry
-from orpheus_openai.http.visits import VisitorsBook
-from orpheus_openai.metrics import Metrics
+from orpheus_openai.native.health import health
+from orpheus_openai.native.metrics import metrics_route
+from orpheus_openai.native.routes import TAGS, native_router
+from orpheus_openai.observability.metrics import Metrics
+from orpheus_openai.observability.tracing import Tracing
 from orpheus_openai.outputs import OutputFolder
-from orpheus_openai.service import SpeechService
 from orpheus_openai.settings import Settings
-from orpheus_openai.tracing import Tracing
+from orpheus_openai.speech.service import SpeechService
 from orpheus_ui.routes import ui_router
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from orpheus_openai import __version__
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import DEFAULT_MODEL, load_catalog
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, SpeechError
-from orpheus_openai.garbage import lasting_import
+from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.settings import Settings, load_settings
 
 EXIT_FAILED = 1
@@ -142,9 +142,9 @@ def _format_of(output: str) -> str:
 
 
 async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, settings: Settings) -> None:
-    from orpheus_openai.delivery import encoded, start  # noqa: PLC0415
-    from orpheus_openai.service import SpeechService  # noqa: PLC0415
-    from orpheus_openai.speech import SpeechRequest  # noqa: PLC0415
+    from orpheus_openai.http.delivery import encoded, start  # noqa: PLC0415
+    from orpheus_openai.speech.request import SpeechRequest  # noqa: PLC0415
+    from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
 
     service = SpeechService.create(settings)
     fields = {"text": text, "model": options.model, "voice": options.voice, "speed": options.speed}
@@ -203,7 +203,7 @@ def _voices(_options: argparse.Namespace) -> int:
 
 
 def _models(_options: argparse.Namespace) -> int:
-    from orpheus_openai.service import SpeechService  # noqa: PLC0415
+    from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
 
     service = SpeechService.create(load_settings())
     rows = [("MODEL", "STATUS", "MEMORY", "LANGUAGES", "")]

@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 from benchmarks.serving import serving
-from orpheus_openai.garbage import lasting_import
+from orpheus_openai.models.imports import lasting_import
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama with Orpheus' vocabulary and random weights."""
     pytest.importorskip("torch")
-    from tests.tiny_checkpoint import make_checkpoint  # noqa: PLC0415  needs torch
+    from tests.support.tiny_checkpoint import make_checkpoint  # noqa: PLC0415  needs torch
 
     return make_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
@@ -35,7 +35,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_snac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SNAC at its true size with random weights."""
     pytest.importorskip("snac")
-    from tests.tiny_snac import write_snac  # noqa: PLC0415  needs torch
+    from tests.support.tiny_snac import write_snac  # noqa: PLC0415  needs torch
 
     return write_snac(tmp_path_factory.mktemp("snac"))
 

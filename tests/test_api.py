@@ -14,7 +14,7 @@ for package in ("snac", "tokenizers"):
 from benchmarks.replay_server import ReplayServer, in_ids, random_speech  # noqa: E402
 from orpheus_openai import OrpheusModel  # noqa: E402
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, ModelUnavailableError  # noqa: E402
-from tests.tiny_tokenizer import write_tokenizer  # noqa: E402
+from tests.support.tiny_tokenizer import write_tokenizer  # noqa: E402
 
 FRAMES = 12
 

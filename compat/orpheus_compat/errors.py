@@ -8,9 +8,9 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from orpheus_openai.delivery import ClientGoneError
-from orpheus_openai.error_body import ErrorBody, ErrorDetail
 from orpheus_openai.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, SpeechError
+from orpheus_openai.http.delivery import ClientGoneError
+from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from litestar.openapi.spec import Example, OpenAPIResponse
 
 from orpheus_compat.schemas import CreateSpeechRequest
-from orpheus_openai.openapi import SPEECH_PROBLEMS, audio, events, operation, schema
+from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, events, operation, schema
 
 _EXAMPLES = {
     "plain": Example(

@@ -22,13 +22,13 @@ from orpheus_compat.schemas import (
     VoiceObject,
 )
 from orpheus_openai.audio.encode import FORMATS
-from orpheus_openai.body import parse_body, read_body, to_speech_request
 from orpheus_openai.catalog import Model
-from orpheus_openai.delivery import encoded
 from orpheus_openai.errors import SpeechError
-from orpheus_openai.responses import StreamResponse, answer_with_speech
-from orpheus_openai.service import SpeechService
-from orpheus_openai.speech import Speech
+from orpheus_openai.http.body import parse_body, read_body, to_speech_request
+from orpheus_openai.http.delivery import encoded
+from orpheus_openai.http.responses import StreamResponse, answer_with_speech
+from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.speech.speech import Speech
 
 AnyRequest = Request[Any, Any, Any]
 

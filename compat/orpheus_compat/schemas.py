@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from orpheus_openai.delivery import AudioFormat
-from orpheus_openai.models.base import RepetitionPenalty, Seed, Temperature, TopP
-from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, Speed
+from orpheus_openai.http.delivery import AudioFormat
+from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, Speed
+from orpheus_openai.synthesis import RepetitionPenalty, Seed, Temperature, TopP
 
 
 class VoiceReference(msgspec.Struct, frozen=True):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from litestar import asgi
 
-from orpheus_openai.body import read_body
 from orpheus_openai.errors import ShuttingDownError
-from orpheus_openai.garbage import lasting_import
+from orpheus_openai.http.body import read_body
+from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.outputs import OutputFolder
-from orpheus_openai.service import SpeechService
+from orpheus_openai.speech.service import SpeechService
 
 if TYPE_CHECKING:
     from fastmcp.server.http import StarletteWithLifespan

@@ -9,11 +9,11 @@ import anyio
 from fastmcp import Context
 
 from orpheus_openai.audio import SAMPLE_RATE
-from orpheus_openai.delivery import encoded
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.gpu.slot import ModelState
+from orpheus_openai.http.delivery import encoded
 from orpheus_openai.outputs import OutputFolder, SavedFile
-from orpheus_openai.speech import Speech
+from orpheus_openai.speech.speech import Speech
 
 PROGRESS_SECONDS = 1.0
 """Between two notices: far less than the minute after which clients give up on a silent server."""

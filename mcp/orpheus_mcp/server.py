@@ -16,7 +16,7 @@ from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, Offload, Voi
 from orpheus_mcp.tools import SpeechTools
 from orpheus_openai import __version__
 from orpheus_openai.outputs import OutputFolder
-from orpheus_openai.service import SpeechService
+from orpheus_openai.speech.service import SpeechService
 
 INSTRUCTIONS = (
     "Turns text into expressive speech and saves it as audio files. generate_speech does the work; "

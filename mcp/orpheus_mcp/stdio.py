@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from orpheus_mcp.backend import Backend
-from orpheus_openai.garbage import lasting_import
+from orpheus_openai.models.imports import lasting_import
 
 if TYPE_CHECKING:
     from fastmcp import FastMCP

@@ -23,10 +23,10 @@ from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.device import sample_gpus
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.logs import current_request_id
-from orpheus_openai.models.base import Sampling
 from orpheus_openai.outputs import OutputFolder, SavedFile
-from orpheus_openai.service import SpeechService
-from orpheus_openai.speech import MAX_SPEED, MIN_SPEED, SpeechRequest
+from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, SpeechRequest
+from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.synthesis import Sampling
 
 logger = logging.getLogger(__name__)
 

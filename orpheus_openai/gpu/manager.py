@@ -14,7 +14,7 @@ from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDo
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.policy import Card, Mode, Placement, Resident, place
 from orpheus_openai.gpu.slot import ModelState, ModelStatus, Slot
-from orpheus_openai.models.base import Sleepable, SpeechModel
+from orpheus_openai.synthesis import Sleepable, SpeechModel
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from orpheus_openai.catalog import Model
 from orpheus_openai.gpu.policy import decayed
 
 if TYPE_CHECKING:
-    from orpheus_openai.models.base import SpeechModel
+    from orpheus_openai.synthesis import SpeechModel
 
 
 class ModelState(StrEnum):

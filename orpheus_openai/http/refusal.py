@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from orpheus_openai.error_body import ErrorBody, ErrorDetail
 from orpheus_openai.errors import AuthenticationError, RequestTimeoutError, SpeechError
+from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
 
 if TYPE_CHECKING:
     from litestar.types import Scope, Send

@@ -10,11 +10,11 @@ import msgspec
 
 from orpheus_openai.catalog import PREVIEW, Catalog, Model
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
-from orpheus_openai.garbage import lasting_import
 from orpheus_openai.gpu.device import gpu_count, list_gpus
 from orpheus_openai.gpu.policy import Card
-from orpheus_openai.models.base import SpeechModel
+from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.settings import Settings, checkpoint_variable
+from orpheus_openai.synthesis import SpeechModel
 
 if TYPE_CHECKING:
     from orpheus_openai.models.orpheus.model import OrpheusLoader
@@ -100,7 +100,7 @@ class ModelFactory:
         """A model that is ready to speak. Heavy packages are imported here and nowhere before."""
         self.require(model)
         if model.engine == "preview":
-            from orpheus_openai.models.preview import PreviewModel  # noqa: PLC0415
+            from orpheus_openai.models.preview.model import PreviewModel  # noqa: PLC0415
 
             logger.warning("the preview speaks: eSpeak NG, a synthetic stand-in that is not Orpheus")
             return await asyncio.to_thread(PreviewModel, self._catalog.emotion_tags)

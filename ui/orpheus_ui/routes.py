@@ -10,8 +10,8 @@ from litestar.params import PathParameter
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.encode import FORMATS
-from orpheus_openai.delivery import encoded
 from orpheus_openai.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+from orpheus_openai.http.delivery import encoded
 from orpheus_ui.assets import Asset, load_assets
 
 STATIC = Path(__file__).parent / "static"

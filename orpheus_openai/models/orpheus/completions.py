@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from orpheus_openai.models.base import Sampling
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
 from orpheus_openai.models.orpheus.token_text import TokenReader, spell_token
 from orpheus_openai.models.orpheus.tokens import IN_SPEECH
+from orpheus_openai.synthesis import Sampling
 
 LONGEST_LINE = 1 << 20
 """Bytes of one event; a server that sends more without a line's end is not speaking this protocol."""

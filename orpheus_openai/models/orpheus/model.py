@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Model, Voice
 from orpheus_openai.errors import EngineError, ModelUnavailableError
-from orpheus_openai.models.base import Sampling, Usage
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler
 from orpheus_openai.models.orpheus.prompt import Encode, build_prompt
@@ -24,6 +23,7 @@ from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
 from orpheus_openai.models.orpheus.vllm_engine import EngineOptions
 from orpheus_openai.settings import Settings, checkpoint_variable
+from orpheus_openai.synthesis import Sampling, Usage
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ import httpx
 import msgspec
 
 from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError
-from orpheus_openai.models.base import Sampling
 from orpheus_openai.models.orpheus.completions import (
     BrokenStreamError,
     ChunkReader,
@@ -21,6 +20,7 @@ from orpheus_openai.models.orpheus.completions import (
 )
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.token_text import Decode, spell_prompt
+from orpheus_openai.synthesis import Sampling
 
 USUAL_MAX_TOKENS = 6_144
 """Audio tokens of one segment where the request sets no limit: 75 s."""

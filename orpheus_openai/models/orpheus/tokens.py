@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from orpheus_openai.models.base import Sampling
+from orpheus_openai.synthesis import Sampling
 
 IN_SPEECH = "orpheus_in_speech"
 """The argument by which a request tells our logits processor that its prompt ends with start-of-speech."""

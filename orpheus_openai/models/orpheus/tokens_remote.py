@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Sequence
 import httpx
 
 from orpheus_openai.errors import ConfigurationError, EngineError
-from orpheus_openai.models.base import Sampling
 from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts, UnansweredError
 from orpheus_openai.models.orpheus.token_text import Decode
+from orpheus_openai.synthesis import Sampling
 
 KEPT_CONNECTIONS = 32
 """Idle connections kept open for the next prompts."""

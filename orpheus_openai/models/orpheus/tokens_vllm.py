@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
-from orpheus_openai.models.base import Sampling
 from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
 from orpheus_openai.models.orpheus.tokens import IN_SPEECH
 from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineOptions, EngineStart
+from orpheus_openai.synthesis import Sampling
 
 T = TypeVar("T")
 

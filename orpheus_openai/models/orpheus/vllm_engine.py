@@ -10,8 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from orpheus_openai.errors import ModelUnavailableError
-from orpheus_openai.garbage import lasting_import
 from orpheus_openai.gpu.device import only_visible
+from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.models.orpheus.checkpoint import ENGINE_OVERHEAD, Checkpoint
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.vllm_processes import (

@@ -1,0 +1,125 @@
+"""Around every request: an id, how long it took until the answer began, and a line in the log."""
+
+import logging
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+
+from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.logs import current_request_id
+from orpheus_openai.observability.metrics import Metrics
+from orpheus_openai.observability.tracing import Answered, Tracing
+from orpheus_openai.speech.speech import Speech
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+    from orpheus_openai.limits.visit import Visit
+
+QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
+"""Asked every few seconds by whoever watches over the process."""
+
+DOORS = {"/v1/": "openai", "/api/": "native", "/mcp/": "mcp"}
+"""By how a path begins; the quiet ones are `probe`, all else is `page`."""
+
+logger = logging.getLogger(__name__)
+
+
+class Telemetry:
+    """ASGI around the whole application, so that errors before routing have their headers too."""
+
+    def __init__(self, app: "ASGIApp", metrics: Metrics, tracing: Tracing | None) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._tracing = tracing
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Pass a request on, timed and named."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        path = scope["path"]  # routing shortens it for what is mounted
+        request_id = f"req_{uuid.uuid4().hex}"
+        scope["state"]["request_id"] = request_id
+        token = current_request_id.set(request_id)
+        status = 0
+
+        async def send_named(message: "Message") -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableScopeHeaders.from_message(message)
+                headers["x-request-id"] = request_id
+                headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_named)
+        finally:
+            self._close(scope, path, status, time.perf_counter() - started)
+            current_request_id.reset(token)
+
+    def _close(self, scope: "HTTPScope", path: str, status: int, seconds: float) -> None:
+        """Count the request, log it and write its trace."""
+        state: dict[str, Any] = scope["state"]
+        visit: Visit | None = state.get("visit")
+        speech = visit.speech if visit else None
+        error, told = state.get("error"), bool(speech and speech.error)
+        self._metrics.count_request(_door(path), status, None if told else error)
+        measured = _measured(speech) if speech else {}
+        shown = ascii(path)[1:-1]  # a line break in it would forge a line of the log
+        fields = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 4)}
+        logger.log(
+            logging.DEBUG if path in QUIET_PATHS else logging.INFO,
+            "%s %s %s in %.3f s",
+            scope["method"],
+            shown,
+            status or "unanswered",
+            seconds,
+            extra={"fields": {**fields, **measured}},
+        )
+        if self._tracing is not None and scope["method"] == "POST":
+            self._tracing.record(
+                Answered(
+                    id=state["request_id"],
+                    method=scope["method"],
+                    path=path,
+                    route=scope.get("path_template", ""),
+                    status=status,
+                    seconds=seconds,
+                    error=error,
+                    headers={
+                        name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+                    },
+                    speech=speech,
+                    measured=measured,
+                )
+            )
+
+
+def _door(path: str) -> str:
+    if path in QUIET_PATHS:
+        return "probe"
+    return next((door for start, door in DOORS.items() if f"{path}/".startswith(start)), "page")
+
+
+def _measured(speech: Speech) -> dict[str, Any]:
+    """What a speech was and took; seconds."""
+    first = speech.first_audio_seconds
+    return {
+        "model": speech.model.id,
+        "voice": speech.voice.id,
+        "outcome": speech.outcome,
+        "characters": len(speech.input),
+        "audio_seconds": round(speech.samples / SAMPLE_RATE, 3),
+        "queue_seconds": round(speech.queue_seconds, 4),
+        "load_seconds": round(speech.load_seconds, 4),
+        "first_audio_seconds": None if first is None else round(first, 4),
+        "real_time_factor": speech.real_time_factor,
+        "input_tokens": speech.usage.input_tokens,
+        "output_tokens": speech.usage.output_tokens,
+    }

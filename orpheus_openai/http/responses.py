@@ -1,0 +1,89 @@
+"""The HTTP response that carries a stream: it breaks off where that fails, so that half never looks whole."""
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from litestar import Request
+from litestar.response.streaming import ASGIStreamingResponse
+
+from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.errors import SpeechError
+from orpheus_openai.http.delivery import Started, start, while_connected
+from orpheus_openai.speech.speech import Speech
+from orpheus_openai.speech.timeline import Timeline
+from orpheus_openai.speech.underrun import Listener
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Send
+
+logger = logging.getLogger(__name__)
+
+
+class StreamResponse(ASGIStreamingResponse):
+    """Chunks of bytes whose first is in hand."""
+
+    def __init__(
+        self, chunks: Started[bytes], *, media_type: str, headers: dict[str, str], status_code: int = 200
+    ) -> None:
+        super().__init__(iterator=chunks, media_type=media_type, headers=headers, status_code=status_code)
+        self._chunks = chunks
+
+    async def send_body(self, send: "Send", receive: "Receive") -> None:
+        """Send chunk by chunk; the client's leaving ends the work at once, a failure ends the connection."""
+        async with anyio.create_task_group() as tasks, contextlib.aclosing(self._chunks):
+            tasks.start_soon(self._listen_for_disconnect, tasks.cancel_scope, receive)
+            try:
+                async for chunk in self._chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except SpeechError as error:
+                # Without the terminating chunk the server closes the connection, and every client sees that.
+                logger.error("the stream broke off: %s", error.message)  # noqa: TRY400  the trace is the engine's own
+            else:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            tasks.cancel_scope.cancel()
+
+
+async def answer_with_speech(
+    request: Request[Any, Any, Any], speech: Speech, chunks: AsyncGenerator[bytes], media_type: str
+) -> StreamResponse:
+    """Answer with `speech` as `chunks`, once the first of them is there; headers say who speaks.
+
+    Raises ClientGoneError when the client hangs up first, and whatever goes wrong before the first chunk.
+    """
+    started = await while_connected(request.receive, start(_played(speech, chunks)))
+    headers = {
+        "x-orpheus-model": speech.model.id,
+        "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
+        "x-orpheus-load-seconds": f"{speech.load_seconds:.3f}",
+        "cache-control": "no-store",
+        "server-timing": _server_timing(speech.timeline),
+    }
+    return StreamResponse(started, media_type=media_type, headers=headers)
+
+
+def _server_timing(timeline: Timeline) -> str:
+    """The stages that are over, in milliseconds, as browsers show them (W3C Server Timing)."""
+    return ", ".join(
+        f"{stage.name.replace(' ', '-')};dur={(stage.end - stage.start) * 1000:.1f}"
+        for stage in timeline.stages()
+        if stage.end is not None
+    )
+
+
+async def _played(speech: Speech, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The chunks on their way out, each heard at once by somebody who notices every silence."""
+    listener = Listener()
+    asked = time.monotonic()
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            now = time.monotonic()
+            if speech.timeline.at("first_bytes") is None:
+                speech.timeline.mark("first_bytes", now)
+            if silence := listener.hear(speech.samples / SAMPLE_RATE, asked=asked, now=now):
+                speech.tell_underrun(silence)
+            yield chunk
+            asked = time.monotonic()

@@ -1,0 +1,64 @@
+"""What a speech passes before it starts, whichever door it came through: filter, rates, and its turn."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Self
+
+from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.limits.filter import InputFilter, load_blocked, load_moderator
+from orpheus_openai.limits.queue import Admission
+from orpheus_openai.limits.rates import MemoryRates, RateLimits, RateStore, parse_rates
+from orpheus_openai.limits.visit import Visit
+from orpheus_openai.settings import Settings
+
+
+class Gate:
+    """The rules of one server."""
+
+    def __init__(self, input_filter: InputFilter, rates: RateLimits, admission: Admission) -> None:
+        self._filter = input_filter
+        self._rates = rates
+        self.admission = admission
+
+    @classmethod
+    def create(cls, settings: Settings) -> Self:
+        """The rules that the settings give; raises ConfigurationError when they make no sense."""
+        return cls(
+            InputFilter(
+                load_blocked(settings.block_list),
+                settings.max_repetition,
+                load_moderator(settings.moderation),
+            ),
+            RateLimits(parse_rates(settings.rate_limit), _store(settings)),
+            Admission(at_once=settings.max_concurrent, queue=settings.max_queue, wait=settings.queue_wait),
+        )
+
+    async def check(self, text: str, characters: int, visit: Visit | None) -> None:
+        """Raise the SpeechError that stands in the way of `text`, or charge `characters` to the visitor.
+
+        Whoever would be turned away at the end of the line anyhow is not charged.
+        """
+        await self._filter.check(text)
+        self.admission.require_room()
+        if visit is not None:
+            await self._rates.charge(visit, characters)
+
+    def turn(self, moved: Callable[[int], None]) -> AbstractAsyncContextManager[None]:
+        """See Admission.turn."""
+        return self.admission.turn(moved)
+
+    async def close(self) -> None:
+        """Give connections back."""
+        await self._rates.close()
+
+
+def _store(settings: Settings) -> RateStore:
+    if not settings.redis_url:
+        return MemoryRates()
+    try:
+        from orpheus_openai.limits.rates_redis import RedisRates  # noqa: PLC0415  only where it is used
+    except ImportError as error:
+        raise ConfigurationError(
+            "ORPHEUS_REDIS_URL needs the Redis client: pip install 'orpheus-openai[redis]'"
+        ) from error
+    return RedisRates(settings.redis_url)

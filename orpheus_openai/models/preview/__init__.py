@@ -1,0 +1,1 @@
+"""The embedded voice: eSpeak NG."""

@@ -1,0 +1,1 @@
+"""The native door: everything below /api, and /health, /ready, /metrics."""

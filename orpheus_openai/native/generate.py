@@ -1,0 +1,200 @@
+"""POST /api/generate: speak a text, and stream it or keep it as a file."""
+
+import time
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.openapi.spec import Example, OpenAPIResponse
+from litestar.response.base import ASGIResponse
+from msgspec import Meta
+
+from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.catalog import DEFAULT_MODEL
+from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.http.body import parse_body, read_body, to_speech_request
+from orpheus_openai.http.delivery import AudioFormat, encoded, start, while_connected
+from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, operation, schema
+from orpheus_openai.http.responses import answer_with_speech
+from orpheus_openai.native.files import url_of
+from orpheus_openai.outputs import OutputFolder
+from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, Speed
+from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.speech.speech import Speech
+from orpheus_openai.synthesis import MaxTokens, RepetitionPenalty, Seed, Temperature, TopP
+
+AnyRequest = Request[Any, Any, Any]
+
+DEFAULT_FORMAT: AudioFormat = "wav"
+DEFAULT_VOICE = "tara"
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of POST /api/generate. Only `text` is needed; fields that are not listed are ignored."""
+
+    text: Annotated[
+        str | None,
+        Meta(
+            description="What to say. Emotion tags such as <laugh> are acted.",
+            examples=["Hello! <chuckle> How are you?"],
+            extra_json_schema={"minLength": 1},
+        ),
+    ] = None
+    prompt: Annotated[
+        str | None, Meta(description="Another name for `text`.", extra_json_schema={"minLength": 1})
+    ] = None
+    voice: Annotated[str | None, Meta(description="Who says it; tara if not given.", examples=["tara"])] = (
+        None
+    )
+    model: Annotated[
+        str | None,
+        Meta(description="A model's id; the server's default model if not given.", examples=["medium-3b"]),
+    ] = None
+    temperature: Annotated[Temperature | None, Meta(description="0 to 2.", examples=[0.6])] = None
+    top_p: Annotated[TopP | None, Meta(description="Above 0, at most 1.", examples=[0.9])] = None
+    repetition_penalty: Annotated[
+        RepetitionPenalty | None,
+        Meta(description="1 to 2; below 1.1 speech becomes unstable.", examples=[1.1]),
+    ] = None
+    max_tokens: Annotated[
+        MaxTokens | None, Meta(description="Audio tokens for one sentence or so; 7 last 85 ms.")
+    ] = None
+    seed: Annotated[Seed | None, Meta(description="The same seed draws the same tokens.")] = None
+    speed: Annotated[
+        Speed | None, Meta(description=f"{MIN_SPEED} to {MAX_SPEED:g}; the pitch stays.", examples=[1.0])
+    ] = None
+    response_format: Annotated[
+        AudioFormat | None, Meta(description="wav if not given.", examples=["mp3"])
+    ] = None
+    save: Annotated[
+        bool, Meta(description="Keep the speech in the output folder and answer with JSON that says where.")
+    ] = False
+
+
+class SavedSpeech(msgspec.Struct, frozen=True, kw_only=True):
+    """Speech that was saved; times are in seconds from the arrival of the request."""
+
+    id: Annotated[str, Meta(description="The request's id, which names it in events and log.")]
+    file: Annotated[str, Meta(examples=["2026-11-23-tara-hello-there-1a2b3c.wav"])]
+    url: Annotated[str, Meta(examples=["/api/files/2026-11-23-tara-hello-there-1a2b3c.wav"])]
+    format: Annotated[str, Meta(examples=["wav"])]
+    model: Annotated[str, Meta(description="The model that spoke.", examples=["medium-3b"])]
+    voice: Annotated[str, Meta(examples=["tara"])]
+    bytes: Annotated[int, Meta(examples=[96_044])]
+    audio_seconds: Annotated[float, Meta(description="How long it sounds.", examples=[2.0])]
+    load_seconds: Annotated[float, Meta(description="How long it waited for its model.", examples=[0.0])]
+    first_audio_seconds: Annotated[float, Meta(examples=[0.18])]
+    total_seconds: Annotated[float, Meta(examples=[0.9])]
+
+
+_EXAMPLES = {
+    "plain": Example(
+        summary="WAV, streamed", value={"text": "Hello! <chuckle> How are you?", "voice": "tara"}
+    ),
+    "saved": Example(
+        summary="MP3, kept on the server",
+        value={"text": "Remember this. <sigh>", "voice": "leo", "response_format": "mp3", "save": True},
+    ),
+    "tuned": Example(
+        summary="Sampling of one's own",
+        value={"text": "Once more, slowly.", "voice": "zoe", "temperature": 0.4, "speed": 0.85, "seed": 7},
+    ),
+}
+
+_OPERATION = operation(
+    body=schema(GenerateRequest, _EXAMPLES),
+    answers={
+        "200": OpenAPIResponse(
+            description="The speech, in the format asked for; with `save`, where it is kept.",
+            content={**audio(), "application/json": schema(SavedSpeech)},
+        )
+    },
+    problems={**SPEECH_PROBLEMS, "500": "The output folder cannot be written."},
+)
+
+
+@post(
+    "/generate",
+    status_code=200,
+    tags=["Speech"],
+    operation_id="generate",
+    summary="Speak a text, streamed or saved",
+    operation_class=_OPERATION,
+)
+async def generate(
+    request: AnyRequest, service: NamedDependency[SpeechService], outputs: NamedDependency[OutputFolder]
+) -> ASGIResponse:
+    """Turn text into speech with every knob there is.
+
+    The answer is audio, streamed while it is spoken; its headers `x-orpheus-model` and `x-orpheus-voice` name
+    who speaks, `x-orpheus-load-seconds` says how long the model took to be ready, and `x-request-id` is the
+    speech's id in `/api/events`. With `save: true` the answer is JSON, in the end, and the audio a file.
+    """
+    asked = time.monotonic()
+    body = parse_body(await read_body(request.receive), GenerateRequest)
+    text, speech = _prepare(body, service)
+    audio_format = body.response_format or DEFAULT_FORMAT
+    if not body.save:
+        chunks = encoded(speech.stream(), audio_format)
+        return await answer_with_speech(request, speech, chunks, FORMATS[audio_format].media_type)
+    saved = await while_connected(request.receive, _save(outputs, speech, text, audio_format, asked))
+    return ASGIResponse(
+        body=msgspec.json.encode(saved), media_type="application/json", headers={"cache-control": "no-store"}
+    )
+
+
+def _prepare(body: GenerateRequest, service: SpeechService) -> tuple[str, Speech]:
+    """Return the text and its speech; an error about the text names the field that held it."""
+    if body.text is not None and body.prompt is not None and body.text != body.prompt:
+        raise InvalidRequestError(
+            "'text' and 'prompt' mean the same, but differ; send one of them.", param="prompt"
+        )
+    text = body.prompt if body.text is None else body.text
+    if text is None:
+        raise InvalidRequestError(
+            "Missing required field 'text'.", param="text", code="missing_required_parameter"
+        )
+    wanted = to_speech_request(
+        text=text,
+        model=DEFAULT_MODEL if body.model is None else body.model,
+        voice=DEFAULT_VOICE if body.voice is None else body.voice,
+        speed=body.speed,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        repetition_penalty=body.repetition_penalty,
+        max_tokens=body.max_tokens,
+        seed=body.seed,
+    )
+    try:
+        return text, service.prepare(wanted)
+    except InvalidRequestError as error:
+        if error.param == "input":  # OpenAI's name for it
+            error.param = "prompt" if body.text is None else "text"
+        raise
+
+
+async def _save(
+    outputs: OutputFolder, speech: Speech, text: str, audio_format: AudioFormat, asked: float
+) -> SavedSpeech:
+    chunks = await start(encoded(speech.stream(), audio_format))
+    first_audio = time.monotonic()
+    speech.timeline.mark("first_bytes", first_audio)
+    try:
+        file = await outputs.save(chunks, voice=speech.voice.id, text=text, audio_format=audio_format)
+    finally:
+        await chunks.aclose()
+    return SavedSpeech(
+        id=speech.id,
+        file=file.name,
+        url=url_of(file.name),
+        format=audio_format,
+        model=speech.model.id,
+        voice=speech.voice.id,
+        bytes=file.bytes,
+        audio_seconds=round(speech.samples / SAMPLE_RATE, 3),
+        load_seconds=round(speech.load_seconds, 3),
+        first_audio_seconds=round(first_audio - asked, 3),
+        total_seconds=round(time.monotonic() - asked, 3),
+    )

@@ -1,0 +1,106 @@
+"""Where every door asks for speech: a request is checked, its text cut, and whoever speaks it chosen."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Self
+
+from orpheus_openai.audio import PCM
+from orpheus_openai.catalog import Catalog, load_catalog
+from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.events import EventHub
+from orpheus_openai.gpu.manager import GPUManager, Residency
+from orpheus_openai.limits.gate import Gate
+from orpheus_openai.limits.visit import Visits
+from orpheus_openai.logs import current_request_id
+from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.settings import Settings
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.speech import Speech
+from orpheus_openai.text.normalise import has_speech, normalise
+from orpheus_openai.text.split import split
+
+
+class SpeechService:
+    """Takes requests from every door."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        manager: GPUManager,
+        factory: ModelFactory,
+        events: EventHub,
+        gate: Gate,
+        *,
+        max_input_chars: int,
+    ) -> None:
+        self.visits = Visits()
+        """The requests that are being served; whoever serves them opens a visit for each."""
+        self.gate = gate
+        self.catalog = catalog
+        self.events = events
+        self.manager = manager
+        self.factory = factory
+        self._max_input_chars = max_input_chars
+
+    @classmethod
+    def create(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self:
+        """The whole core, without any door; nothing is loaded yet. `clock` is what idle times are counted by.
+
+        Raises ConfigurationError when a setting or the user's catalog makes no sense.
+        """
+        catalog = load_catalog(settings.catalog)
+        factory = ModelFactory(settings, catalog)
+        events = EventHub()
+        rules = Residency(
+            mode=settings.mode,
+            pinned=frozenset(settings.pinned),
+            idle_timeout=settings.gpu_idle_timeout,
+            unload_timeout=settings.unload_timeout,
+            load_wait=settings.load_wait,
+        )
+        manager = GPUManager(factory, events, rules, clock=clock)
+        gate = Gate.create(settings)
+        return cls(catalog, manager, factory, events, gate, max_input_chars=settings.max_input_chars)
+
+    def prepare(self, request: SpeechRequest) -> Speech:
+        """Check a request and choose who speaks it; nothing is loaded yet.
+
+        Raises InvalidRequestError or NotFoundError with the field's name, ModelUnavailableError when the model
+        cannot speak on this machine, OverloadedError when the line before it is full.
+        """
+        self.gate.admission.require_room()  # in a rush to refuse must cost next to nothing
+        if len(request.text) > self._max_input_chars:
+            raise InvalidRequestError(
+                f"The text has {len(request.text)} characters; at most {self._max_input_chars} are spoken in one "
+                "request. Send it in parts.",
+                param="input",
+                code="string_above_max_length",
+            )
+        voice = self.catalog.voice(request.voice)
+        model = self.catalog.speaking(self.catalog.model(request.model, self.factory.default_model), voice)
+        self.factory.require(model)
+        text = normalise(request.text, self.catalog.emotion_tags)
+        if not has_speech(text):
+            raise InvalidRequestError(
+                "There is nothing to speak in the text.", param="input", code="empty_input"
+            )
+        segments = split(text, voice.language)
+        visit = self.visits.get(current_request_id.get())
+        speech = Speech(
+            self.manager,
+            self.events,
+            self.gate,
+            request,
+            visit=visit,
+            text=text,
+            model=model,
+            voice=voice,
+            segments=segments,
+        )
+        if visit is not None:
+            visit.speech = speech
+        return speech
+
+    def stream(self, request: SpeechRequest) -> AsyncGenerator[PCM]:
+        """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""
+        return self.prepare(request).stream()

@@ -1,0 +1,199 @@
+"""One request that is being spoken: its turn, its model, its segments joined and brought to tempo, and what it took."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+
+from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
+from orpheus_openai.audio.tempo import make_tempo
+from orpheus_openai.catalog import Model, Voice
+from orpheus_openai.errors import EngineError, SpeechError
+from orpheus_openai.events import EventHub
+from orpheus_openai.gpu.manager import GPUManager
+from orpheus_openai.limits.gate import Gate
+from orpheus_openai.limits.visit import Visit
+from orpheus_openai.logs import current_request_id
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.segments import spoken
+from orpheus_openai.speech.timeline import Timeline
+from orpheus_openai.synthesis import SpeechModel, Usage
+from orpheus_openai.text.split import Segment
+
+
+class Speech:
+    """A request that was accepted: who will speak, and, once it is streamed, what it took."""
+
+    def __init__(
+        self,
+        manager: GPUManager,
+        events: EventHub,
+        gate: Gate,
+        request: SpeechRequest,
+        *,
+        visit: Visit | None,
+        text: str,
+        model: Model,
+        voice: Voice,
+        segments: Sequence[Segment],
+    ) -> None:
+        self.id = current_request_id.get() or f"spk_{uuid.uuid4().hex}"
+        """The request's id, which names the speech in events and log."""
+        self.model = model
+        self.voice = voice
+        self.segments = segments
+        self.usage = Usage()
+        self.samples = 0
+        """Samples yielded so far, at 24 kHz."""
+        self.timeline = Timeline()
+        self.outcome: str | None = None
+        """`completed`, `cancelled` or an error's message, once it has ended."""
+        self.error: str | None = None
+        """What kind of error that is."""
+        self.real_time_factor: float | None = None
+        """Seconds of work for a second of audio, once completed; waiting for turn, model and reader is no work."""
+        self.input = request.text
+        """The text as it came."""
+        self._manager = manager
+        self._events = events
+        self._gate = gate
+        self._visit = visit
+        self._text = text
+        self._speed = request.speed
+        self._sampling = request.sampling
+        self._held = 0.0
+        """Seconds in which there was a sound, and nobody took it."""
+
+    @property
+    def queue_seconds(self) -> float:
+        """How long the request waited for its turn."""
+        return self.timeline.seconds("asked", "admitted") or 0.0
+
+    @property
+    def load_seconds(self) -> float:
+        """How long the request waited for its model, after that."""
+        return self.timeline.seconds("admitted", "ready") or 0.0
+
+    @property
+    def first_audio_seconds(self) -> float | None:
+        """From when it was first asked for a sound until there was one."""
+        return self.timeline.seconds("asked", "first_audio")
+
+    async def stream(self) -> AsyncGenerator[PCM]:
+        """The speech as PCM, from the first sample the model meant to the last.
+
+        Closing the generator stops the work and gives turn and lease back. Raises a SpeechError when the text or
+        the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
+        """
+        self.timeline.mark("asked")
+        await self._gate.check(self._text, len(self.input), self._visit)
+        events = self._events
+        events.publish(
+            "speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments)
+        )
+        try:
+            async with self._gate.turn(self._tell_position):
+                self.timeline.mark("admitted")
+                async with contextlib.aclosing(self._paced()) as paced:
+                    async for pcm in paced:
+                        if self.samples == 0:
+                            self._tell_start()
+                        self.samples += len(pcm)
+                        offered = time.monotonic()
+                        yield pcm
+                        self._held += time.monotonic() - offered
+                        events.publish(
+                            "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
+                        )
+            self._complete()
+        except SpeechError as error:
+            self.outcome, self.error = error.message, error.kind
+            raise
+        except Exception:
+            self.outcome, self.error = "The server failed.", "internal_error"
+            raise
+        finally:
+            self.outcome = self.outcome or "cancelled"
+            self._tell_end()
+
+    def tell_underrun(self, silence: float) -> None:
+        """Whoever plays the stream as it comes heard nothing for so many seconds."""
+        at = round(self.samples / SAMPLE_RATE, 3)
+        self._events.publish(
+            "speech.underrun",
+            id=self.id,
+            model=self.model.id,
+            audio_seconds=at,
+            silence_seconds=round(silence, 3),
+        )
+
+    def _complete(self) -> None:
+        if self.samples == 0:
+            raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
+        self.outcome = "completed"
+        worked = time.monotonic() - (self.timeline.at("ready") or 0.0) - self._held
+        self.real_time_factor = round(worked * SAMPLE_RATE / self.samples, 4)
+
+    def _tell_start(self) -> None:
+        if self.usage.first_token_at is not None:
+            self.timeline.mark("first_token", self.usage.first_token_at)
+        self.timeline.mark("first_audio")
+        self._events.publish(
+            "speech.started",
+            id=self.id,
+            model=self.model.id,
+            queue_seconds=round(self.queue_seconds, 3),
+            load_seconds=round(self.load_seconds, 3),
+            first_audio_seconds=round(self.first_audio_seconds or 0.0, 4),
+        )
+
+    def _tell_end(self) -> None:
+        self._events.publish(
+            "speech.ended",
+            id=self.id,
+            model=self.model.id,
+            outcome=self.outcome,
+            error=self.error,
+            audio_seconds=round(self.samples / SAMPLE_RATE, 3),
+            real_time_factor=self.real_time_factor,
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            dropped_frames=self.usage.dropped_frames,
+        )
+
+    def _tell_position(self, position: int) -> None:
+        self._events.publish("speech.waiting", id=self.id, position=position)
+
+    async def _paced(self) -> AsyncGenerator[PCM]:
+        """The joined segments at the tempo that was asked for; the lease lasts as long as they do."""
+        async with (
+            self._manager.get_model(self.model) as speaker,
+            contextlib.aclosing(self._joined(speaker)) as joined,
+        ):
+            self.timeline.mark("ready")
+            tempo = make_tempo(self._speed)
+            async for pcm in joined:
+                paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)
+                if len(paced):
+                    yield paced
+            rest = await asyncio.to_thread(tempo.flush)
+            if len(rest):
+                yield rest
+
+    async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
+        joiner = Joiner()
+        async with contextlib.aclosing(
+            spoken(speaker, self.segments, self.voice, self._sampling, self.usage)
+        ) as items:
+            async for item in items:
+                if isinstance(item, Segment):
+                    at = round(self.samples / SAMPLE_RATE, 3)
+                    self._events.publish("speech.segment", id=self.id, text=item.text, audio_seconds=at)
+                    ready = joiner.start_segment(PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE)
+                else:
+                    ready = joiner.push(item)
+                if len(ready):
+                    yield ready
+        yield joiner.finish()

@@ -1,0 +1,107 @@
+"""The server does what its OpenAPI document says, whether it is asked as the document wants it or not."""
+
+import json
+import os
+import signal
+
+import httpx
+import hypothesis
+import msgspec
+import pytest
+import schemathesis
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from benchmarks.serving import serving
+from orpheus_openai.app import create_app
+from orpheus_openai.http.error_body import ErrorBody
+from orpheus_openai.settings import Settings
+
+pytest.importorskip("espeakng_loader")
+
+KEY = "sk-contract-51c0"
+LONGEST = 100
+"""Characters of a text that are really spoken: what is looked at here is the answers' form."""
+
+MEANT = {(503, "model_unavailable")}
+"""Failures of a server that has no GPU: status and code."""
+
+BEYOND_SCHEMAS = {"voice_not_found", "missing_required_parameter"}
+BEYOND_SCHEMAS_IN_WORDS = ("nothing to speak", "mean the same, but differ")
+"""Why a request may be refused that fits its schema: voices come from a catalog, `text` may be called `prompt`."""
+
+CONFIG = {"seed": 1, "headers": {"Authorization": f"Bearer {KEY}"}, "request-timeout": 30}
+
+
+def environ():
+    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return {**inherited, "ORPHEUS_MODEL": "preview", "ORPHEUS_API_KEYS": KEY}
+
+
+def described():
+    """The document as the server below sends it; operations become tests before there is a server."""
+    app = create_app(Settings(model="preview", api_keys=(KEY,)))
+    return json.loads(msgspec.json.encode(app.openapi_schema.to_schema()))
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("contract"), environ()) as server:
+        yield server.url
+        os.kill(server.pid, signal.SIGINT)  # after a SIGTERM it would wait for who asked /ready to look again
+
+
+operations = schemathesis.openapi.from_dict(described(), config=schemathesis.Config.from_dict(CONFIG))
+
+
+@operations.parametrize()
+@hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None)
+def test_every_operation_answers_as_it_is_described(case, url):
+    make_it_speak(case)
+    endless = case.path == "/api/events"
+    answer = case.call(url, timeout=0.5 if endless else 30)
+    case.validate_response(
+        answer,
+        additional_checks=[is_named, fails_as_it_means_to, accepts_what_fits],
+        excluded_checks=[not_a_server_error, positive_data_acceptance],
+        transport_kwargs={"base_url": url, "timeout": 0.5 if endless else 30},
+    )
+
+
+def make_it_speak(case):
+    """Give every other good request a voice and a model that exist, which chance does not find; keep it short."""
+    body = case.body
+    if case.method != "POST" or not isinstance(body, dict):
+        return
+    for field in ("input", "text", "prompt"):
+        if isinstance(body.get(field), str) and len(body[field]) > LONGEST:
+            body[field] = body[field][:LONGEST]
+    for field in ("seed", "max_tokens"):
+        if isinstance(body.get(field), float) and body[field].is_integer():
+            body[field] = int(body[field])  # JSON Schema takes 5.0 for a whole number, the server does not
+    if case.path != "/api/offload" and case.meta.generation.mode.is_positive and len(str(body)) % 2:
+        body |= {"voice": "tara", "model": "preview"}
+
+
+def is_named(_ctx, response, _case):
+    assert response.headers["x-request-id"][0].startswith("req_")
+
+
+def fails_as_it_means_to(_ctx, response, _case):
+    if response.status_code < 400 or response.request.method == "HEAD" or response.status_code == 416:
+        return
+    error = msgspec.json.decode(response.content, type=ErrorBody).error
+    if response.status_code >= 500:
+        assert (response.status_code, error.code) in MEANT
+
+
+def accepts_what_fits(_ctx, response, case):
+    if response.status_code == 400 and case.meta.generation.mode.is_positive:
+        error = response.json()["error"]
+        told = any(words in error["message"] for words in BEYOND_SCHEMAS_IN_WORDS)
+        assert told or error["code"] in BEYOND_SCHEMAS, error
+
+
+def test_the_document_is_served_as_it_was_tested(url):
+    assert httpx.get(f"{url}/apidocs/openapi.json").json() == described()

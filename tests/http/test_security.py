@@ -1,0 +1,341 @@
+"""Keys, and what pages of other sites may do, through HTTP."""
+
+import asyncio
+import hashlib
+import hmac
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from benchmarks.serving import serving
+from orpheus_openai.app import create_app
+from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.http.middleware.keys import PUBLIC_FOLDERS, PUBLIC_PATHS, KeyGuard, KeyRing
+from orpheus_openai.limits.visit import Visits
+from orpheus_openai.settings import Settings
+from tests.support.local_server import running
+
+pytest.importorskip("espeakng_loader")
+
+KEY, OTHER_KEY, PLAIN_KEY = "sk-one-7d1f", "sk-two-99aa", "sk-three-b2c4"
+KEYS = (f"phone:{KEY}", f"desk:sha256:{hashlib.sha256(OTHER_KEY.encode()).hexdigest()}", PLAIN_KEY)
+SPEECH = {"model": "tts-1", "voice": "tara", "input": "Good morning.", "response_format": "pcm"}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    return create_app(Settings(model="preview", api_keys=KEYS, output_dir=tmp_path_factory.mktemp("outputs")))
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    with running(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def open_client(tmp_path_factory):
+    """A server without keys."""
+    settings = Settings(model="preview", output_dir=tmp_path_factory.mktemp("outputs"))
+    with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+def bearer(key):
+    return {"authorization": f"Bearer {key}"}
+
+
+def routes(app):
+    """Every method and path of the application, with something in the place of parameters."""
+    found = {("GET", "/nowhere"), ("GET", "/v1"), ("POST", "/mcp"), ("POST", "/mcp/"), ("GET", "/mcp/more")}
+    for route in app.routes:
+        path = "/".join("wav" if "{" in part else part for part in route.path_format.split("/"))
+        methods = getattr(route, "methods", None) or {"GET", "POST"}
+        found |= {(method, path) for method in methods if method != "OPTIONS"}
+    return sorted(found)
+
+
+def is_public(path):
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS)
+
+
+def test_every_route_but_the_public_ones_refuses_without_a_key_and_with_a_wrong_one(app, client):
+    closed = [(method, path) for method, path in routes(app) if not is_public(path)]
+    assert len(closed) > 15
+    assert {"/v1/audio/speech", "/api/generate", "/api/events", "/api/status", "/mcp"} <= {
+        p for _, p in closed
+    }
+    for method, path in closed:
+        for headers in (
+            {},
+            bearer("sk-wrong"),
+            {"authorization": f"Basic {KEY}"},
+            {"authorization": "Bearer"},
+        ):
+            answer = client.request(method, path, headers=headers)
+            assert answer.status_code == 401, (method, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["x-request-id"].startswith("req_")
+            if method != "HEAD":
+                error = answer.json()["error"]
+                assert error["type"] == "invalid_request_error"
+                assert error["code"] == "invalid_api_key"
+                assert "sk-" not in error["message"]
+
+
+def test_every_route_lets_a_right_key_in(app, client):
+    for method, path in routes(app):
+        with client.stream(method, path, headers=bearer(KEY)) as answer:
+            assert answer.status_code != 401, (method, path)
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER_KEY, PLAIN_KEY])
+def test_plain_and_hashed_and_nameless_keys_all_speak(client, key):
+    assert client.post("/v1/audio/speech", json=SPEECH, headers=bearer(key)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["authorization", "Authorization"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER "])
+def test_the_scheme_may_be_written_as_one_likes(client, name, scheme):
+    assert client.get("/v1/models", headers={name: f"{scheme} {KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/ready", "/apidocs", "/apidocs/openapi.json", "/ui/js/api.js"]
+)
+def test_the_page_the_manual_and_signs_of_life_are_public(client, path):
+    assert client.get(path, follow_redirects=True).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//api/status", "/./api/status", "/ui/../api/status", "/ui/%2e%2e/api/status", "/health/../api/status",
+     "/API/status", "/api/status/", "/apidocs/../v1/models", "/%61pi/status", "/ui//api/status"],
+)  # fmt: skip
+def test_no_spelling_of_a_path_leads_round_the_key(client, path):
+    answer = client.get(httpx.URL(str(client.base_url) + path))
+    assert answer.status_code in (401, 404)
+    assert "models" not in answer.text
+
+
+def test_a_servers_root_path_leads_nobody_round_the_key():
+    # Litestar's router drops everything up to the root path, wherever that stands.
+    app = create_app(Settings(model="preview", api_keys=KEYS))
+    asgi = httpx.ASGITransport(app, root_path="/tts")
+
+    async def status(path):
+        async with httpx.AsyncClient(transport=asgi, base_url="http://test") as client:
+            return (await client.get(path)).status_code
+
+    assert asyncio.run(status("/ui/tts/api/status")) == 401
+    assert asyncio.run(status("/tts/api/status")) == 401
+    assert asyncio.run(status("/tts/health")) == 200
+
+
+def test_all_keys_are_compared_whichever_one_it_is(monkeypatch):
+    ring, compared = KeyRing(KEYS), []
+
+    def compare(a, b):
+        compared.append((len(a), len(b)))
+        return a == b
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    names = [ring.owner(key.encode()) for key in (KEY, OTHER_KEY, PLAIN_KEY, "sk-wrong", "x" * 100_000)]
+    assert names == ["phone", "desk", "key-3", None, None]
+    assert compared == [(32, 32)] * 3 * 5
+
+
+@pytest.mark.parametrize(
+    "entry", ["phone:", ":sk-secret", "phone:sha256:12ab", "a:b:sk-secret", "phone:sha256:" + "g" * 64]
+)
+def test_a_key_that_makes_no_sense_stops_the_start_without_being_quoted(entry):
+    with pytest.raises(ConfigurationError) as caught:
+        create_app(Settings(model="preview", api_keys=("sk-fine", entry)))
+    assert "entry 2" in str(caught.value)
+    assert "sk-" not in str(caught.value)
+
+
+def test_two_keys_of_one_name_stop_the_start():
+    with pytest.raises(ConfigurationError, match="entry 2"):
+        KeyRing(("a:sk-1", "a:sk-2"))
+
+
+def test_the_manual_offers_a_field_for_the_key(client, open_client):
+    with_keys = client.get("/apidocs/openapi.json").json()
+    assert with_keys["security"] == [{"key": []}]
+    assert with_keys["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
+    assert not open_client.get("/apidocs/openapi.json").json().get("security")
+
+
+def environ(**settings):
+    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return {**inherited, "ORPHEUS_MODEL": "preview", **settings}
+
+
+def test_no_key_is_found_in_log_or_audit_log_and_the_audit_log_has_its_name(tmp_path):
+    audit = tmp_path / "audit.jsonl"
+    settings = environ(
+        ORPHEUS_API_KEYS=",".join(KEYS), ORPHEUS_AUDIT_LOG=str(audit), ORPHEUS_LOG_LEVEL="debug"
+    )
+    with serving(tmp_path, settings) as server:
+        for key in (KEY, OTHER_KEY, PLAIN_KEY, "sk-wrong-5555"):
+            httpx.post(f"{server.url}/v1/audio/speech", json=SPEECH, headers=bearer(key), timeout=60)
+            httpx.post(f"{server.url}/v1/audio/speech", content=b"{", headers=bearer(key))
+            httpx.get(f"{server.url}/nowhere?key={key}", headers=bearer(key))
+    written = "".join(file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file())
+    assert written.count("/v1/audio/speech") > 8
+    assert '"key":"phone"' in written
+    for key in (KEY, OTHER_KEY, PLAIN_KEY, "sk-wrong-5555"):
+        assert key not in written
+        assert hashlib.sha256(key.encode()).hexdigest() not in written
+
+
+def test_who_asks_for_a_websocket_is_asked_for_a_key_as_everybody(tmp_path):
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+    upgrade |= {"sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    with serving(tmp_path, environ(ORPHEUS_API_KEYS=KEY, ORPHEUS_LOG_LEVEL="debug")) as server:
+        for path in ("/mcp/", "/api/events", "/v1/models", "/nowhere"):
+            answer = httpx.get(f"{server.url}{path}", headers=upgrade)
+            assert answer.status_code == 401, path
+            assert answer.headers["x-request-id"].startswith("req_")
+        assert httpx.get(f"{server.url}/v1/models", headers={**upgrade, **bearer(KEY)}).status_code == 200
+        log = server.log.read_text()
+    assert "pip install" not in log
+    assert KEY not in log
+
+
+async def test_no_websocket_passes_by_the_keys_whatever_serves_the_application():
+    """Ray Serve, say, which does not go through our own server."""
+    reached, sent = [], []
+
+    async def application(scope, _receive, _send):
+        reached.append(scope["path"])
+
+    async def send(message):
+        sent.append(message["type"])
+
+    guard = KeyGuard(application, KeyRing(KEYS), Visits())
+    for path in ("/mcp/", "/v1/models", "/"):
+        await guard({"type": "websocket", "path": path, "headers": []}, None, send)
+    assert (reached, sent) == ([], ["websocket.close"] * 3)
+
+
+@pytest.mark.parametrize(("host", "keys", "warned"), [
+    ("0.0.0.0", "", True), ("127.0.0.1", "", False), ("0.0.0.0", KEY, False),
+])  # fmt: skip
+def test_a_server_for_everybody_without_keys_warns_at_its_start(tmp_path, host, keys, warned):
+    command = [sys.executable, "-m", "orpheus_openai", "serve", "--host", host, "--port", "0"]
+    settings = environ(ORPHEUS_API_KEYS=keys)
+    with subprocess.Popen(command, cwd=tmp_path, env=settings, stderr=subprocess.PIPE, text=True) as server:
+        log = list(iter(server.stderr.readline, "orpheus-openai is ready\n"))
+        server.terminate()
+        server.communicate()
+    assert ("NO KEYS" in "".join(log)) is warned
+
+
+# --- pages of other sites ---------------------------------------------------------------------------------------------
+
+FOREIGN = (
+    {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+    {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:3000"},
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+)
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/audio/speech"),
+        ("POST", "/api/offload"),
+        ("DELETE", "/api/files/a.wav"),
+        ("POST", "/mcp"),
+    ],
+)
+def test_a_foreign_page_can_change_nothing_on_a_server_without_keys(open_client, headers, method, path):
+    answer = open_client.request(
+        method, path, headers={**headers, "content-type": "text/plain"}, content="{}"
+    )
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "cross_site_request"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://é", "http://a]b", "//", ":", ""])
+def test_an_origin_that_is_no_url_is_foreign(open_client, origin):
+    answer = open_client.post("/api/offload", json={}, headers={"origin": origin.encode()})
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "cross_site_request"
+
+
+def test_the_servers_own_page_and_programs_are_served(open_client):
+    own = str(open_client.base_url).rstrip("/")
+    for headers in (
+        {},
+        {"origin": own},
+        {"sec-fetch-site": "same-origin", "origin": own},
+        {"sec-fetch-site": "none"},
+    ):
+        assert open_client.post("/v1/audio/speech", json=SPEECH, headers=headers).status_code == 200
+
+
+def test_without_the_setting_no_foreign_page_may_read(open_client):
+    answer = open_client.get("/v1/models", headers={"origin": "https://app.example.com"})
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def preflight(client, origin):
+    asked = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    return client.options("/v1/audio/speech", headers=asked)
+
+
+@pytest.mark.parametrize("keys", [(), KEYS])
+def test_a_listed_site_may_use_the_server_and_others_may_not(tmp_path, keys):
+    settings = Settings(
+        model="preview", api_keys=keys, cors_origins=("https://app.example.com",), output_dir=tmp_path
+    )
+    with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        allowed = preflight(client, "https://app.example.com")
+        assert allowed.status_code == 204
+        assert allowed.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert allowed.headers["access-control-allow-headers"] == "authorization,content-type"
+        assert "POST" in allowed.headers["access-control-allow-methods"]
+        assert "access-control-allow-origin" not in preflight(client, "https://evil.example").headers
+        listed = {"origin": "https://app.example.com", "sec-fetch-site": "cross-site"}
+        spoken = client.post("/v1/audio/speech", json=SPEECH, headers={**listed, **bearer(KEY)})
+        assert spoken.status_code == 200
+        assert spoken.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert "x-request-id" in spoken.headers["access-control-expose-headers"]
+        assert "origin" in spoken.headers["vary"]
+        if keys:  # also the refusal can be read by the page
+            refused = client.post("/v1/audio/speech", json=SPEECH, headers=listed)
+            assert refused.status_code == 401
+            assert refused.headers["access-control-allow-origin"] == "https://app.example.com"
+
+
+def test_all_sites_may_use_a_server_that_says_so(tmp_path):
+    settings = Settings(model="preview", cors_origins=("*",), output_dir=tmp_path)
+    with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        assert preflight(client, "https://any.example").headers["access-control-allow-origin"] == "*"
+        foreign = {"origin": "https://any.example", "sec-fetch-site": "cross-site"}
+        spoken = client.post("/v1/audio/speech", json=SPEECH, headers=foreign)
+        assert (spoken.status_code, spoken.headers["access-control-allow-origin"]) == (200, "*")
+
+
+def test_every_answer_tells_browsers_not_to_guess_and_not_to_frame(open_client):
+    for path in ("/", "/v1/models", "/nowhere", "/apidocs", "/ui/js/api.js"):
+        headers = open_client.get(path, follow_redirects=True).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"

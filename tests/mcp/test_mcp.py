@@ -1,0 +1,402 @@
+"""MCP through its official clients, over HTTP and stdio, against real servers."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import wave
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StdioTransport
+from fastmcp.exceptions import ToolError
+
+from benchmarks.serving import serving
+from orpheus_mcp.generation import Generation
+
+ROOT = Path(__file__).parents[2]
+TOOLS = {"generate_speech", "list_voices", "list_models", "get_gpu_status", "offload_gpu"}
+LONG_TEXT = "This sentence is spoken again and again. " * 1000
+ERAS = ["auto", "legacy"]
+"""The protocol with and without sessions: clients of both are about."""
+
+
+@pytest.fixture
+async def client(server_url: str) -> AsyncIterator[Client]:
+    async with Client(f"{server_url}/mcp") as connected:
+        yield connected
+
+
+def environ(**settings: str) -> dict[str, str]:
+    ours = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    path = os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", "")])
+    return {**kept, "PATH": path, "ORPHEUS_MODEL": "preview", **settings}
+
+
+def stdio(folder: Path, **settings: str) -> StdioTransport:
+    return StdioTransport(
+        sys.executable,
+        ["-m", "orpheus_openai", "mcp"],
+        env=environ(**settings),
+        cwd=str(folder),
+        keep_alive=False,
+        log_file=folder / "stderr.log",
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def leases(client: Client) -> int:
+    status = await client.call_tool("get_gpu_status", {})
+    return sum(model["leases"] for model in status.structured_content["models"])
+
+
+async def until(condition: Any, seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.05)
+
+
+async def test_every_tool_has_typed_arguments_with_descriptions_and_a_structured_result(
+    client: Client,
+) -> None:
+    tools = {tool.name: tool for tool in await client.list_tools()}
+    assert set(tools) == TOOLS
+    for tool in tools.values():
+        assert tool.description
+        assert tool.output_schema["type"] == "object"
+        for name, argument in tool.input_schema["properties"].items():
+            assert argument.get("description"), f"{tool.name} does not describe {name}"
+            assert "type" in argument or "anyOf" in argument
+    assert tools["generate_speech"].input_schema["required"] == ["text"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_speech_is_a_file_a_download_and_a_resource(server_url: str, era: str) -> None:
+    async with Client(f"{server_url}/mcp", mode=era) as client:
+        answer = await client.call_tool("generate_speech", {"text": "Hello there.", "voice": "alloy"})
+        spoken = answer.structured_content
+        resource = await client.read_resource(spoken["uri"])
+        assert spoken["uri"] in {str(listed.uri) for listed in await client.list_resources()}
+    audio = await asyncio.to_thread(Path(spoken["path"]).read_bytes)
+    assert len(audio) == spoken["bytes"]
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert (await http.get(spoken["url"])).content == audio
+    assert base64.b64decode(resource[0].blob) == audio
+    assert resource[0].mime_type == "audio/wav"
+    with wave.open(BytesIO(audio)) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(spoken["audio_seconds"], abs=0.001)
+    assert (spoken["voice"], spoken["model"]) == ("tara", "preview")
+    assert 0 <= spoken["load_seconds"] <= spoken["first_audio_seconds"] <= spoken["total_seconds"]
+    assert spoken["path"] in answer.content[0].text
+    assert answer.content[1].type == "resource_link"
+
+
+async def test_two_calls_of_one_session_have_ids_of_their_own(server_url: str) -> None:
+    async with Client(f"{server_url}/mcp", mode="legacy") as client:
+        ids = {
+            (await client.call_tool("generate_speech", {"text": "Hi."})).structured_content["id"]
+            for _ in range(2)
+        }
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_progress_grows_and_says_how_much_speech_there_is(server_url: str, era: str) -> None:
+    notices: list[tuple[float, str]] = []
+
+    async def hear(progress: float, _total: float | None, message: str | None) -> None:
+        notices.append((progress, message or ""))
+
+    async with Client(f"{server_url}/mcp", mode=era, progress_handler=hear) as client:
+        answer = await client.call_tool("generate_speech", {"text": LONG_TEXT[:15_000]})
+    values = [progress for progress, _ in notices]
+    assert values
+    assert values == sorted(set(values))
+    assert notices[-1][1] == f"{answer.structured_content['audio_seconds']:.1f} s of speech"
+
+
+async def test_progress_grows_also_while_no_speech_comes() -> None:
+    notices: list[float] = []
+
+    async def hear(progress: float, *, message: str) -> None:
+        notices.append(progress)
+
+    speech: Any = SimpleNamespace(samples=24_000)
+    generation = Generation(speech, manager=SimpleNamespace(), audio_format="wav")
+    generation.first_seconds = 0.5
+    for samples in (24_000, 24_000, 24_000, 48_000, 48_000):
+        speech.samples = samples
+        await generation._report(SimpleNamespace(report_progress=hear))
+    assert notices == [1.5, 1.501, 1.502, 2.5, 2.501]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_cancelling_a_call_stops_the_speech_and_leaves_no_file(server_url: str, era: str) -> None:
+    async with Client(f"{server_url}/mcp", mode=era) as client, Client(f"{server_url}/mcp") as watcher:
+        before = len(await watcher.list_resources())
+
+        async def busy() -> bool:
+            return await leases(watcher) > 0
+
+        async def idle() -> bool:
+            return not await busy()
+
+        call = asyncio.create_task(
+            client.call_tool("generate_speech", {"text": LONG_TEXT, "response_format": "flac"})
+        )
+        await until(busy)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await until(idle, 3.0)
+        assert len(await watcher.list_resources()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ({"text": "Hi.", "voice": "nobody"}, "Voices: tara, leah"),
+        ({"text": "Hi.", "model": "gpt-9"}, "Models: "),
+        ({"text": "Hi.", "voice": "pierre", "model": "small-1b"}, "Models that speak it: "),
+        ({"text": "Hi.", "model": "medium-3b"}, "preview"),
+        ({"text": "..."}, "nothing to speak"),
+        ({"text": "x" * 60_000}, "Send it in parts"),
+        ({"text": "Hi.", "speed": 9}, "speed: Input should be less than or equal to 4"),
+        ({"text": "Hi.", "response_format": "ogg"}, "'wav', 'mp3', 'opus'"),
+        ({}, "text: "),
+    ],
+)
+async def test_an_error_says_what_would_do_instead(
+    client: Client, arguments: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(ToolError) as raised:
+        await client.call_tool("generate_speech", arguments)
+    assert advice in str(raised.value)
+    assert "pydantic" not in str(raised.value)
+
+
+async def test_voices_are_filtered_by_language(client: Client) -> None:
+    found = (await client.call_tool("list_voices", {"language": "FR"})).structured_content["voices"]
+    assert {voice["id"] for voice in found} == {"pierre", "amelie", "marie"}
+    with pytest.raises(ToolError, match="Languages: en"):
+        await client.call_tool("list_voices", {"language": "klingon"})
+
+
+async def test_models_tell_what_can_speak_here(client: Client) -> None:
+    answer = (await client.call_tool("list_models", {})).structured_content
+    models = {model["id"]: model for model in answer["models"]}
+    assert answer["default"] == "preview"
+    assert models["preview"]["status"] == "available"
+    assert models["nano-150m"]["status"] == "coming_soon"
+    assert "ORPHEUS_MODEL_NANO_150M" in models["nano-150m"]["status_detail"]
+
+
+async def test_what_another_door_loads_is_seen_and_offloaded_here(server_url: str, client: Client) -> None:
+    body = {"model": "tts-1", "voice": "alloy", "input": "Hello."}
+    async with httpx.AsyncClient(trust_env=False) as openai:
+        (await openai.post(f"{server_url}/v1/audio/speech", json=body)).raise_for_status()
+    status = (await client.call_tool("get_gpu_status", {})).structured_content
+    assert {model["id"]: model["state"] for model in status["models"]}["preview"] == "ready"
+    assert (await client.call_tool("offload_gpu", {"model": "tts-1"})).structured_content["offloaded"] == [
+        "preview"
+    ]
+    status = (await client.call_tool("get_gpu_status", {})).structured_content
+    assert {model["id"]: model["state"] for model in status["models"]}["preview"] == "unloaded"
+    with pytest.raises(ToolError, match="does not exist"):
+        await client.call_tool("offload_gpu", {"model": "gpt-9"})
+
+
+@pytest.mark.parametrize("name", ["nothing.wav", "..%2F..%2Fetc%2Fpasswd", ".hidden.wav"])
+async def test_only_saved_files_can_be_read(client: Client, name: str) -> None:
+    with pytest.raises(Exception, match=r"no file|not found"):
+        await client.read_resource(f"orpheus://outputs/{name}")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"), [({"origin": "http://evil.example"}, 403), ({"host": "evil.example"}, 421)]
+)
+async def test_a_page_of_another_site_is_refused(
+    server_url: str, headers: dict[str, str], status: int
+) -> None:
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(f"{server_url}/mcp", json=call, headers=headers)
+    assert answer.status_code == status
+
+
+def test_the_server_imports_fastmcp_only_when_it_is_asked_for_mcp() -> None:
+    program = "import sys, orpheus_openai.app; sys.exit('fastmcp' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_the_folder_mcp_does_not_hide_the_sdk() -> None:
+    program = "import mcp; mcp.ClientSession"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("section", ["mcpServers", "servers"])
+async def test_the_config_file_works_as_it_stands(server_url: str, section: str) -> None:
+    servers = json.loads((ROOT / "mcp" / "mcp_config.json").read_text())[section]
+    servers["orpheus"]["env"] = environ(ORPHEUS_URL=server_url)
+    if shutil.which(servers["orpheus"]["command"], path=servers["orpheus"]["env"]["PATH"]) is None:
+        pytest.skip("orpheus-openai is not installed as a command here")
+    async with Client({"mcpServers": servers}) as client:
+        assert {tool.name for tool in await client.list_tools()} == TOOLS
+        spoken = (await client.call_tool("generate_speech", {"text": "Hello."})).structured_content
+        assert spoken["url"].startswith(server_url)
+
+
+async def test_without_a_server_stdio_starts_one_says_so_and_takes_it_along(tmp_path: Path) -> None:
+    port = free_port()
+    nowhere = "http://127.0.0.1:9"  # a proxy for the world outside has no say on this machine
+    transport = stdio(tmp_path, PORT=str(port), HOME=str(tmp_path), HTTP_PROXY=nowhere, http_proxy=nowhere)
+    async with Client(transport) as client:
+        spoken = (await client.call_tool("generate_speech", {"text": "Hello."})).structured_content
+        assert answers(port)
+    assert Path(spoken["path"]).parent == tmp_path / "orpheus-openai" / "outputs"
+    assert "starting one" in (tmp_path / "stderr.log").read_text()
+    assert not answers(port)
+
+
+async def test_the_server_that_stdio_started_does_not_outlive_its_violent_end(tmp_path: Path) -> None:
+    port = free_port()
+    with (tmp_path / "stderr.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "orpheus_openai", "mcp"),
+            env=environ(PORT=str(port)),
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+
+    async def up() -> bool:
+        return await asyncio.to_thread(answers, port)
+
+    async def down() -> bool:
+        return not await up()
+
+    await until(up, 60.0)
+    process.kill()
+    await process.wait()
+    await until(down)
+
+
+async def test_a_server_that_went_away_is_replaced(tmp_path: Path) -> None:
+    port = free_port()
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    async with Client(stdio(first, PORT=str(port))) as starter:
+        assert len(await starter.list_tools()) == len(TOOLS)
+        guest = Client(stdio(second, PORT=str(port)))
+        await guest.__aenter__()
+    try:
+        assert len(await guest.list_tools()) == len(TOOLS)
+    finally:
+        await guest.close()
+    assert "starting one" in (second / "stderr.log").read_text()
+
+
+async def refusal(folder: Path, url: str) -> str:
+    """Start `orpheus-openai mcp` for a server that will not have it; what it says on its way out."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "orpheus_openai", "mcp"),
+        env=environ(ORPHEUS_URL=url),
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        code = await process.wait()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert code == 2
+    assert await process.stdout.read() == b""
+    return (await process.stderr.read()).decode()
+
+
+async def test_a_url_where_nothing_answers_is_explained(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    assert f"ORPHEUS_URL={url}: no orpheus-openai answers there" in await refusal(tmp_path, url)
+
+
+async def test_a_server_that_wants_another_key_is_explained(tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        head = b"200 OK" if request.startswith(b"GET /health ") else b"401 Unauthorized"
+        body = b'{"version":"0"}'
+        writer.write(
+            b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (head, len(body), body)
+        )
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as guarded:
+        url = f"http://127.0.0.1:{guarded.sockets[0].getsockname()[1]}"
+        assert "set ORPHEUS_API_KEY" in await refusal(tmp_path, url)
+
+
+def test_the_inspector_lists_and_calls_every_tool(server_url: str) -> None:
+    inspector = shutil.which("mcp-inspector-cli")
+    if inspector is None:
+        pytest.skip("no mcp-inspector-cli here: ./test.sh installs it where there is npm")
+
+    def inspect(*arguments: str) -> Any:
+        command = [inspector, f"{server_url}/mcp", "--transport", "http", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return json.loads(done.stdout)
+
+    assert {tool["name"] for tool in inspect("--method", "tools/list")["tools"]} == TOOLS
+    for tool in sorted(TOOLS):
+        arguments = ["--tool-arg", "text=Hello."] if tool == "generate_speech" else []
+        answer = inspect("--method", "tools/call", "--tool-name", tool, *arguments)
+        assert answer["structuredContent"]
+        assert not answer.get("isError")
+
+
+@pytest.mark.parametrize("version", ["", "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/list\r\n"])
+def test_a_client_that_leaves_while_it_is_sending_leaves_no_error_in_the_log(
+    tmp_path: Path, version: str
+) -> None:
+    head = (
+        "POST /mcp/ HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: application/json, text/event-stream\r\n"
+        f"content-type: application/json\r\n{version}content-length: 500\r\n\r\n"
+    )
+    with serving(tmp_path, environ()) as server:
+        with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port)) as connection:
+            connection.sendall(head.encode() + b'{"jsonrpc":')
+        deadline = time.monotonic() + 20
+        while " /mcp" not in (log := server.log.read_text()):
+            assert time.monotonic() < deadline, log
+            time.sleep(0.05)
+        assert "499" in log
+        assert "Traceback" not in log

@@ -1,0 +1,257 @@
+"""A vLLM engine with a tiny checkpoint, on a CPU: what it draws, how it stops, how it fails."""
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import multiprocessing
+import os
+import signal
+import sys
+import time
+
+import pytest
+import pytest_asyncio
+
+from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
+from orpheus_openai.models.orpheus.vllm_engine import ENVIRONMENT, EngineOptions
+from orpheus_openai.synthesis import Sampling
+from tests.support.sampling import PLAIN, PUBLISHED
+
+psutil = pytest.importorskip("psutil")  # vLLM brings it along
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.timeout(300),
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+]
+
+PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
+OPTIONS = EngineOptions(max_streams=8, enforce_eager=True)
+SERVER = """
+import asyncio, sys
+from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
+from tests.models.test_tokens_vllm import OPTIONS, engine_processes
+
+async def main():
+    source = await load_vllm(sys.argv[1], OPTIONS)
+    print("engine", *(process.pid for process in engine_processes()), flush=True)
+    await asyncio.sleep(300)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+FIRST_AUDIO, END = 128_266, 128_258
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    make_checkpoint = importlib.import_module("tests.support.tiny_checkpoint").make_checkpoint
+    return str(make_checkpoint(tmp_path_factory.mktemp("checkpoint")))
+
+
+class Loop:
+    """The longest that the event loop was held while an engine was loaded, in seconds."""
+
+    held = 0.0
+
+    async def watch(self):
+        while True:
+            start = time.monotonic()
+            await asyncio.sleep(0.01)
+            self.held = max(self.held, time.monotonic() - start)
+
+
+@pytest.fixture(scope="module")
+def loop_while_loading():
+    return Loop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def source(checkpoint, loop_while_loading):
+    watching = asyncio.create_task(loop_while_loading.watch())
+    source = await load_vllm(checkpoint, OPTIONS)
+    watching.cancel()
+    yield source
+    await source.close()
+    assert not engine_processes()
+
+
+def engine_processes():
+    """The processes that a source's engine lives in, with those they have started in turn."""
+    children = [psutil.Process(process.pid) for process in multiprocessing.active_children()]
+    return [process for child in children for process in (child, *child.children(recursive=True))]
+
+
+async def speak(source, prompt=PROMPT, **sampling):
+    stream = source.generate(prompt, Sampling(**{**PLAIN, **sampling}))
+    return [token async for ids in stream for token in ids]
+
+
+def places(ids):
+    return [(token - FIRST_AUDIO) // 4_096 for token in ids if token != END]
+
+
+async def test_loading_leaves_the_event_loop_free(source, loop_while_loading):
+    assert 0.01 < loop_while_loading.held < 5
+
+
+async def test_vllm_knows_the_names_of_what_it_is_told_in_the_environment(source):
+    assert ENVIRONMENT.keys() <= importlib.import_module("vllm.envs").environment_variables.keys()
+
+
+async def test_every_token_is_an_audio_token_in_its_place(source):
+    for temperature in (0.0, 0.6, 2.0):
+        ids = await speak(source, max_tokens=70, temperature=temperature, **PUBLISHED)
+        assert places(ids) == [n % 7 for n in range(len(ids))]
+
+
+async def test_streams_at_once_keep_their_places_as_others_come_and_go(source):
+    streams = [speak(source, max_tokens=15 + 5 * n, seed=n) for n in range(12)]
+    for n, ids in enumerate(await asyncio.gather(*streams)):
+        assert len(ids) == 15 + 5 * n
+        assert places(ids) == [place % 7 for place in range(len(ids))]
+
+
+async def test_a_prompt_that_is_not_in_speech_yet_gets_audio_at_any_place(source):
+    ids = await speak(source, PROMPT[:-1], max_tokens=70)
+    assert len(ids) == 70
+    assert all(FIRST_AUDIO <= token < FIRST_AUDIO + 7 * 4_096 or token in (END, 128_257) for token in ids)
+    assert places(ids) != [n % 7 for n in range(70)]
+
+
+async def test_ids_come_a_frame_at_a_time_the_first_at_once(source):
+    deltas = [len(ids) async for ids in source.generate(PROMPT, Sampling(max_tokens=50))]
+    assert sum(deltas) == 50
+    assert deltas[0] == 1
+    assert all(count >= 7 for count in deltas[1:-1])
+
+
+async def test_a_seed_gives_the_same_speech_again_also_among_others(source):
+    alone = await speak(source, max_tokens=35, seed=3, **PUBLISHED)
+    among = (speak(source, max_tokens=35, seed=seed, **PUBLISHED) for seed in (1, 2, 3))
+    among = await asyncio.gather(*among)
+    assert among[2] == alone
+    assert among[0] != alone
+
+
+async def test_a_prompt_without_room_to_speak_is_refused(source):
+    with pytest.raises(InvalidRequestError, match="too long"):
+        await speak(source, PROMPT * 200)
+
+
+async def test_speech_ends_where_the_context_does(source):
+    prompt = [*b"x" * 2_000, 128_257]
+    assert len(await speak(source, prompt)) == 2_048 - 2_001
+
+
+async def test_leaving_frees_the_engine_at_once(source):
+    """With all places taken by streams that nobody hears any more, the next would wait for minutes."""
+    for leave in ("close", "cancel"):
+        streams = [source.generate(PROMPT, Sampling()) for _ in range(OPTIONS.max_streams)]
+        await asyncio.gather(*(anext(stream) for stream in streams))
+        if leave == "close":
+            await asyncio.gather(*(stream.aclose() for stream in streams))
+        else:
+            tasks = [asyncio.create_task(anext(stream)) for stream in streams]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        async with asyncio.timeout(20):
+            assert len(await speak(source, max_tokens=8)) == 8
+
+
+async def test_an_engine_that_does_not_answer_is_an_error(source):
+    (core,) = multiprocessing.active_children()
+    stuck = engine_processes()
+    source._stall_seconds, before = 0.5, source._stall_seconds
+    try:
+        for process in stuck:
+            process.suspend()
+        with pytest.raises(EngineError, match="not answered"):
+            await speak(source, max_tokens=8)
+    finally:
+        for process in stuck:
+            process.resume()
+        source._stall_seconds = before
+    assert core.is_alive()
+    assert not source.dead
+    assert len(await speak(source, max_tokens=8)) == 8
+
+
+async def test_ctrl_c_is_left_to_the_server(source):
+    for process in engine_processes():
+        process.send_signal(signal.SIGINT)
+    await asyncio.sleep(1)
+    assert len(await speak(source, max_tokens=8)) == 8
+
+
+async def test_an_engine_that_dies_ends_its_streams_and_leaves_nothing(source):
+    """It is the shared engine that dies: this is the last test to use it."""
+    processes = engine_processes()
+    streams = [source.generate(PROMPT, Sampling()) for _ in range(3)]
+    await asyncio.gather(*(anext(stream) for stream in streams))
+    (core,) = multiprocessing.active_children()
+    os.kill(core.pid, signal.SIGKILL)
+
+    async def drain(stream):
+        async for _ in stream:
+            pass
+
+    async with asyncio.timeout(20):
+        ends = await asyncio.gather(*(drain(stream) for stream in streams), return_exceptions=True)
+    assert [type(end) for end in ends] == [EngineError] * 3
+    assert source.dead
+    with pytest.raises(EngineError, match="died"):
+        await speak(source)
+    await source.close()
+    await gone(processes, within=1)
+
+
+def lives(process):
+    """Whether a process does; one that has ended may still be listed until its parent takes note."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def gone(processes, within=10):
+    async with asyncio.timeout(within):
+        while any(map(lives, processes)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+async def test_a_start_that_is_cancelled_leaves_no_process(checkpoint, processes):
+    loading = asyncio.create_task(load_vllm(checkpoint, OPTIONS))
+    while len(started := engine_processes()) < processes:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert not engine_processes()
+    await gone(started, within=1)
+
+
+async def test_an_engine_ends_with_a_server_that_is_killed(checkpoint):
+    """The server is a process of its own here, which names its engine's processes and waits to die."""
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVER, checkpoint),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert server.stdout is not None
+    while not (line := await server.stdout.readline()).startswith(b"engine "):
+        assert line, "the server has ended"
+    processes = [psutil.Process(int(pid)) for pid in line.split()[1:]]
+    assert processes
+    server.kill()
+    await server.wait()
+    await gone(processes, within=30)
+
+
+async def test_a_start_that_fails_says_why(checkpoint):
+    with pytest.raises(ModelUnavailableError, match="no-such-thing"):
+        await load_vllm(checkpoint, EngineOptions(quantization="no-such-thing"))

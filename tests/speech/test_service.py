@@ -1,0 +1,178 @@
+"""The service: segments spoken side by side and heard in order, and nothing left running when nobody listens."""
+
+import asyncio
+import contextlib
+
+import anyio
+import numpy as np
+import pytest
+
+from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.events import EventHub
+from orpheus_openai.settings import Settings
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.segments import SEGMENTS_AT_ONCE
+from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.synthesis import Sampling
+
+SENTENCES = [
+    f"This is sentence number {i}, and it is long enough to fill a segment of its own. " * 3 for i in range(8)
+]
+TEXT = "\n\n".join(SENTENCES)
+
+
+class Speaker:
+    """Stands where a model would: a second of a constant for each segment, its number."""
+
+    alive = True
+
+    def __init__(self, fail_at=None):
+        self.fail_at = fail_at
+        self.begun, self.running, self.most = [], set(), 0
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    async def synthesize(self, text, voice, sampling, usage):
+        number = int(text.split("number ")[1].split(",")[0])
+        self.begun.append(number)
+        self.running.add(text)
+        self.most = max(self.most, len(self.running))
+        try:
+            for _ in range(10):
+                await self.hold.wait()
+                await asyncio.sleep(0.001)
+                if number == self.fail_at:
+                    raise EngineError("it broke")
+                yield np.full(2_400, 1_000 * (number + 1), np.int16)
+        finally:
+            try:
+                await asyncio.sleep(0.005)  # an engine's abort takes a moment
+            finally:
+                self.running.discard(text)
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+def service(monkeypatch):
+    service = SpeechService.create(Settings(model="preview"))
+    service.speaker = Speaker()
+
+    async def load(model, gpu):
+        return service.speaker
+
+    monkeypatch.setattr(service.factory, "load", load)
+    return service
+
+
+def request(**fields):
+    return SpeechRequest(**{"text": TEXT, "model": "preview", **fields})
+
+
+async def test_segments_are_spoken_side_by_side_and_heard_in_order(service):
+    pcm = np.concatenate([chunk async for chunk in service.stream(request())])
+    levels = [level for level in dict.fromkeys(pcm[np.abs(pcm) >= 1_000].tolist()) if level % 1_000 == 0]
+    assert levels == sorted(levels)
+    assert len(levels) == len(SENTENCES)
+    assert service.speaker.most == SEGMENTS_AT_ONCE
+    for level in levels:
+        assert np.count_nonzero(pcm == level) >= 24_000
+
+
+async def test_later_segments_wait_until_the_first_one_sounds(service):
+    service.speaker.hold.clear()
+    stream = service.stream(request())
+    first = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.05)
+    assert service.speaker.begun == [0]
+    service.speaker.hold.set()
+    await first
+    await stream.aclose()
+
+
+async def test_a_failing_segment_ends_the_stream_after_what_came_before_it(service):
+    service.speaker.fail_at = 2
+    heard = []
+    with pytest.raises(EngineError, match="it broke"):
+        async for chunk in service.stream(request()):
+            heard.append(chunk)
+    assert np.concatenate(heard).max() == 2_000
+    assert service.speaker.running == set()
+
+
+async def test_a_slow_listener_does_not_fill_the_memory(service):
+    stream = service.stream(request(text=TEXT * 4))
+    await anext(stream)
+    await asyncio.sleep(0.1)
+    assert len(service.speaker.begun) <= SEGMENTS_AT_ONCE
+    await stream.aclose()
+    assert service.manager.get_status()[0].leases == 0
+
+
+@pytest.mark.parametrize("after", [0.0, 0.003, 0.02])
+async def test_a_scope_that_is_cancelled_leaves_nothing_running(service, after):
+    stream = service.stream(request())
+    async with anyio.create_task_group() as tasks, contextlib.aclosing(stream):
+        await anext(stream)
+
+        async def hang_up():
+            await asyncio.sleep(after)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(hang_up)
+        async for _ in stream:
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+    assert service.speaker.running == set()
+    assert service.manager.get_status()[0].leases == 0
+
+
+async def test_events_tell_what_is_spoken_and_when(service):
+    with service.events.subscribe() as told:
+        samples = sum([len(chunk) async for chunk in service.stream(request())])
+        seen = []
+        async for event in told:
+            seen.append(event)
+            if event.type == "speech.ended":
+                break
+    kinds = [event.type for event in seen if event.type.startswith("speech.")]
+    assert kinds.index("speech.queued") < kinds.index("speech.started") < kinds.index("speech.ended")
+    starts = [event.data["audio_seconds"] for event in seen if event.type == "speech.segment"]
+    assert len(starts) == len(service.prepare(request()).segments)
+    assert starts[0] == 0
+    assert starts == sorted(starts)
+    assert seen[-1].data["outcome"] == "completed"
+    assert seen[-1].data["audio_seconds"] == round(samples / 24_000, 3)
+
+
+def test_a_request_is_refused_before_anything_is_loaded(service):
+    for fields, param in (({"text": "..."}, "input"), ({"voice": "nobody"}, "voice")):
+        with pytest.raises(InvalidRequestError) as caught:
+            service.prepare(request(**fields))
+        assert caught.value.param == param
+    with pytest.raises(ModelUnavailableError):
+        service.prepare(request(model="small-1b"))
+    assert service.manager.get_status() == []
+
+
+async def test_one_segment_passes_sample_for_sample(service):
+    pcm = np.concatenate([chunk async for chunk in service.stream(request(text=SENTENCES[3][:80]))])
+    assert (pcm == 4_000).all()
+    assert len(pcm) == 24_000
+
+
+def test_sampling_defaults_are_the_published_ones():
+    sampling = Sampling()
+    assert (sampling.temperature, sampling.top_p, sampling.repetition_penalty) == (0.6, 0.9, 1.1)
+
+
+async def test_events_end_for_all_when_the_server_stops_also_for_those_who_come_then():
+    events = EventHub()
+    with events.subscribe() as early:
+        events.publish("model.state", model="a")
+        events.close()
+        with events.subscribe() as late:
+            async with asyncio.timeout(5):
+                assert [event.type async for event in early] == ["model.state"]
+                assert [event async for event in late] == []

@@ -1,0 +1,195 @@
+"""The page's files: how they are served, that they need no other server, and that all words are in both languages."""
+
+import gzip
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx
+import pytest
+
+STATIC = Path(__file__).parents[2] / "ui" / "orpheus_ui" / "static"
+SCRIPTS = sorted((STATIC / "js").glob("*.js"))
+HTML = (STATIC / "index.html").read_text(encoding="utf-8")
+WORDS = {
+    name: json.loads((STATIC / "i18n" / f"{name}.json").read_text(encoding="utf-8")) for name in ("en", "zh")
+}
+
+COMMENT = re.compile(r"/\*.*?\*/|(?<![:\"'`\\/])//[^\n]*", re.DOTALL)
+LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`')
+SENTENCE = re.compile(
+    r"[A-Z][a-z]+ [a-z]+|[a-z]+ [a-z]+ [a-z]+ [a-z]+|[a-z]{2}[.!?]\s|[\u3000-\u30ff\u4e00-\u9fff]"
+)
+OWN_NAMES = {'"English"', '"中文"'}
+"""What each language calls itself stands in none of the two."""
+PROGRAMS = "snippets.js"
+"""Programs are for no reader's language."""
+
+
+@pytest.fixture(scope="module")
+def client(server_url: str) -> httpx.Client:
+    with httpx.Client(base_url=server_url) as client:
+        yield client
+
+
+def code(script: Path) -> str:
+    return COMMENT.sub("", script.read_text(encoding="utf-8"))
+
+
+def keys_in_use() -> tuple[set[str], list[re.Pattern[str]]]:
+    """Keys that stand in the page as they are, and patterns of those that are put together."""
+    whole = set(re.findall(r'data-i18n(?:-[a-z-]+)?="([^"]+)"', HTML))
+    patterns = []
+    for script in SCRIPTS:
+        for literal in LITERAL.findall(code(script)):
+            text = literal[1:-1]
+            if literal.startswith('"'):
+                whole.add(text)
+            elif re.match(r"[a-z_]+\.", text):
+                parts = re.split(r"\$\{[^}]*\}", text)
+                patterns.append(re.compile(r"[\w-]+".join(re.escape(part) for part in parts)))
+    return whole, patterns
+
+
+def test_both_languages_have_the_same_keys() -> None:
+    assert WORDS["en"].keys() == WORDS["zh"].keys()
+
+
+def test_both_languages_fill_in_the_same_values() -> None:
+    def blanks(words: str) -> set[str]:
+        return set(re.findall(r"\{(\w+)\}", words))
+
+    assert {k for k in WORDS["en"] if blanks(WORDS["en"][k]) != blanks(WORDS["zh"][k])} == set()
+
+
+def test_every_key_is_used() -> None:
+    whole, patterns = keys_in_use()
+    unused = [k for k in WORDS["en"] if k not in whole and not any(p.fullmatch(k) for p in patterns)]
+    assert unused == []
+
+
+def test_every_key_that_is_used_has_words() -> None:
+    asked = set(re.findall(r'data-i18n(?:-[a-z-]+)?="([^"]+)"', HTML))
+    for script in SCRIPTS:
+        asked |= set(re.findall(r'\bt\("([^"]+)"', code(script)))
+    assert asked - WORDS["en"].keys() == set()
+
+
+def test_no_words_for_people_stand_in_the_scripts() -> None:
+    found = {
+        (script.name, literal)
+        for script in SCRIPTS
+        if script.name != PROGRAMS
+        for literal in LITERAL.findall(code(script))
+        if literal not in OWN_NAMES and SENTENCE.search(re.sub(r"\$\{[^}]*\}", "1", literal))
+    }
+    assert found == set()
+
+
+def test_no_words_for_people_stand_in_the_html() -> None:
+    texts: list[str] = []
+
+    class Texts(HTMLParser):
+        def handle_data(self, data: str) -> None:
+            texts.append(data.strip())
+
+    Texts().feed(HTML)
+    assert {text for text in texts if text} == {"Orpheus"}
+    assert re.findall(r'\s(?:aria-label|placeholder|title|alt)="', HTML) == []
+
+
+def test_no_script_or_style_stands_in_the_html() -> None:
+    assert re.findall(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", HTML) == []
+
+
+def test_the_page_names_no_other_server() -> None:
+    for path in [*SCRIPTS, *STATIC.glob("*.css"), STATIC / "index.html"]:
+        for url in re.findall(
+            r"(?:https?:)?//[\w.-]+\.\w+", COMMENT.sub("", path.read_text(encoding="utf-8"))
+        ):
+            assert url == "http://www.w3.org", f"{path.name} names {url}"
+
+
+def test_every_module_is_announced_to_the_browser() -> None:
+    announced = set(re.findall(r'modulepreload" href="ui/js/([\w.]+)"', HTML))
+    assert announced == {script.name for script in SCRIPTS} - {"main.js"}
+
+
+def test_examples_are_there_in_every_language_of_the_catalog(client: httpx.Client) -> None:
+    examples = json.loads((STATIC / "examples.json").read_text(encoding="utf-8"))
+    languages = {language["id"] for language in client.get("/api/models").json()["languages"]}
+    assert examples.keys() == languages
+    for texts in examples.values():
+        assert {f"example.{name}" for name in texts} <= WORDS["en"].keys()
+
+
+def test_the_page_is_served_with_a_strict_policy(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_files_are_compressed_and_not_sent_again(client: httpx.Client) -> None:
+    first = client.get("/ui/js/main.js")
+    assert first.headers["content-encoding"] == "gzip"
+    assert first.headers["content-type"].startswith("text/javascript")
+    again = client.get("/ui/js/main.js", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+    plain = client.get("/ui/js/main.js", headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == first.content
+
+
+def test_head_tells_the_size_and_sends_nothing(client: httpx.Client) -> None:
+    answer = client.head("/", headers={"accept-encoding": "identity"})
+    assert answer.status_code == 200
+    assert int(answer.headers["content-length"]) == len((STATIC / "index.html").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "path", ["/ui/nothing.js", "/ui/fonts/LICENSE", "/ui/..%2f..%2froutes.py", "/ui/%2e%2e/assets.py"]
+)
+def test_nothing_but_the_page_is_served(client: httpx.Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "error" in answer.json()
+
+
+def test_all_of_the_page_weighs_less_than_300_kb() -> None:
+    files = [p for p in STATIC.rglob("*") if p.suffix in {".html", ".css", ".js", ".json", ".svg"}]
+    fonts = sum(p.stat().st_size for p in STATIC.rglob("*.woff2"))
+    assert sum(len(gzip.compress(p.read_bytes())) for p in files) + fonts < 300_000
+
+
+@pytest.mark.parametrize(
+    ("audio_format", "begins"), [("mp3", b"\xff\xf3"), ("opus", b"OggS"), ("flac", b"fLaC"), ("wav", b"RIFF")]
+)
+def test_what_was_heard_is_encoded_in_the_format_that_was_asked_for(
+    client: httpx.Client, audio_format: str, begins: bytes
+) -> None:
+    wanted = {"text": "Hello there.", "model": "preview", "response_format": "pcm"}
+    pcm = client.post("/api/generate", json=wanted).content
+    answer = client.post(f"/api/encode/{audio_format}", content=pcm)
+    assert answer.status_code == 200
+    assert answer.content.startswith(begins)
+
+
+def test_pcm_comes_back_as_it_went_in_whatever_the_pieces(client: httpx.Client) -> None:
+    pcm = bytes(range(256)) * 40
+
+    def pieces() -> object:
+        yield from (pcm[i : i + 333] for i in range(0, len(pcm), 333))
+
+    assert client.post("/api/encode/pcm", content=pieces()).content == pcm
+
+
+def test_an_unknown_format_is_refused_in_words(client: httpx.Client) -> None:
+    answer = client.post("/api/encode/midi", content=b"\0\0")
+    assert answer.status_code == 400
+    assert "mp3" in answer.json()["error"]["message"]
