@@ -12,30 +12,22 @@ import msgspec
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError, SpeechError
 from orpheus_openai.events import EventHub
-from orpheus_openai.gpu.policy import Card, Mode, Placement, Resident, place
+from orpheus_openai.gpu.policy import Mode
+from orpheus_openai.gpu.room import Cards, DesertedError, Room
 from orpheus_openai.gpu.slot import ModelState, ModelStatus, Slot
 from orpheus_openai.synthesis import Sleepable, SpeechModel
 
 logger = logging.getLogger(__name__)
 
-GIB = 1024**3
 TICK_SECONDS = 1.0
 """How often idle times are looked at."""
 
 
-class Loader(Protocol):
+class Loader(Cards, Protocol):
     """What the manager needs of whoever makes models."""
 
     async def load(self, model: Model, gpu: int | None) -> SpeechModel:
         """A model that is ready to speak, on that card."""
-        ...
-
-    def footprint(self, model: Model) -> int:
-        """Bytes it will take on a card of this machine; 0 for one that needs none."""
-        ...
-
-    def cards(self) -> Sequence[Card]:
-        """The cards as they are now; none where there are none, or where they do not answer."""
         ...
 
 
@@ -81,7 +73,7 @@ class GPUManager:
         self._rules = rules or Residency()
         self._clock = clock
         self._slots: dict[str, Slot] = {}
-        self._room = asyncio.Lock()  # who makes room and loads; never held while somebody speaks
+        self._room = Room(loader, self._slots, self._rules.mode, clock)
         self._closing = False
 
     @contextlib.asynccontextmanager
@@ -124,10 +116,7 @@ class GPUManager:
     def get_status(self) -> list[ModelStatus]:
         """Every model that was ever asked for."""
         now = self._clock()
-        return [
-            slot.status(now, self._time_left(slot, now), pinned=self._pinned(slot))
-            for slot in self._slots.values()
-        ]
+        return [slot.status(now, self._time_left(slot, now)) for slot in self._slots.values()]
 
     def tick(self) -> None:
         """Put to sleep or unload what has been idle too long."""
@@ -217,21 +206,25 @@ class GPUManager:
         started = self._clock()
         needed = self._loader.footprint(slot.model)
         try:
-            async with self._room if needed else contextlib.nullcontext():
-                slot.gpu = await self._make_room(slot, needed) if needed else None
+            async with self._room.lock if needed else contextlib.nullcontext():
+                slot.gpu = await self._room.make(slot, needed, self._evict) if needed else None
                 slot.on_card = True
                 sleeper = slot.speaker
                 if isinstance(sleeper, Sleepable) and sleeper.alive:
                     await sleeper.wake()
                 else:
                     await self._discard(slot)
-                    before = await self._free(slot.gpu)
+                    before = await self._room.free_on(slot.gpu)
                     slot.speaker = await self._loader.load(slot.model, slot.gpu)
-                    slot.memory = max(0, before - await self._free(slot.gpu)) or None
+                    slot.memory = max(0, before - await self._room.free_on(slot.gpu)) or None
         except asyncio.CancelledError:
             await self._discard(slot)
             self._enter(slot, ModelState.UNLOADED)
             raise
+        except DesertedError:
+            resting = ModelState.UNLOADED if slot.speaker is None else ModelState.ASLEEP
+            self._enter(slot, resting, reason="nobody waits for it any more")
+            return
         except BaseException as error:
             slot.error = str(error) or type(error).__name__
             await self._discard(slot)
@@ -245,62 +238,13 @@ class GPUManager:
         self._enter(slot, ModelState.READY, load_seconds=slot.load_seconds, woken=slot.speaker is sleeper)
         logger.info("%s is ready after %.2f s", slot.model.id, slot.load_seconds)
 
-    async def _make_room(self, slot: Slot, needed: int) -> int | None:
-        """Evict until `needed` bytes fit; returns the card. Leased models are waited for, as long as somebody waits.
-
-        Raises ModelUnavailableError, naming need, room and holders, where it cannot ever fit.
-        """
-        while True:
-            placement = await self._placement(slot, needed)
-            if not placement.leaving:
-                return placement.gpu
-            going = self._slots[placement.leaving[0]]
-            if going.transition is not None:  # it is leaving already, or going to sleep
-                await asyncio.wait([going.transition])
-                continue
-            with going.leaving():
-                while not await self._offload(going, TICK_SECONDS, reason=f"{slot.model.id} needs its room"):
-                    if slot.waiting == 0:
-                        raise ModelUnavailableError(f"Nobody waits for {slot.model.id} any more.")
-
-    async def _placement(self, slot: Slot, needed: int) -> Placement:
-        cards = await asyncio.to_thread(self._loader.cards)
-        residents = [
-            self._resident(other)
-            for other in self._slots.values()
-            if other is not slot and other.on_card and self._loader.footprint(other.model)
-        ]
-        placement = place(needed, self._rules.mode, residents, cards)
-        if placement is None:
-            room = "; ".join(
-                f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards
-            )
-            held = ", ".join(f"{r.id} on GPU {r.gpu}" for r in residents) or "other programs"
-            raise ModelUnavailableError(
-                f"{slot.model.id} needs {needed / GIB:.1f} GiB of GPU memory. {room}. Held by: {held}. "
-                "Free some, choose a smaller model, or set ORPHEUS_REMOTE_URL.",
-                code="insufficient_gpu_memory",
-            )
-        return placement
-
-    def _resident(self, slot: Slot) -> Resident:
-        """A slot as `place` sees it; what is on its way out, or to sleep, goes before all others."""
-        going = slot.transition is not None
-        return Resident(
-            id=slot.model.id,
-            gpu=slot.gpu,
-            memory=slot.memory or self._loader.footprint(slot.model),
-            leases=0 if going else slot.leases,
-            pinned=not going and self._pinned(slot),
-            score=-1.0 if going else slot.score_at(self._clock()),
-        )
-
-    async def _free(self, gpu: int | None) -> int:
-        if gpu is None:
-            return 0
-        return next(
-            (card.free for card in await asyncio.to_thread(self._loader.cards) if card.index == gpu), 0
-        )
+    async def _evict(self, slot: Slot, newcomer: Slot) -> None:
+        """Unload it once its users have ended; DesertedError where nobody waits for the newcomer any more."""
+        with slot.leaving():
+            reason = f"{newcomer.model.id} needs its room"
+            while not await self._offload(slot, TICK_SECONDS, reason=reason):
+                if newcomer.waiting == 0:
+                    raise DesertedError
 
     # --- letting a model go ----------------------------------------------------------------------------------------
 
@@ -361,14 +305,11 @@ class GPUManager:
     # --- slots -------------------------------------------------------------------------------------------------------
 
     def _slot(self, model: Model) -> Slot:
-        return self._slots.setdefault(model.id, Slot(model))
-
-    def _pinned(self, slot: Slot) -> bool:
-        return slot.model.id in self._rules.pinned
+        return self._slots.setdefault(model.id, Slot(model, pinned=model.id in self._rules.pinned))
 
     def _time_left(self, slot: Slot, now: float) -> float | None:
         """Seconds until the idle rules act on it; None where they will not."""
-        if slot.busy or slot.waiting or slot.transition is not None or self._pinned(slot):
+        if slot.busy or slot.waiting or slot.transition is not None or slot.pinned:
             return None
         since, limit = {
             ModelState.READY: (slot.idle_since, self._rules.idle_timeout),

@@ -52,8 +52,10 @@ class ModelStatus(msgspec.Struct, frozen=True):
 class Slot:
     """Changed on the event loop only."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, pinned: bool = False) -> None:
         self.model = model
+        self.pinned = pinned
+        """Never evicted, never idle."""
         self.state = ModelState.UNLOADED
         self.speaker: SpeechModel | None = None
         self.transition: asyncio.Task[None] | None = None
@@ -144,7 +146,7 @@ class Slot:
         """Wait until leases, queue or the wish to see it leave have changed."""
         await self._changed.wait()
 
-    def status(self, now: float, time_left: float | None, *, pinned: bool) -> ModelStatus:
+    def status(self, now: float, time_left: float | None) -> ModelStatus:
         """A snapshot."""
         return ModelStatus(
             id=self.model.id,
@@ -157,5 +159,5 @@ class Slot:
             error=self.error,
             gpu=self.gpu,
             memory_bytes=self.memory,
-            pinned=pinned,
+            pinned=self.pinned,
         )

@@ -8,7 +8,8 @@ import pytest
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError
 from orpheus_openai.events import EventHub
-from orpheus_openai.gpu.manager import GIB, GPUManager, Residency
+from orpheus_openai.gpu.manager import GPUManager, Residency
+from orpheus_openai.gpu.room import GIB
 from orpheus_openai.gpu.slot import ModelState
 from tests.support.fake_engine import Clock, FakeLoader, Rigid, Slow
 
@@ -223,6 +224,27 @@ async def test_a_waiter_that_gives_up_does_not_stop_the_load_for_others():
     impatient.cancel()
     assert (await patient).alive
     assert loader.loads == ["a"]
+
+
+@pytest.mark.parametrize("slept", [False, True])
+async def test_a_load_that_nobody_waits_for_any_more_ends_as_if_it_had_not_begun(slept, monkeypatch):
+    monkeypatch.setattr("orpheus_openai.gpu.manager.TICK_SECONDS", 0.01)
+    clock = Clock()
+    manager = make(FakeLoader(24), clock, mode="single", idle_timeout=60, unload_timeout=0)
+    if slept:
+        await use(manager, B)
+        clock.now += 60
+        manager.tick()
+        await until(lambda: state(manager, B) is ModelState.ASLEEP)
+    async with manager.get_model(A) as engine:
+        impatient = asyncio.create_task(use(manager, B))
+        await until(lambda: state(manager, B) is ModelState.LOADING)
+        impatient.cancel()
+        await until(lambda: state(manager, B) is not ModelState.LOADING)
+        assert state(manager, B) is (ModelState.ASLEEP if slept else ModelState.UNLOADED)
+        assert {status.error for status in manager.get_status()} == {None}
+        assert not engine.closed
+    await use(manager, B)
 
 
 async def test_waiting_for_a_load_has_an_end():

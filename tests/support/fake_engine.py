@@ -2,8 +2,8 @@
 
 import asyncio
 
-from orpheus_openai.gpu.manager import GIB
 from orpheus_openai.gpu.policy import Card
+from orpheus_openai.gpu.room import GIB
 
 
 class Clock:

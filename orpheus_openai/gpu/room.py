@@ -1,0 +1,99 @@
+"""Making room: which card a model comes to, and who is made to leave it first."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from orpheus_openai.catalog import Model
+from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.gpu.policy import Card, Mode, Placement, Resident, place
+from orpheus_openai.gpu.slot import Slot
+
+GIB = 1024**3
+
+Evict = Callable[[Slot, Slot], Awaitable[None]]
+"""Unloads the first slot's model because the second's needs its memory."""
+
+
+class Cards(Protocol):
+    """Who knows what models take and what the cards have."""
+
+    def footprint(self, model: Model) -> int:
+        """Bytes it will take on a card of this machine; 0 for one that needs none."""
+        ...
+
+    def cards(self) -> Sequence[Card]:
+        """The cards as they are now; none where there are none, or where they do not answer."""
+        ...
+
+
+class DesertedError(Exception):
+    """Nobody waits any more for the model that room was being made for."""
+
+
+class Room:
+    """The cards' memory and the slots that hold it. Whoever makes room and loads holds `lock`, nobody who speaks."""
+
+    def __init__(
+        self, cards: Cards, slots: Mapping[str, Slot], mode: Mode, clock: Callable[[], float]
+    ) -> None:
+        self.lock = asyncio.Lock()
+        self._cards = cards
+        self._slots = slots
+        self._mode = mode
+        self._clock = clock
+
+    async def make(self, slot: Slot, needed: int, evict: Evict) -> int | None:
+        """Evict until `needed` bytes fit; returns the card, None where no card is known.
+
+        Raises ModelUnavailableError, naming need, room and holders, where it cannot ever fit, and DesertedError
+        where nobody waits for it any more.
+        """
+        while True:
+            placement = await self._placement(slot, needed)
+            if not placement.leaving:
+                return placement.gpu
+            going = self._slots[placement.leaving[0]]
+            if going.transition is None:
+                await evict(going, slot)
+            else:  # it is leaving already, or going to sleep
+                await asyncio.wait([going.transition])
+
+    async def free_on(self, gpu: int | None) -> int:
+        """Free bytes of that card; 0 where it is not known."""
+        if gpu is None:
+            return 0
+        cards = await asyncio.to_thread(self._cards.cards)
+        return next((card.free for card in cards if card.index == gpu), 0)
+
+    async def _placement(self, slot: Slot, needed: int) -> Placement:
+        cards = await asyncio.to_thread(self._cards.cards)
+        residents = [
+            self._resident(other)
+            for other in self._slots.values()
+            if other is not slot and other.on_card and self._cards.footprint(other.model)
+        ]
+        placement = place(needed, self._mode, residents, cards)
+        if placement is None:
+            room = "; ".join(
+                f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards
+            )
+            held = ", ".join(f"{r.id} on GPU {r.gpu}" for r in residents) or "other programs"
+            raise ModelUnavailableError(
+                f"{slot.model.id} needs {needed / GIB:.1f} GiB of GPU memory. {room}. Held by: {held}. "
+                "Free some, choose a smaller model, or set ORPHEUS_REMOTE_URL.",
+                code="insufficient_gpu_memory",
+            )
+        return placement
+
+    def _resident(self, slot: Slot) -> Resident:
+        """A slot as `place` sees it; what is on its way out, or to sleep, goes before all others."""
+        going = slot.transition is not None
+        return Resident(
+            id=slot.model.id,
+            gpu=slot.gpu,
+            memory=slot.memory or self._cards.footprint(slot.model),
+            leases=0 if going else slot.leases,
+            pinned=slot.pinned and not going,
+            score=-1.0 if going else slot.score_at(self._clock()),
+        )
