@@ -22,7 +22,7 @@ def make(loader, clock=None, **rules):
 
 
 def state(manager, model=A):
-    return next(status.state for status in manager.get_status() if status.id == model.id)
+    return next((status.state for status in manager.get_status() if status.id == model.id), None)
 
 
 async def use(manager, model=A, seconds=0.0):
