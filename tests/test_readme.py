@@ -90,9 +90,3 @@ def test_links_inside_the_repository_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)]+)\)", text):
         if not link.startswith(("http://", "https://", "#")):
             assert ((ROOT / page).parent / link.split("#")[0]).exists(), link
-
-
-def test_every_path_the_map_names_exists():
-    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    for path in re.findall(r"`(orpheus_openai/[\w/.]+)`", text):
-        assert (ROOT / path).exists(), path

@@ -1,1 +1,1 @@
-"""The native door: health, the API page, and what only this server has."""
+"""What every HTTP door shares: bodies, errors, streams, and what the API page says of them."""

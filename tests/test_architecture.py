@@ -1,0 +1,8 @@
+"""The house is as its map says, and stands as its rules demand."""
+
+from benchmarks.house import HERE, MAP, House, mapped
+
+
+def test_the_map_names_every_room_and_module_in_its_own_words():
+    page = (HERE / MAP).read_text(encoding="utf-8")
+    assert page == mapped(page, House(HERE)), "python -m benchmarks.house --write brings it up to date"
