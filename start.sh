@@ -7,8 +7,10 @@ source ./setup.sh
 main() {
   local profile
   profile=$(choose_profile)
+  [ "$profile" != gpu ] || check_gpu_machine
   install "$profile" .venv
   choose_gpu
+  PATH=$PWD/.venv/bin:$PATH # what vLLM runs by name stands there, too
   exec .venv/bin/orpheus-openai serve "$@"
 }
 

@@ -15,6 +15,7 @@ from orpheus_openai.catalog import PREVIEW, Catalog, load_catalog
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.gpu.device import driver_version, list_gpus
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
 
 GIB = 1024**3
@@ -64,6 +65,9 @@ def _gpus(settings: Settings) -> Iterator[Finding]:
             free = (gpu.memory_total - gpu.memory_used) / GIB
             memory = f"{free:.1f} of {gpu.memory_total / GIB:.1f} GiB free"
         yield Finding(f"GPU {gpu.index}: {gpu.name}, {memory}")
+    if gpus and settings.device != "cpu" and not settings.remote_url:
+        for gap in machine_gaps():
+            yield Finding(gap.what, ok=False, needed=True, advice=gap.cure)
     if not gpus:
         advice = (
             ""

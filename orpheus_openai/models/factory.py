@@ -13,6 +13,7 @@ from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import gpu_count, list_gpus
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.imports import lasting_import
+from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import SpeechModel
 
@@ -117,6 +118,10 @@ class ModelFactory:
             extra = "orpheus" if remote else "gpu"
             packages = ", ".join(missing)
             return Availability("unavailable", f'Missing: {packages}; pip install "orpheus-openai[{extra}]".')
+        if not remote and self._settings.device != "cpu" and (gaps := machine_gaps()):
+            return Availability(
+                "unavailable", " ".join(f"{gap.what[0].upper()}{gap.what[1:]}. {gap.cure}" for gap in gaps)
+            )
         return Availability("available")
 
     def _resolve_checkpoints(self) -> dict[str, str]:

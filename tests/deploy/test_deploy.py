@@ -65,7 +65,7 @@ def test_the_linter_has_nothing_to_say_about_the_images() -> None:
 def test_an_image_runs_as_nobody_special_keeps_what_matters_and_is_watched(target: str) -> None:
     text = inherited(target)
     assert re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1] == "1000:1000"
-    assert 'VOLUME ["/outputs", "/home/orpheus/.cache/huggingface"]' in text
+    assert 'VOLUME ["/outputs", "/home/orpheus/.cache"]' in text
     assert "HEALTHCHECK" in text
     assert "EXPOSE 8899" in text
     assert 'CMD ["orpheus-openai", "serve"]' in text
@@ -125,6 +125,24 @@ def test_the_composition_mounts_files_that_are_there_and_waits_for_streams_to_en
         if "build" in service:
             assert int(service["stop_grace_period"].removesuffix("s")) > UNTIL_STOPPED, name
             assert service["build"]["target"] in stages(), name
+
+
+def test_each_instance_with_a_gpu_is_given_the_cards_that_one_variable_names() -> None:
+    services = read_yaml(ROOT / "docker-compose.yml")["services"]
+    named = {
+        name: service["environment"]["NVIDIA_VISIBLE_DEVICES"]
+        for name, service in services.items()
+        if service.get("runtime") == "nvidia"
+    }
+    assert named == {"orpheus": "${NVIDIA_VISIBLE_DEVICES:-0}", "gpu-0": "0", "gpu-1": "1"}
+
+
+def test_what_is_compiled_for_a_card_outlives_its_container() -> None:
+    names = "HF_HOME VLLM_CACHE_ROOT TRITON_CACHE_DIR TORCHINDUCTOR_CACHE_DIR CUDA_CACHE_PATH".split()
+    environ = dict(re.findall(r"\b([A-Z_]+)=(/\S+)", inherited("gpu")))
+    assert all(Path("/home/orpheus/.cache") in Path(environ[name]).parents for name in names)
+    for service in read_yaml(ROOT / "docker-compose.yml")["services"].values():
+        assert "build" not in service or "cache:/home/orpheus/.cache" in service["volumes"]
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

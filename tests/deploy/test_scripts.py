@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ SMI = """#!/bin/sh
 set -e  # a reader that has left is an error to the real one, too
 case "$*" in
   -L) echo "GPU 0: NVIDIA H200 (UUID: GPU-a)"; sleep 0.1; echo "GPU 1: NVIDIA H200 (UUID: GPU-b)" ;;
-  *) echo "0, 20000, 0"; sleep 0.1; echo "1, 300, 90"; echo "2, 300, 5" ;;
+  *) echo "0, 20000, 0, [N/A]"; sleep 0.1; echo "1, 300, 90, [N/A]"; echo "2, 300, 5, [N/A]" ;;
 esac
 """
 
@@ -189,3 +190,112 @@ def test_a_fresh_clone_serves_after_one_command_and_starts_at_once_the_second_ti
     assert "setting up" not in second
     for door in ("Page", "API", "Docs"):
         assert door in second
+
+
+# --- start.sh on a machine with GPUs, its installer and its server recorded -------------------------------------------
+
+DRIVER = "580.95.05"
+NVIDIA_SMI = """#!/bin/sh
+case "$*" in
+  -L) {slices} ;;
+  *driver_version*) echo "$DRIVER" ;;
+  *) printf '0, 20000, 0, Disabled\\n1, 300, 90, Disabled\\n2, 300, 5, [N/A]\\n3, 0, 0, Enabled\\n' ;;
+esac
+"""
+CARDS = 'echo "GPU 0: NVIDIA H100 (UUID: GPU-a)"'
+SERVER = """#!/bin/sh
+env | grep -E '^(CUDA_|PATH=)' >&2
+echo "served $*" >&2
+"""
+
+
+@pytest.fixture
+def gpu_machine(tmp_path):
+    """A clone with a recording pip and server in its `.venv`, and a PATH of chosen programs: run start.sh there."""
+    folder, tools = tmp_path / "clone", tmp_path / "tools"
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    tools.mkdir()
+    for name in ("start.sh", "setup.sh", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "tests" / "support").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/support/vllm_cpu.py", folder / "tests/support/vllm_cpu.py")
+
+    def program(path, script):
+        path.write_text(script)
+        path.chmod(0o755)
+
+    (programs / "python").symlink_to(sys.executable)
+    program(programs / "pip", '#!/bin/sh\n[ "$1" = config ] || echo "pip $*" >&2\n')
+    program(programs / "orpheus-openai", SERVER)
+    for name in "bash cat cksum cut dirname env grep id mkdir paste rm sed sh sort tail tr".split():
+        (tools / name).symlink_to(shutil.which(name))
+
+    def run(*, driver=DRIVER, compiler=True, headers=True, slices="", **environ):
+        program(tools / "nvidia-smi", NVIDIA_SMI.format(slices=f"{CARDS}; {slices}" if slices else CARDS))
+        (tools / "gcc").unlink(missing_ok=True)
+        if compiler:
+            program(tools / "gcc", "#!/bin/sh\n")
+        python = f'exec {sys.executable} "$@"'
+        if not headers:
+            python = f'case "$*" in *get_path*) echo /usr/include/none ;; *) {python} ;; esac'
+        program(tools / "python3.12", f"#!/bin/sh\n{python}\n")
+        return subprocess.run(
+            [str(folder / "start.sh"), "--port", "0"],
+            env={"PATH": str(tools), "HOME": str(tmp_path), "DRIVER": driver, **environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def engine_environment(done):
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert "served serve --port 0" in lines
+    return dict(line.split("=", 1) for line in lines if re.match(r"^[A-Z_]+=", line))
+
+
+def test_a_machine_with_a_gpu_gets_vllm_the_idlest_card_and_its_own_programs_on_the_path(gpu_machine):
+    done = gpu_machine()
+    environ = engine_environment(done)
+    assert "pip install --quiet -e .[gpu,preview]" in done.stderr
+    assert environ["CUDA_VISIBLE_DEVICES"] == "2"
+    assert environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert environ["PATH"].split(":")[0].endswith("clone/.venv/bin")
+
+
+def test_a_model_that_is_spread_over_two_cards_gets_the_two_idlest(gpu_machine):
+    environ = engine_environment(gpu_machine(ORPHEUS_TENSOR_PARALLEL="2"))
+    assert environ["CUDA_VISIBLE_DEVICES"] == "2,1"
+
+
+def test_which_slice_of_a_card_is_left_to_the_server_that_sees_their_memory(gpu_machine):
+    done = gpu_machine(slices='echo "  MIG 1g.10gb     Device  0: (UUID: MIG-a)"')
+    assert "CUDA_VISIBLE_DEVICES" not in engine_environment(done)
+
+
+@pytest.mark.parametrize(
+    ("machine", "gap", "cure"),
+    [
+        ({"driver": "570.124.06"}, "570.124.06 is too old", "580 or newer"),
+        ({"compiler": False}, "needs a C compiler", "sudo apt install gcc libc6-dev"),
+        ({"headers": False}, "/usr/include/none/Python.h is not there", "sudo apt install python3-dev"),
+    ],
+)
+def test_what_vllm_would_fail_at_is_told_with_its_cure_before_anything_is_fetched(
+    gpu_machine, machine, gap, cure
+):
+    done = gpu_machine(**machine)
+    assert done.returncode != 0
+    assert gap in done.stderr
+    assert cure in done.stderr
+    assert "pip install" not in done.stderr
+    assert "served" not in done.stderr
+
+
+def test_a_compiler_of_another_name_will_do(gpu_machine):
+    engine_environment(gpu_machine(compiler=False, CC="/opt/cc"))

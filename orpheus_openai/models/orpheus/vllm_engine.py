@@ -37,6 +37,8 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     # A fork of a server with threads can inherit a lock that nobody will ever release.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # It would compile itself with nvcc, g++ and ninja at the first start, which runtime images do not have.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
 }
 """Set where the user has not; vLLM reads them here and in its own processes."""
 
