@@ -11,6 +11,7 @@ import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError
+from orpheus_openai.limits.caller import PROGRAM
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings, variable_name
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
@@ -108,7 +109,7 @@ class OrpheusModel:
             request = msgspec.convert(fields, SpeechRequest)
         except msgspec.ValidationError as error:
             raise InvalidRequestError(str(error)) from error
-        return self._service.stream(request)
+        return self._service.stream(request, account=PROGRAM)
 
     def _submit(self, work: Awaitable[T]) -> "concurrent.futures.Future[T]":
         async def run() -> T:

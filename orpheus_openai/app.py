@@ -20,7 +20,7 @@ from orpheus_openai.audio.encode import warm_up
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.middleware.audit import AuditLog
 from orpheus_openai.http.middleware.browsers import BrowserRules
-from orpheus_openai.http.middleware.caller import VisitorsBook
+from orpheus_openai.http.middleware.caller import Callers
 from orpheus_openai.http.middleware.deadlines import Deadlines
 from orpheus_openai.http.middleware.disconnects import HangUps
 from orpheus_openai.http.middleware.keys import KeyGuard, KeyRing
@@ -105,15 +105,31 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     )
     app.state.events = service.events
     app.state.default_model = service.factory.default_model
-    handler: ASGIApp = Deadlines(
-        app.asgi_handler, request=settings.request_timeout, stall=settings.stall_timeout
+    app.asgi_handler = ringed(
+        app.asgi_handler, settings, keys=keys, audit=audit, metrics=metrics, tracing=tracing
     )
-    if keys:
-        handler = KeyGuard(handler, keys, service.visits)
-    handler = BrowserRules(handler, settings.cors_origins, guard=not keys)
-    handler = VisitorsBook(handler, service.visits, audit, audit_text=settings.audit_text)
-    app.asgi_handler = HangUps(Telemetry(handler, metrics, tracing))
     return app
+
+
+def ringed(
+    application: "ASGIApp",
+    settings: Settings,
+    *,
+    keys: KeyRing,
+    audit: AuditLog | None,
+    metrics: Metrics,
+    tracing: Tracing | None,
+) -> "ASGIApp":
+    """The rings around the application, which every request passes, and whoever asks for a WebSocket.
+
+    From the outside in: its name and what is measured of it, who asks, whether their browser may, and their key.
+    """
+    handler: ASGIApp = Deadlines(application, request=settings.request_timeout, stall=settings.stall_timeout)
+    if keys:
+        handler = KeyGuard(handler, keys)
+    handler = BrowserRules(handler, settings.cors_origins, guard=not keys)
+    handler = Callers(handler, audit, audit_text=settings.audit_text)
+    return HangUps(Telemetry(handler, metrics, tracing))
 
 
 def _openapi(*, with_keys: bool) -> OpenAPIConfig:

@@ -143,13 +143,14 @@ def _format_of(output: str) -> str:
 
 async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, settings: Settings) -> None:
     from orpheus_openai.http.delivery import encoded, start  # noqa: PLC0415
+    from orpheus_openai.limits.caller import PROGRAM  # noqa: PLC0415
     from orpheus_openai.speech.request import SpeechRequest  # noqa: PLC0415
     from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
 
     service = SpeechService.create(settings)
     fields = {"text": text, "model": options.model, "voice": options.voice, "speed": options.speed}
     try:
-        speech = service.prepare(msgspec.convert(fields, SpeechRequest))
+        speech = service.prepare(msgspec.convert(fields, SpeechRequest), account=PROGRAM)
     except msgspec.ValidationError as error:
         raise InvalidRequestError("--speed is a number from 0.25 to 4") from error
     began = time.monotonic()

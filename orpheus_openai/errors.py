@@ -1,5 +1,6 @@
 """What can go wrong, in words for the person who meets it; each error knows its HTTP status and OpenAI's names."""
 
+from collections.abc import Mapping
 from typing import Self
 
 
@@ -7,7 +8,8 @@ class SpeechError(Exception):
     """The base of all errors a caller can meet.
 
     `status` is the HTTP status; `type`, `code` and `param` are the fields of OpenAI's error body. `retryable`
-    tells a client whether the same request may succeed later; `retry_after` says after how many seconds.
+    tells a client whether the same request may succeed later; `retry_after` says after how many seconds. `headers`
+    go with the answer.
     """
 
     status = 500
@@ -22,12 +24,14 @@ class SpeechError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.code = code or type(self).code
         self.retry_after = retry_after
+        self.headers = dict(headers or {})
 
     @property
     def kind(self) -> str:
@@ -36,7 +40,13 @@ class SpeechError(Exception):
 
     def copy(self) -> Self:
         """The same error for one more caller: an exception carries the trace of whoever raised it."""
-        return type(self)(self.message, param=self.param, code=self.code, retry_after=self.retry_after)
+        return type(self)(
+            self.message,
+            param=self.param,
+            code=self.code,
+            retry_after=self.retry_after,
+            headers=self.headers,
+        )
 
 
 class InvalidRequestError(SpeechError):

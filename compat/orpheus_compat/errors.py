@@ -27,7 +27,7 @@ def error_body(error: SpeechError) -> ErrorBody:
 def answer_speech_error(request: AnyRequest, error: SpeechError) -> Response[ErrorBody]:
     """An error of ours; its class knows the status."""
     request.scope["state"]["error"] = error.kind
-    headers = {}
+    headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
     if error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -25,6 +25,7 @@ from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.http.body import parse_body, read_body, to_speech_request
+from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.http.delivery import encoded
 from orpheus_openai.http.responses import StreamResponse, answer_with_speech
 from orpheus_openai.speech.service import SpeechService
@@ -58,7 +59,9 @@ class SpeechController(Controller):
         that really speaks.
         """
         body = parse_body(await read_body(request.receive), CreateSpeechRequest)
-        speech = service.prepare(
+        speech = prepare_speech(
+            request.scope,
+            service,
             to_speech_request(
                 text=body.input,
                 model=body.model,
@@ -68,7 +71,7 @@ class SpeechController(Controller):
                 top_p=body.top_p,
                 repetition_penalty=body.repetition_penalty,
                 seed=body.seed,
-            )
+            ),
         )
         audio_format = body.response_format or DEFAULT_FORMAT
         chunks = encoded(speech.stream(), audio_format)

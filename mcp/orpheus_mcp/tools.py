@@ -22,6 +22,7 @@ from orpheus_openai.catalog import DEFAULT_MODEL
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.device import sample_gpus
 from orpheus_openai.gpu.slot import ModelState
+from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile
 from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, SpeechRequest
@@ -94,7 +95,8 @@ class SpeechTools:
                 seed=seed,
             )
             wanted = SpeechRequest(text=text, model=model, voice=voice, speed=speed, sampling=sampling)
-            generation = Generation(self._service.prepare(wanted), self._service.manager, response_format)
+            speech = prepare_speech(request.scope, self._service, wanted)
+            generation = Generation(speech, self._service.manager, response_format)
             saved = await generation.run(self._outputs, text, context)
         return self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}")
 

@@ -1,9 +1,10 @@
 """An error answered before the application sees the request, in OpenAI's shape as everywhere."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from litestar.enums import ScopeType
 
 from orpheus_openai.errors import AuthenticationError, RequestTimeoutError, SpeechError
 from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
@@ -12,9 +13,23 @@ if TYPE_CHECKING:
     from litestar.types import Scope, Send
 
 
+POLICY_VIOLATION = 1008
+"""The code with which a WebSocket is closed (RFC 6455, section 7.4.1); before it is accepted, that is a 403."""
+
+MAX_REASON = 123
+"""Bytes of the words that go with such a code (section 5.5)."""
+
+
 async def refuse(scope: "Scope", send: "Send", error: SpeechError) -> None:
-    """Send the whole answer."""
+    """Send the whole answer; whoever asks for a WebSocket is given it where the server can, else it is closed."""
     scope["state"]["error"] = error.kind
+    prefix = "http"
+    if scope["type"] == ScopeType.WEBSOCKET:
+        prefix = "websocket.http"
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            reason = error.message.encode()[:MAX_REASON].decode(errors="ignore")
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
+            return
     body = msgspec.json.encode(ErrorBody(ErrorDetail(error.message, error.type, error.param, error.code)))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if isinstance(error, AuthenticationError):
@@ -23,5 +38,8 @@ async def refuse(scope: "Scope", send: "Send", error: SpeechError) -> None:
         headers.append((b"connection", b"close"))  # what of its body still comes is no new request
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    start: Any = {"type": f"{prefix}.response.start", "status": error.status, "headers": headers}
+    end: Any = {"type": f"{prefix}.response.body", "body": body, "more_body": False}
+    await send(start)
+    await send(end)

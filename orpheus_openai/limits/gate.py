@@ -8,7 +8,6 @@ from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.limits.filter import InputFilter, load_blocked, load_moderator
 from orpheus_openai.limits.queue import Admission
 from orpheus_openai.limits.rates import MemoryRates, RateLimits, RateStore, parse_rates
-from orpheus_openai.limits.visit import Visit
 from orpheus_openai.settings import Settings
 
 
@@ -33,15 +32,15 @@ class Gate:
             Admission(at_once=settings.max_concurrent, queue=settings.max_queue, wait=settings.queue_wait),
         )
 
-    async def check(self, text: str, characters: int, visit: Visit | None) -> None:
-        """Raise the SpeechError that stands in the way of `text`, or charge `characters` to the visitor.
+    async def check(self, text: str, characters: int, account: str) -> dict[str, str]:
+        """Raise the SpeechError that stands in the way of `text`, or charge `characters` to `account`.
 
-        Whoever would be turned away at the end of the line anyhow is not charged.
+        Returns what is left of its share, as headers. Whoever would be turned away at the end of the line anyway is
+        not charged.
         """
         await self._filter.check(text)
         self.admission.require_room()
-        if visit is not None:
-            await self._rates.charge(visit, characters)
+        return await self._rates.charge(account, characters)
 
     def turn(self, moved: Callable[[int], None]) -> AbstractAsyncContextManager[None]:
         """See Admission.turn."""

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, RateLimitError
-from orpheus_openai.limits.visit import Visit
+from orpheus_openai.limits.caller import PROGRAM
 
 Unit = Literal["requests", "characters"]
 
@@ -102,13 +102,14 @@ class RateLimits:
         self._rates = rates
         self._store = store
 
-    async def charge(self, visit: Visit, characters: int) -> None:
-        """Take one request and `characters` from the caller's share, and note what is left for the answer.
+    async def charge(self, account: str, characters: int) -> dict[str, str]:
+        """Take one request and `characters` from the share of `account`; returns what is left, as headers.
 
-        Raises RateLimitError when that is too little, InvalidRequestError when it never could be enough.
+        Raises RateLimitError, with the same headers, when that is too little, InvalidRequestError when it never
+        could be enough.
         """
-        if not self._rates:
-            return
+        if not self._rates or account == PROGRAM:
+            return {}
         costs = [(rate, characters if rate.unit == "characters" else 1) for rate in self._rates]
         for rate, cost in costs:
             if cost > rate.amount:
@@ -118,19 +119,20 @@ class RateLimits:
                     param="input",
                     code="string_above_max_length",
                 )
-        taken = await self._store.take(visit.account, costs)
-        visit.headers.update(_headers(self._rates, taken.until_full))
+        taken = await self._store.take(account, costs)
+        left = _headers(self._rates, taken.until_full)
         if taken.allowed:
-            return
+            return left
         waits = [
-            (left + rate.worth(cost) - rate.seconds, rate)
-            for left, (rate, cost) in zip(taken.until_full, costs, strict=True)
+            (until_full + rate.worth(cost) - rate.seconds, rate)
+            for until_full, (rate, cost) in zip(taken.until_full, costs, strict=True)
         ]
         wait, rate = max(waits, key=lambda item: item[0])
         raise RateLimitError(
             f"Rate limit reached: {rate.amount} {rate.unit} in {rate.seconds:g} s. "
             f"Try again in {math.ceil(wait)} s.",
             retry_after=max(wait, 0.001),
+            headers=left,
         )
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import DEFAULT_MODEL
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.http.body import parse_body, read_body, to_speech_request
+from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.http.delivery import AudioFormat, encoded, start, while_connected
 from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.http.responses import answer_with_speech
@@ -134,7 +135,7 @@ async def generate(
     """
     asked = time.monotonic()
     body = parse_body(await read_body(request.receive), GenerateRequest)
-    text, speech = _prepare(body, service)
+    text, speech = _prepare(request, body, service)
     audio_format = body.response_format or DEFAULT_FORMAT
     if not body.save:
         chunks = encoded(speech.stream(), audio_format)
@@ -145,7 +146,7 @@ async def generate(
     )
 
 
-def _prepare(body: GenerateRequest, service: SpeechService) -> tuple[str, Speech]:
+def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService) -> tuple[str, Speech]:
     """Return the text and its speech; an error about the text names the field that held it."""
     if body.text is not None and body.prompt is not None and body.text != body.prompt:
         raise InvalidRequestError(
@@ -168,7 +169,7 @@ def _prepare(body: GenerateRequest, service: SpeechService) -> tuple[str, Speech
         seed=body.seed,
     )
     try:
-        return text, service.prepare(wanted)
+        return text, prepare_speech(request.scope, service, wanted)
     except InvalidRequestError as error:
         if error.param == "input":  # OpenAI's name for it
             error.param = "prompt" if body.text is None else "text"

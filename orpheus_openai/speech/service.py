@@ -9,9 +9,8 @@ from orpheus_openai.catalog import Catalog, load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager, Residency
+from orpheus_openai.limits.caller import ANONYMOUS
 from orpheus_openai.limits.gate import Gate
-from orpheus_openai.limits.visit import Visits
-from orpheus_openai.logs import current_request_id
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
@@ -33,8 +32,6 @@ class SpeechService:
         *,
         max_input_chars: int,
     ) -> None:
-        self.visits = Visits()
-        """The requests that are being served; whoever serves them opens a visit for each."""
         self.gate = gate
         self.catalog = catalog
         self.events = events
@@ -62,8 +59,13 @@ class SpeechService:
         gate = Gate.create(settings)
         return cls(catalog, manager, factory, events, gate, max_input_chars=settings.max_input_chars)
 
-    def prepare(self, request: SpeechRequest) -> Speech:
+    def prepare(
+        self, request: SpeechRequest, *, account: str = ANONYMOUS, request_id: str | None = None
+    ) -> Speech:
         """Check a request and choose who speaks it; nothing is loaded yet.
+
+        `account` is whose share it counts against (see `limits.caller`); `request_id` names the speech in events and
+        logs, and without one it gets a name of its own.
 
         Raises InvalidRequestError or NotFoundError with the field's name, ModelUnavailableError when the model
         cannot speak on this machine, OverloadedError when the line before it is full.
@@ -85,22 +87,19 @@ class SpeechService:
                 "There is nothing to speak in the text.", param="input", code="empty_input"
             )
         segments = split(text, voice.language)
-        visit = self.visits.get(current_request_id.get())
-        speech = Speech(
+        return Speech(
             self.manager,
             self.events,
             self.gate,
             request,
-            visit=visit,
+            request_id=request_id,
+            account=account,
             text=text,
             model=model,
             voice=voice,
             segments=segments,
         )
-        if visit is not None:
-            visit.speech = speech
-        return speech
 
-    def stream(self, request: SpeechRequest) -> AsyncGenerator[PCM]:
+    def stream(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""
-        return self.prepare(request).stream()
+        return self.prepare(request, account=account).stream()

@@ -14,8 +14,6 @@ from orpheus_openai.errors import EngineError, SpeechError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
-from orpheus_openai.limits.visit import Visit
-from orpheus_openai.logs import current_request_id
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
@@ -33,14 +31,19 @@ class Speech:
         gate: Gate,
         request: SpeechRequest,
         *,
-        visit: Visit | None,
+        request_id: str | None,
+        account: str,
         text: str,
         model: Model,
         voice: Voice,
         segments: Sequence[Segment],
     ) -> None:
-        self.id = current_request_id.get() or f"spk_{uuid.uuid4().hex}"
+        self.id = request_id or f"spk_{uuid.uuid4().hex}"
         """The request's id, which names the speech in events and log."""
+        self.account = account
+        """Whose speech it is, and whose share it counts against."""
+        self.share: dict[str, str] = {}
+        """What is left of that share, as headers, once it was charged."""
         self.model = model
         self.voice = voice
         self.segments = segments
@@ -59,7 +62,6 @@ class Speech:
         self._manager = manager
         self._events = events
         self._gate = gate
-        self._visit = visit
         self._text = text
         self._speed = request.speed
         self._sampling = request.sampling
@@ -88,7 +90,7 @@ class Speech:
         the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
         """
         self.timeline.mark("asked")
-        await self._gate.check(self._text, len(self.input), self._visit)
+        self.share = await self._gate.check(self._text, len(self.input), self.account)
         events = self._events
         events.publish(
             "speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 import os
 import subprocess
 import sys
@@ -11,11 +12,16 @@ import httpx
 import pytest
 
 from benchmarks.serving import serving
-from orpheus_openai.app import create_app
-from orpheus_openai.errors import ConfigurationError
-from orpheus_openai.http.middleware.keys import PUBLIC_FOLDERS, PUBLIC_PATHS, KeyGuard, KeyRing
-from orpheus_openai.limits.visit import Visits
+from orpheus_openai.app import create_app, ringed
+from orpheus_openai.errors import ConfigurationError, RateLimitError
+from orpheus_openai.gpu.monitor import GPUMonitor
+from orpheus_openai.http.caller import caller_of, prepare_speech
+from orpheus_openai.http.middleware.audit import AuditLog
+from orpheus_openai.http.middleware.keys import PUBLIC_FOLDERS, PUBLIC_PATHS, KeyRing
+from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.service import SpeechService
 from tests.support.local_server import running
 
 pytest.importorskip("espeakng_loader")
@@ -208,20 +214,103 @@ def test_who_asks_for_a_websocket_is_asked_for_a_key_as_everybody(tmp_path):
     assert KEY not in log
 
 
-async def test_no_websocket_passes_by_the_keys_whatever_serves_the_application():
-    """Ray Serve, say, which does not go through our own server."""
-    reached, sent = [], []
+def inside_rings(application, keys=KEYS, audit=None):
+    """`application` inside the rings that every server's application has around it."""
+    settings = Settings(model="preview", api_keys=keys)
+    metrics = Metrics(SpeechService.create(settings), GPUMonitor())
+    return ringed(application, settings, keys=KeyRing(keys), audit=audit, metrics=metrics, tracing=None)
+
+
+async def knock(handler, path="/v1/speech", headers=(), **scope):
+    """Ask for a WebSocket; returns the first message that is answered."""
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    asked = {
+        "type": "websocket",
+        "path": path,
+        "headers": list(headers),
+        "client": ("203.0.113.9", 5),
+        **scope,
+    }
+    await handler(asked, receive, send)
+    return sent[0]
+
+
+async def test_a_websocket_passes_the_same_rings_as_every_request(tmp_path):
+    """There is no door for one yet; whichever server runs the application, none gets past keys and audit log."""
+    seen, audit = [], AuditLog(str(tmp_path / "audit.jsonl"))
+
+    async def application(scope, receive, send):
+        assert (await receive())["type"] == "websocket.connect"
+        seen.append(scope)
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close"})
+
+    handler = inside_rings(application, audit=audit)
+    for headers in ([], [(b"authorization", b"Bearer sk-wrong")]):
+        refused = await knock(handler, headers=headers)
+        assert (refused["type"], refused["code"]) == ("websocket.close", 1008)
+        assert "API key" in refused["reason"]
+    told = await knock(handler, extensions={"websocket.http.response": {}})
+    assert (told["type"], told["status"]) == ("websocket.http.response.start", 401)
+    assert seen == []
+
+    accepted = await knock(handler, headers=[(b"authorization", f"Bearer {KEY}".encode())])
+    assert accepted["type"] == "websocket.accept"
+    (scope,) = seen
+    assert dict(accepted["headers"])[b"x-request-id"].decode() == scope["state"]["request_id"]
+    assert caller_of(scope).account == "key:phone"
+    audit.close()
+    lines = map(json.loads, (tmp_path / "audit.jsonl").read_text().splitlines())
+    told = [(line["status"], line["key"], line["method"]) for line in lines]
+    refusals = [(403, None, "WEBSOCKET")] * 2 + [(401, None, "WEBSOCKET")]
+    assert told == [*refusals, (101, "phone", "WEBSOCKET")]
+
+
+async def test_speech_over_a_websocket_counts_against_its_callers_share():
+    service = SpeechService.create(Settings(model="preview", rate_limit="1/hour"))
+    refused = []
+
+    async def application(scope, receive, send):
+        await receive()
+        speech = prepare_speech(scope, service, SpeechRequest(text="Hello.", model="preview"))
+        try:
+            async for _ in speech.stream():
+                pass
+        except RateLimitError as error:
+            refused.append(error)
+        await send({"type": "websocket.accept"})
+
+    handler = inside_rings(application, keys=())
+    first, second = await knock(handler), await knock(handler)
+    assert dict(first["headers"])[b"x-ratelimit-remaining-requests"] == b"0"
+    assert second["type"] == "websocket.accept"
+    assert [error.headers["x-ratelimit-remaining-requests"] for error in refused] == ["0"]
+    await service.manager.close()
+
+
+async def test_a_websocket_of_a_foreign_page_is_refused_on_a_server_without_keys():
+    """Browsers ask nobody before they open one: CORS does not protect it."""
+    reached = []
 
     async def application(scope, _receive, _send):
         reached.append(scope["path"])
 
-    async def send(message):
-        sent.append(message["type"])
+    foreign = [(b"origin", b"https://evil.example"), (b"host", b"127.0.0.1:8899")]
+    assert (await knock(inside_rings(application, keys=()), headers=foreign))["code"] == 1008
+    assert reached == []
 
-    guard = KeyGuard(application, KeyRing(KEYS), Visits())
-    for path in ("/mcp/", "/v1/models", "/"):
-        await guard({"type": "websocket", "path": path, "headers": []}, None, send)
-    assert (reached, sent) == ([], ["websocket.close"] * 3)
+
+@pytest.mark.parametrize("path", ["/mcp/", "/mcp", "/v1/models", "/", "/nowhere"])
+async def test_no_door_of_today_opens_a_websocket(tmp_path, path):
+    app = create_app(Settings(model="preview", output_dir=tmp_path))
+    assert (await knock(app, path))["type"] == "websocket.close"
 
 
 @pytest.mark.parametrize(("host", "keys", "warned"), [

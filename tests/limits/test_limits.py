@@ -15,14 +15,16 @@ import uvloop
 
 from benchmarks.serving import serving
 from orpheus_openai.app import create_app
-from orpheus_openai.errors import ConfigurationError, ContentRefusedError, OverloadedError
+from orpheus_openai.errors import ConfigurationError, ContentRefusedError, OverloadedError, RateLimitError
 from orpheus_openai.http.middleware.disconnects import HangUps
 from orpheus_openai.limits import rates
+from orpheus_openai.limits.caller import ANONYMOUS, PROGRAM, Caller
 from orpheus_openai.limits.filter import InputFilter, load_blocked
 from orpheus_openai.limits.queue import Admission
 from orpheus_openai.limits.rates import MemoryRates, Rate, parse_rates
-from orpheus_openai.limits.visit import Visit
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.service import SpeechService
 from tests.support.local_server import running
 
 pytest.importorskip("espeakng_loader")
@@ -525,7 +527,22 @@ def test_a_moderator_that_cannot_be_had_stops_the_start(name):
 
 
 def test_an_account_is_the_keys_or_the_networks():
-    visit = Visit("req_1", "::ffff:203.0.113.9")
-    assert visit.account == "address:203.0.113.9"
-    visit.key = "phone"
-    assert visit.account == "key:phone"
+    assert Caller("::ffff:203.0.113.9").account == "address:203.0.113.9"
+    assert Caller("203.0.113.9", "phone").account == "key:phone"
+    assert Caller().account == ANONYMOUS
+
+
+async def test_whoever_does_not_say_who_they_are_has_one_share_together_and_a_program_of_its_own_has_none():
+    service = SpeechService.create(Settings(model="preview", rate_limit="1/hour"))
+    wanted = SpeechRequest(text="Hello.", model="preview")
+
+    async def speak(**who):
+        return [len(pcm) async for pcm in service.stream(wanted, **who)]
+
+    assert await speak()
+    with pytest.raises(RateLimitError):
+        await speak()
+    assert await speak(account="key:phone")
+    for _ in range(2):
+        assert await speak(account=PROGRAM)
+    await service.manager.close()

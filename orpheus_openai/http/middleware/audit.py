@@ -13,7 +13,8 @@ import msgspec
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.errors import ConfigurationError
-from orpheus_openai.limits.visit import Visit
+from orpheus_openai.limits.caller import Caller
+from orpheus_openai.speech.speech import Speech
 
 STANDARD_OUTPUT = "-"
 BACKLOG = 10_000
@@ -48,20 +49,29 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     text: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def describe(visit: Visit, *, method: str, path: str, status: int, seconds: float, with_text: bool) -> Entry:
+def describe(
+    request_id: str,
+    caller: Caller,
+    speech: Speech | None,
+    *,
+    method: str,
+    path: str,
+    status: int,
+    seconds: float,
+    with_text: bool,
+) -> Entry:
     """What the log says of a request that has ended just now."""
     time = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
     entry = Entry(
         time=time,
-        id=visit.id,
-        key=visit.key,
-        address=visit.address,
+        id=request_id,
+        key=caller.key,
+        address=caller.address,
         method=method,
         path=path,
         status=status,
         seconds=round(seconds, 3),
     )
-    speech = visit.speech
     if speech is None:
         return entry
     first = speech.first_audio_seconds

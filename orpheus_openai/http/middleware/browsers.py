@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from litestar.datastructures import MutableScopeHeaders
-from litestar.enums import ScopeType
 
 from orpheus_openai.errors import CrossSiteError
+from orpheus_openai.http.middleware.answer import Answer, is_request, method_of
 from orpheus_openai.http.refusal import refuse
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+    from litestar.types import ASGIApp, Receive, Scope, Send
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -43,21 +43,20 @@ class BrowserRules:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer preflights, refuse what is foreign, and pass the rest on."""
-        if scope["type"] != ScopeType.HTTP:
+        if not is_request(scope):
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
+        headers, method = dict(scope["headers"]), method_of(scope)
         origin = headers.get(b"origin", b"").lower()
         listed = bool(origin) and bool(self._origins & {origin, b"*"})
 
-        async def send_told(message: "Message") -> None:
-            if message["type"] == "http.response.start":
-                self._tell(MutableScopeHeaders.from_message(message), origin if listed else b"")
-            await send(message)
+        def tell(_status: int, headers: MutableScopeHeaders) -> None:
+            self._tell(headers, origin if listed else b"")
 
-        if listed and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+        send_told = Answer(send, tell).send
+        if listed and method == "OPTIONS" and b"access-control-request-method" in headers:
             await _answer_preflight(send_told, headers)
-        elif self._guard and scope["method"] not in READING and not listed and _is_foreign(headers):
+        elif self._guard and method not in READING and not listed and _is_foreign(headers):
             await refuse(
                 scope,
                 send_told,

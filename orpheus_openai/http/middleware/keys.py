@@ -6,15 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from litestar.enums import ScopeType
+import msgspec
 
 from orpheus_openai.errors import AuthenticationError, ConfigurationError
+from orpheus_openai.http.caller import caller_of
+from orpheus_openai.http.middleware.answer import is_request
 from orpheus_openai.http.refusal import refuse
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
-
-    from orpheus_openai.limits.visit import Visits
 
 PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/apidocs"})
 PUBLIC_FOLDERS = ("/ui/", "/apidocs/")
@@ -60,31 +60,21 @@ class KeyRing:
         return same[0] if same else None
 
 
-POLICY_VIOLATION = 1008
-"""The code with which a WebSocket is closed (RFC 6455, section 7.4.1); before it is accepted, that is a 403."""
-
-
 class KeyGuard:
-    """ASGI around the application: answers 401 itself, and notes in the visit whose key it was."""
+    """ASGI around the application: answers 401 itself, and notes whose key it was."""
 
-    def __init__(self, app: "ASGIApp", ring: KeyRing, visits: "Visits") -> None:
+    def __init__(self, app: "ASGIApp", ring: KeyRing) -> None:
         self._app = app
         self._ring = ring
-        self._visits = visits
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass on what has a key or needs none."""
-        if scope["type"] == ScopeType.WEBSOCKET:  # nothing here speaks it: closed, whichever server let it in
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
-            return
-        if scope["type"] != ScopeType.HTTP:
+        if not is_request(scope):
             await self._app(scope, receive, send)
             return
         token = _bearer(scope)
         owner = None if token is None else self._ring.owner(token)
-        visit = self._visits.get(scope["state"]["request_id"])
-        if visit is not None:
-            visit.key = owner
+        scope["state"]["caller"] = msgspec.structs.replace(caller_of(scope), key=owner)
         if owner is None and not is_public(scope):
             error = AuthenticationError(
                 "This server needs an API key: send it as 'Authorization: Bearer YOUR_KEY'."

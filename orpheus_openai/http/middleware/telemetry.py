@@ -5,19 +5,17 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from litestar.datastructures import MutableScopeHeaders
-from litestar.enums import ScopeType
-
 from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.http.caller import speech_of
+from orpheus_openai.http.middleware.answer import Answer, is_request, method_of
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.observability.tracing import Answered, Tracing
 from orpheus_openai.speech.speech import Speech
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-
-    from orpheus_openai.limits.visit import Visit
+    from litestar.datastructures import MutableScopeHeaders
+    from litestar.types import ASGIApp, Receive, Scope, Send
 
 QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 """Asked every few seconds by whoever watches over the process."""
@@ -38,55 +36,49 @@ class Telemetry:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass a request on, timed and named."""
-        if scope["type"] != ScopeType.HTTP:
+        if not is_request(scope):
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
         path = scope["path"]  # routing shortens it for what is mounted
         request_id = f"req_{uuid.uuid4().hex}"
-        scope["state"]["request_id"] = request_id
+        scope.setdefault("state", {})["request_id"] = request_id
         token = current_request_id.set(request_id)
-        status = 0
 
-        async def send_named(message: "Message") -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableScopeHeaders.from_message(message)
-                headers["x-request-id"] = request_id
-                headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
-            await send(message)
+        def name(_status: int, headers: "MutableScopeHeaders") -> None:
+            headers["x-request-id"] = request_id
+            headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
 
+        answer = Answer(send, name)
         try:
-            await self._app(scope, receive, send_named)
+            await self._app(scope, receive, answer.send)
         finally:
-            self._close(scope, path, status, time.perf_counter() - started)
+            self._close(scope, path, answer.status, time.perf_counter() - started)
             current_request_id.reset(token)
 
-    def _close(self, scope: "HTTPScope", path: str, status: int, seconds: float) -> None:
+    def _close(self, scope: "Scope", path: str, status: int, seconds: float) -> None:
         """Count the request, log it and write its trace."""
         state: dict[str, Any] = scope["state"]
-        visit: Visit | None = state.get("visit")
-        speech = visit.speech if visit else None
+        speech, method = speech_of(scope), method_of(scope)
         error, told = state.get("error"), bool(speech and speech.error)
         self._metrics.count_request(_door(path), status, None if told else error)
         measured = _measured(speech) if speech else {}
         shown = ascii(path)[1:-1]  # a line break in it would forge a line of the log
-        fields = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 4)}
+        fields = {"method": method, "path": path, "status": status, "seconds": round(seconds, 4)}
         logger.log(
             logging.DEBUG if path in QUIET_PATHS else logging.INFO,
             "%s %s %s in %.3f s",
-            scope["method"],
+            method,
             shown,
             status or "unanswered",
             seconds,
             extra={"fields": {**fields, **measured}},
         )
-        if self._tracing is not None and scope["method"] == "POST":
+        if self._tracing is not None and method == "POST":
             self._tracing.record(
                 Answered(
                     id=state["request_id"],
-                    method=scope["method"],
+                    method=method,
                     path=path,
                     route=scope.get("path_template", ""),
                     status=status,

@@ -1,0 +1,38 @@
+"""What a request over HTTP, or a socket, brings along for the core: who asks, and under which id."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from orpheus_openai.limits.caller import Caller
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.speech.speech import Speech
+
+
+def caller_of(scope: Mapping[str, object]) -> Caller:
+    """Who sent the request; somebody unknown where it came through none of our rings."""
+    caller: Caller = _state(scope).get("caller", Caller())
+    return caller
+
+
+def speech_of(scope: Mapping[str, object]) -> Speech | None:
+    """The speech that was prepared for the request, if one was."""
+    speech: Speech | None = _state(scope).get("speech")
+    return speech
+
+
+def prepare_speech(scope: Mapping[str, object], service: SpeechService, wanted: SpeechRequest) -> Speech:
+    """Ask `service` for a speech in the name of whoever sent the request.
+
+    It is noted in the request's state: the answer tells what is left of the caller's share; log, audit log and trace
+    what came of it. Raises what `SpeechService.prepare` does.
+    """
+    state = _state(scope)
+    speech = service.prepare(wanted, account=caller_of(scope).account, request_id=state.get("request_id"))
+    state["speech"] = speech
+    return speech
+
+
+def _state(scope: Mapping[str, object]) -> dict[str, Any]:
+    """ASGI's place for what is known of a request; every server that has rings around it has one."""
+    return cast("dict[str, Any]", scope.get("state", {}))
