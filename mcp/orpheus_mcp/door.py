@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litestar import asgi
 
@@ -15,11 +15,16 @@ from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.speech.service import SpeechService
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastmcp.server.http import StarletteWithLifespan
     from litestar.handlers import ASGIRouteHandler
     from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
 
 PATH = "/mcp"
+
+GONE = "mcp_client_gone"
+"""In the state of a request's scope: the event that its client has hung up."""
 
 
 class MCPDoor:
@@ -39,7 +44,9 @@ class MCPDoor:
             app = await self._open()
             # Of a client that leaves while it is sending FastMCP makes an error with a trace; read_body does not.
             body = await read_body(receive)
-            await app(scope, _replaying(body, receive), send)
+            gone = asyncio.Event()
+            scope.setdefault("state", {})[GONE] = gone
+            await app(scope, _replaying(body, receive, gone), send)
 
         return mcp
 
@@ -73,12 +80,26 @@ class MCPDoor:
             opened.set_exception(error)
 
 
-def _replaying(body: bytes, receive: "Receive") -> "Receive":
-    """Give a body that was read once more, and then what comes after it."""
+async def hang_up(scope: "Mapping[str, Any]") -> dict[str, str]:
+    """Wait until the client that sent a request over HTTP has hung up, as ASGI's `receive` would.
+
+    FastMCP lets calls of a session run on: it might have sent what it has to say elsewhere.
+    """
+    await scope["state"][GONE].wait()
+    return {"type": "http.disconnect"}
+
+
+def _replaying(body: bytes, receive: "Receive", gone: asyncio.Event) -> "Receive":
+    """Give a body that was read once more, and then what comes after it; `gone` is set when the client hangs up."""
     whole: list[HTTPReceiveMessage] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> "HTTPReceiveMessage":
-        return whole.pop() if whole else await receive()  # type: ignore[return-value]
+        if whole:
+            return whole.pop()
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            gone.set()
+        return message  # type: ignore[return-value]
 
     return replay
 

@@ -39,18 +39,6 @@ class GPUStatus(msgspec.Struct, frozen=True, kw_only=True):
     gpu_error: Annotated[str | None, Meta(description="Why there are none.")]
 
 
-class Offload(msgspec.Struct, frozen=True):
-    """What an offload achieved."""
-
-    offloaded: Annotated[list[str], Meta(description="Models that were unloaded.")]
-    still_busy: Annotated[
-        list[str], Meta(description="Models that stay because they are speaking or loading.")
-    ]
-    freed_bytes: Annotated[
-        int | None, Meta(description="GPU memory that is free now and was not; null: unknown.")
-    ]
-
-
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A model of the catalog."""
 

@@ -12,9 +12,10 @@ from mcp_types import CallToolRequestParams, ToolAnnotations
 
 from orpheus_mcp.logs import join_our_log
 from orpheus_mcp.resources import TEMPLATE, SavedAudio
-from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, Offload, Voices, schema
+from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, Voices, schema
 from orpheus_mcp.tools import SpeechTools
 from orpheus_openai import __version__
+from orpheus_openai.gpu.manager import Offloaded
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.speech.service import SpeechService
 
@@ -51,7 +52,7 @@ def create_mcp(service: SpeechService, outputs: OutputFolder, folder: Path) -> F
         (tools.list_voices, READS, Voices),
         (tools.list_models, READS, Models),
         (tools.get_gpu_status, READS, GPUStatus),
-        (tools.offload_gpu, OFFLOADS, Offload),
+        (tools.offload_gpu, OFFLOADS, Offloaded),
     ):
         mcp.tool(tool, annotations=annotations, output_schema=schema(result))
     mcp.resource(

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,14 +16,17 @@ from fastmcp.tools import ToolResult
 from mcp_types import ContentBlock, ResourceLink, TextContent
 from pydantic import Field
 
+from orpheus_mcp.door import hang_up
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.resources import media_type, output_uri
-from orpheus_mcp.results import GeneratedSpeech, GPUStatus, ModelEntry, Models, Offload, VoiceEntry, Voices
+from orpheus_mcp.results import GeneratedSpeech, GPUStatus, ModelEntry, Models, VoiceEntry, Voices
 from orpheus_openai.catalog import DEFAULT_MODEL
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.device import sample_gpus
+from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.http.caller import prepare_speech
+from orpheus_openai.http.delivery import while_connected
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile
 from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, SpeechRequest
@@ -188,19 +192,18 @@ class SpeechTools:
             bool, Field(description="Break off speech that is running instead of letting it end.")
         ] = False,
         wait_seconds: Annotated[
-            float, Field(ge=0, le=600, description="How long speech that is running may take to end.")
-        ] = 30.0,
+            float,
+            Field(ge=0, le=LONGEST_OFFLOAD, description="How long speech that is running may take to end."),
+        ] = OFFLOAD_SECONDS,
     ) -> ToolResult:
-        """Unload models to free GPU memory; the next request for one loads it again."""
-        manager = self._service.manager
+        """Unload models to free GPU memory; the next request for one loads it again.
+
+        While running speech is let end, new requests for the model are turned away after a few seconds.
+        """
+        gone = partial(hang_up, get_http_request().scope)
         with _told():
-            name = (
-                None
-                if model is None
-                else self._service.catalog.model(model, self._service.factory.default_model).id
-            )
-        done = await manager.force_offload(name, force=force, wait=wait_seconds)
-        return _result(Offload(done.offloaded, done.still_busy, done.freed_bytes))
+            offload = self._service.offload(model, force=force, wait=wait_seconds)
+            return _result(await while_connected(gone, offload))
 
 
 def _result(answer: msgspec.Struct, *content: ContentBlock) -> ToolResult:

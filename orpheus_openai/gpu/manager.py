@@ -3,24 +3,34 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError, SpeechError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.policy import Mode
 from orpheus_openai.gpu.room import Cards, DesertedError, Room
-from orpheus_openai.gpu.slot import ModelState, ModelStatus, Slot
+from orpheus_openai.gpu.slot import ModelState, ModelStatus, Slot, offloading_error
 from orpheus_openai.synthesis import Sleepable, SpeechModel
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 """How often idle times are looked at."""
+
+HELD_SECONDS = 5.0
+"""How long a newcomer waits for a model that is being offloaded before being told to come again."""
+
+OFFLOAD_SECONDS = 30.0
+"""How long an offload lets running streams go on, unless told."""
+
+LONGEST_OFFLOAD = 3600.0
 
 
 class Loader(Cards, Protocol):
@@ -46,12 +56,25 @@ class Residency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Offloaded(msgspec.Struct, frozen=True):
-    """What force_offload did."""
+    """What an offload achieved."""
 
-    offloaded: list[str]
-    still_busy: list[str]
-    freed_bytes: int | None
-    """GPU memory that is free now and was not; None where that was not measured."""
+    offloaded: Annotated[
+        list[str], Meta(description="Ids of the models that were unloaded.", examples=[["medium-3b"]])
+    ]
+    still_busy: Annotated[
+        list[str],
+        Meta(
+            description="Ids of models that were still speaking, or being loaded, at the end; they stay.",
+            examples=[[]],
+        ),
+    ]
+    freed_bytes: Annotated[
+        int | None,
+        Meta(
+            description="GPU memory that is free now and was not; null where it is not known.",
+            examples=[8_589_934_592],
+        ),
+    ]
 
 
 class GPUManager:
@@ -92,18 +115,19 @@ class GPUManager:
             slot.release(self._clock())
 
     async def force_offload(
-        self, name: str | None = None, *, force: bool = False, wait: float = 30.0
+        self, name: str | None = None, *, force: bool = False, wait: float = OFFLOAD_SECONDS
     ) -> Offloaded:
         """Unload the model of that id, or all.
 
         Running streams get `wait` seconds to end, and so do a load and those it is for; new ones wait until it is
-        over. With `force` they end in an error at once. What is still busy then stays loaded.
+        over, but no longer than HELD_SECONDS. With `force` they end in an error at once. What is still busy then
+        stays loaded, and so it does where this is cancelled.
         """
         nothing = (ModelState.UNLOADED, ModelState.FAILED)
         chosen = [s for s in self._slots.values() if name in (None, s.model.id) and s.state not in nothing]
         held = [slot.memory if slot.on_card and self._loader.footprint(slot.model) else 0 for slot in chosen]
         gone = await asyncio.gather(
-            *(self._offload(slot, 0.0 if force else wait, force=force) for slot in chosen)
+            *(self._drain(slot, 0.0 if force else wait, force=force) for slot in chosen)
         )
         freed = {s.model.id: size for s, size, left in zip(chosen, held, gone, strict=True) if left}
         known = [size for size in freed.values() if size is not None]
@@ -163,6 +187,7 @@ class GPUManager:
     async def _ready(self, slot: Slot) -> SpeechModel:
         """The slot's model, loaded or woken if need be. Between the last check and the lease nothing is awaited."""
         deadline = time.monotonic() + self._rules.load_wait
+        held_until = math.inf
         with slot.queued() as ticket:
             while True:
                 if self._closing:
@@ -174,12 +199,16 @@ class GPUManager:
                         self._begin(slot, ModelState.UNLOADING, self._unload(slot, "its engine died"))
                     else:
                         self._begin(slot, ModelState.LOADING, self._load(slot))
-                await self._wait(slot, deadline)
+                held = slot.draining_seconds is not None
+                held_until = min(held_until, time.monotonic() + HELD_SECONDS) if held else math.inf
+                await self._wait(slot, min(deadline, held_until))
 
     async def _wait(self, slot: Slot, deadline: float) -> None:
         """Wait for what is under way, with everybody else; the failure of a load is every waiter's."""
         loading = slot.transition if slot.state is ModelState.LOADING else None
         if not await self._changes(slot, deadline):
+            if (draining := slot.draining_seconds) is not None:
+                raise offloading_error(slot.model.id, draining)
             raise ModelUnavailableError(
                 f"The model {slot.model.id} is not ready after {self._rules.load_wait:g} s; try again shortly.",
                 code="model_loading",
@@ -247,6 +276,24 @@ class GPUManager:
                     raise DesertedError
 
     # --- letting a model go ----------------------------------------------------------------------------------------
+
+    async def _drain(self, slot: Slot, wait: float, *, force: bool) -> bool:
+        """Offload because somebody asked for it, and have everybody told while that waits."""
+
+        def tell() -> None:
+            self._events.publish(
+                "model.draining", model=slot.model.id, seconds=slot.draining_seconds, leases=slot.leases
+            )
+
+        waits = slot.busy and wait > 0
+        try:
+            with slot.draining(time.monotonic() + wait):
+                if waits:
+                    tell()
+                return await self._offload(slot, wait, force=force)
+        finally:
+            if waits:
+                tell()
 
     async def _offload(
         self, slot: Slot, wait: float, *, force: bool = False, reason: str = "offloaded"

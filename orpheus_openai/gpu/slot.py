@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Generator
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -9,10 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orpheus_openai.catalog import Model
+from orpheus_openai.errors import ModelUnavailableError
 from orpheus_openai.gpu.policy import decayed
 
 if TYPE_CHECKING:
     from orpheus_openai.synthesis import SpeechModel
+
+LONGEST_RETRY = 30
+"""Seconds after which who was turned away may ask again, however long the offload would wait: it may end sooner."""
 
 
 class ModelState(StrEnum):
@@ -47,6 +53,18 @@ class ModelStatus(msgspec.Struct, frozen=True):
     memory_bytes: int | None
     """By how much the card's free memory shrank when it was loaded."""
     pinned: bool
+    draining_seconds: float | None
+    """How long an offload still waits for its streams to end, while newcomers are held; null: none does."""
+
+
+def offloading_error(model_id: str, seconds: float) -> ModelUnavailableError:
+    """What newcomers are told of a model that an offload waits for, which it will do for `seconds` at most."""
+    return ModelUnavailableError(
+        f"The model {model_id} is being offloaded: it leaves as soon as it has spoken for those it speaks for, and "
+        f"takes nobody new for {math.ceil(seconds)} s at most. Try again shortly.",
+        code="model_offloading",
+        retry_after=min(max(1, math.ceil(seconds)), LONGEST_RETRY),
+    )
 
 
 class Slot:
@@ -72,6 +90,8 @@ class Slot:
         self._queue: set[object] = set()
         self._entitled: set[object] = set()
         self._leaving = 0
+        self._offloads: dict[object, float] = {}
+        """Offloads that wait for its streams to end, and until when they will, in time.monotonic()'s seconds."""
         self._changed = asyncio.Event()
         self._score = 0.0
         self._scored_at = 0.0
@@ -102,11 +122,30 @@ class Slot:
     def leaving(self) -> Generator[None]:
         """Inside the block nobody new gets a lease: it is to be unloaded as soon as it is not busy."""
         self._leaving += 1
+        self.signal()
         try:
             yield
         finally:
             self._leaving -= 1
             self.signal()
+
+    @contextlib.contextmanager
+    def draining(self, deadline: float) -> Generator[None]:
+        """Inside the block somebody who offloads it waits until `deadline`, in time.monotonic()'s seconds."""
+        offload = object()
+        self._offloads[offload] = deadline
+        try:
+            with self.leaving():
+                yield
+        finally:
+            del self._offloads[offload]
+
+    @property
+    def draining_seconds(self) -> float | None:
+        """See ModelStatus."""
+        if not self._offloads or self.transition is not None:
+            return None
+        return max(0.0, max(self._offloads.values()) - time.monotonic())
 
     def entitle(self) -> None:
         """It is ready: whoever has waited for that gets a lease, even if it must leave soon after.
@@ -148,6 +187,7 @@ class Slot:
 
     def status(self, now: float, time_left: float | None) -> ModelStatus:
         """A snapshot."""
+        draining = self.draining_seconds
         return ModelStatus(
             id=self.model.id,
             state=self.state,
@@ -160,4 +200,5 @@ class Slot:
             gpu=self.gpu,
             memory_bytes=self.memory,
             pinned=self.pinned,
+            draining_seconds=None if draining is None else round(draining, 3),
         )

@@ -88,7 +88,8 @@ async def events(
     """Server-sent events; each has an `id`, an `event` that is its type, and JSON as `data`.
 
     The first is `status`, the body of `/api/status`, and it comes again every ten seconds. `model.state`
-    tells of a model's every change; `speech.queued`, `speech.started`, `speech.segment`, `speech.progress`
+    tells of a model's every change, `model.draining` that an offload waits for its speech to end, for how many
+    `seconds` at most (null: no more); `speech.queued`, `speech.started`, `speech.segment`, `speech.progress`
     and `speech.ended` of every speech, by its id, which is the `x-request-id` of its answer, and
     `speech.underrun` that its listener had to wait for more; `gpu.sample` of the GPUs each second, where there
     are any. `events.lost` says how many events a slow listener missed.

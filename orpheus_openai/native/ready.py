@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 
 from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
-from orpheus_openai.gpu.slot import ModelState
+from orpheus_openai.gpu.slot import ModelState, offloading_error
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.speech.service import SpeechService
 
@@ -33,6 +33,8 @@ def require_ready(service: SpeechService) -> Ready:
             code="model_load_failed",
             retry_after=10,
         )
+    if found is not None and found.draining_seconds is not None:
+        raise offloading_error(model.id, found.draining_seconds)
     return Ready(model.id, ModelState.UNLOADED if found is None else found.state)
 
 

@@ -8,7 +8,7 @@ from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Catalog, load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.events import EventHub
-from orpheus_openai.gpu.manager import GPUManager, Residency
+from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
 from orpheus_openai.limits.caller import ANONYMOUS
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
@@ -103,3 +103,13 @@ class SpeechService:
     def stream(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""
         return self.prepare(request, account=account).stream()
+
+    async def offload(
+        self, model: str | None = None, *, force: bool = False, wait: float = OFFLOAD_SECONDS
+    ) -> Offloaded:
+        """Unload the model of that name, or all; see `GPUManager.force_offload`.
+
+        Raises NotFoundError where there is no such model.
+        """
+        name = None if model is None else self.catalog.model(model, self.factory.default_model).id
+        return await self.manager.force_offload(name, force=force, wait=wait)

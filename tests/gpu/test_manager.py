@@ -287,6 +287,47 @@ async def test_offload_gives_up_when_streams_go_on_and_says_so():
     assert await use(manager) is engine
 
 
+async def test_whoever_comes_while_an_offload_waits_is_told_to_come_again_and_why(monkeypatch):
+    monkeypatch.setattr("orpheus_openai.gpu.manager.HELD_SECONDS", 0.02)
+    manager = make(FakeLoader(24))
+    async with manager.get_model(A) as engine:
+        offload = asyncio.create_task(manager.force_offload("a", wait=3600))
+        await until(lambda: manager.get_status()[0].draining_seconds)
+        with pytest.raises(ModelUnavailableError, match="a is being offloaded") as caught:
+            await use(manager)
+        assert (caught.value.code, caught.value.retry_after) == ("model_offloading", 30)
+        await use(manager, SMALL)
+        assert not engine.closed
+    assert (await offload).offloaded == ["a"]
+    await use(manager)
+
+
+async def test_an_offload_that_is_given_up_holds_nobody():
+    manager = make(FakeLoader(24))
+    async with manager.get_model(A) as engine:
+        offload = asyncio.create_task(manager.force_offload("a", wait=3600))
+        await until(lambda: manager.get_status()[0].draining_seconds)
+        late = asyncio.create_task(use(manager))
+        await asyncio.sleep(0.01)
+        assert not late.done()
+        offload.cancel()
+        assert await late is engine
+        assert manager.get_status()[0].draining_seconds is None
+
+
+async def test_events_tell_that_an_offload_waits_and_that_it_has_given_up():
+    events = EventHub()
+    manager = GPUManager(FakeLoader(24), events, clock=Clock())
+    async with manager.get_model(A):
+        with events.subscribe() as stream:
+            await manager.force_offload("a", wait=0.01)
+            began, ended = [await anext(stream) for _ in range(2)]
+    assert {began.type, ended.type} == {"model.draining"}
+    assert 0 < began.data.pop("seconds") <= 0.01
+    assert began.data == {"model": "a", "leases": 1}
+    assert ended.data == {"model": "a", "leases": 1, "seconds": None}
+
+
 async def test_offload_says_what_it_has_freed():
     clock = Clock()
     manager = make(FakeLoader(24), clock, mode="multi")

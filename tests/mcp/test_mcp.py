@@ -231,6 +231,44 @@ async def test_what_another_door_loads_is_seen_and_offloaded_here(server_url: st
         await client.call_tool("offload_gpu", {"model": "gpt-9"})
 
 
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("how", ["cancels", "hangs up"])
+async def test_an_offload_that_waits_ends_with_the_client_that_asked_for_it(
+    server_url: str, client: Client, era: str, how: str
+) -> None:
+    async def draining() -> bool:
+        status = (await client.call_tool("get_gpu_status", {})).structured_content
+        return any(model["draining_seconds"] for model in status["models"])
+
+    async def over() -> bool:
+        return not await draining()
+
+    body = {"model": "preview", "input": LONG_TEXT, "voice": "tara", "response_format": "pcm"}
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as openai:
+        async with openai.stream("POST", f"{server_url}/v1/audio/speech", json=body) as slow:
+            slow.raise_for_status()
+            async with asyncio.timeout(30):
+                if how == "cancels":
+                    async with Client(f"{server_url}/mcp", mode=era) as asker:
+                        call = asyncio.create_task(asker.call_tool("offload_gpu", {"wait_seconds": 3000}))
+                        await until(draining)
+                        call.cancel()
+                        await until(over)
+                else:
+                    program = (
+                        "import asyncio, sys; from fastmcp import Client\n"
+                        "async def ask():\n"
+                        f"  async with Client('{server_url}/mcp', mode={era!r}) as asker:\n"
+                        "    await asker.call_tool('offload_gpu', {'wait_seconds': 3000})\n"
+                        "asyncio.run(ask())"
+                    )
+                    asker = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+                    await until(draining, 20)
+                    asker.kill()
+                    await asker.wait()
+                    await until(over)
+
+
 @pytest.mark.parametrize("name", ["nothing.wav", "..%2F..%2Fetc%2Fpasswd", ".hidden.wav"])
 async def test_only_saved_files_can_be_read(client: Client, name: str) -> None:
     with pytest.raises(Exception, match=r"no file|not found"):

@@ -369,6 +369,35 @@ async def test_a_wrong_offload_is_said_so(client, body, status, param):
     assert (response.status_code, error_of(response)["param"]) == (status, param)
 
 
+async def test_an_offload_that_waits_for_a_slow_reader_is_told_and_ends_when_its_client_hangs_up(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("orpheus_openai.gpu.manager.HELD_SECONDS", 0.05)
+    async with native(tmp_path) as (client, service):
+        preview = service.catalog.models["preview"]
+
+        def draining():
+            return service.manager.get_status()[0].draining_seconds
+
+        async with service.manager.get_model(preview):
+            with pytest.raises(httpx.ReadTimeout):
+                await client.post("/api/offload", json={"wait_seconds": 3600}, timeout=0.2)
+            await until(lambda: draining() is None)
+            spoken = await client.post("/api/generate", json={"text": "Hello."})
+            assert spoken.status_code == 200, "nobody waits for whoever has left"
+
+            offload = asyncio.create_task(client.post("/api/offload", json={"wait_seconds": 20}))
+            await until(draining)
+            refused = await client.post("/api/generate", json={"text": "Hello."})
+            assert (refused.status_code, error_of(refused)["code"]) == (503, "model_offloading")
+            assert 1 <= int(refused.headers["retry-after"]) <= 20
+            assert refused.headers["x-should-retry"] == "true"
+            ready = await client.get("/ready")
+            assert (ready.status_code, error_of(ready)["code"]) == (503, "model_offloading")
+        assert (await offload).json()["offloaded"] == ["preview"]
+        assert (await client.get("/ready")).status_code == 200
+
+
 async def test_fifty_requests_while_models_are_offloaded_are_all_answered_with_speech(tmp_path):
     async with native(tmp_path) as (client, _):
         body = {"text": "Hello there.", "response_format": "pcm"}
