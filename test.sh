@@ -25,6 +25,8 @@ beside=($!)
 install test .venv-test
 install_inspector .venv-test &
 beside+=($!)
+install_typescript .venv-test &
+beside+=($!)
 PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
 export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
 if [ $# -eq 0 ]; then

@@ -15,6 +15,7 @@ export class RefusedError extends Error {
 export class UnreachableError extends Error {}
 
 let key = () => null;
+/** @type {(why: string) => Promise<boolean>} */
 let askForKey = async () => false;
 
 /** Where the key comes from: `current()` gives it or null, `ask()` resolves to whether there is a new one. */
@@ -31,6 +32,8 @@ export const address = (path) => new URL(path, document.baseURI).href;
  *
  * Throws RefusedError, UnreachableError, or AbortError when `signal` fires. Where the server asks for a key,
  * the person is asked, and the request is made again.
+ * @param {string} path
+ * @param {{method?: string, json?: object, body?: BodyInit, signal?: AbortSignal}} [options]
  */
 export async function request(path, { method = "GET", json, body, signal } = {}) {
   for (;;) {

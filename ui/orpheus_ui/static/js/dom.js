@@ -2,7 +2,11 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The element with that id, which index.html has. */
+/**
+ * The element with that id, which index.html has.
+ * @param {string} id
+ * @returns {any} of the kind that it has there
+ */
 export const byId = (id) => document.getElementById(id);
 
 /** A new element. An attribute named `on…` is a listener; true stands for a bare attribute, false and null for none. */

@@ -50,7 +50,7 @@ async function use(id) {
   current = id;
   document.documentElement.lang = id === "zh" ? "zh-Hans" : id;
   document.title = t("page.title");
-  for (const node of document.querySelectorAll("[data-i18n]")) node.textContent = t(node.dataset.i18n);
+  for (const node of document.querySelectorAll("[data-i18n]")) node.textContent = t(node.getAttribute("data-i18n"));
   for (const name of ["aria-label", "placeholder"]) {
     for (const node of document.querySelectorAll(`[data-i18n-${name}]`)) {
       node.setAttribute(name, t(node.getAttribute(`data-i18n-${name}`)));
@@ -89,6 +89,7 @@ export function languageName(id) {
 
 /** A moment as "today" readers write it. */
 export function moment(milliseconds) {
+  /** @type {Intl.DateTimeFormatOptions} */
   const form = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" };
   return new Intl.DateTimeFormat(document.documentElement.lang, form).format(milliseconds);
 }

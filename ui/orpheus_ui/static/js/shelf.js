@@ -112,7 +112,7 @@ function picture(bars) {
   bars.forEach((value, bar) => {
     const height = Math.max(1.5, Math.min(1, value * 1.3) * 22);
     const rect = document.createElementNS(SVG, "rect");
-    for (const [name, number] of Object.entries({ x: bar * 3, y: 12 - height / 2, width: 2, height, rx: 1 })) rect.setAttribute(name, number);
+    for (const [name, number] of Object.entries({ x: bar * 3, y: 12 - height / 2, width: 2, height, rx: 1 })) rect.setAttribute(name, String(number));
     svg.append(rect);
   });
   return svg;

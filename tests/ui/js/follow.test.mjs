@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Reading, Segments, rangeAt } from "../../../ui/orpheus_ui/static/js/follow.js";
+
+const RATE = 24_000;
+
+/** Seconds of a loud tone with pauses `[from, to]` in it. */
+function sound(seconds, ...pauses) {
+  const samples = Int16Array.from({ length: seconds * RATE }, (_, i) => (i % 20 < 10 ? 9_000 : -9_000));
+  for (const [from, to] of pauses) samples.fill(0, from * RATE, to * RATE);
+  return samples;
+}
+
+const shown = (text, ranges) => ranges.map(({ start, end }) => text.slice(start, end));
+
+test("a sentence stands where it was written, with the marks that open and close it", () => {
+  const text = "  “Hello there!”  (How are you?) Fine.";
+  const segments = [{ text: "“Hello there!” (How are you?)", seconds: 0 }, { text: "Fine.", seconds: 2 }];
+  const ranges = new Reading(text, "en").follow(segments, sound(3, [0.9, 1.1]));
+  assert.deepEqual(shown(text, ranges), ["“Hello there!”", "(How are you?)", "Fine."]);
+  assert.equal(ranges[2].seconds, 2);
+});
+
+test("a sentence within its segment begins at the pause that is nearest to its share of the letters", () => {
+  const text = "One two three four. Five six seven eight.";
+  const ranges = new Reading(text, "en").follow([{ text, seconds: 0 }], sound(4, [1.6, 1.9]));
+  assert.ok(Math.abs(ranges[1].seconds - 1.9) < 0.03, String(ranges[1].seconds));
+});
+
+test("without a pause its share of the letters decides", () => {
+  const text = "One two three four. Five six seven eight.";
+  const [, second] = new Reading(text, "en").follow([{ text, seconds: 0 }], sound(4));
+  assert.ok(Math.abs(second.seconds - (4 * 20) / text.length) < 0.01, String(second.seconds));
+});
+
+test("a segment that is not in the text is passed over, and the next one is found", () => {
+  const text = "First. Second.";
+  const ranges = new Reading(text, "en").follow(
+    [{ text: "First.", seconds: 0 }, { text: "elsewhere", seconds: 1 }, { text: "Second.", seconds: 2 }], sound(3));
+  assert.deepEqual(shown(text, ranges), ["First.", "Second."]);
+});
+
+test("the range that sounds is the last one that has begun", () => {
+  const ranges = [{ seconds: 0 }, { seconds: 1 }, { seconds: 2 }];
+  assert.equal(rangeAt(ranges, 1.5), ranges[1]);
+  assert.equal(rangeAt(ranges, 2), ranges[2]);
+  assert.equal(rangeAt([], 2), null);
+});
+
+test("segments are kept for the newest speeches alone", () => {
+  const events = new EventTarget();
+  const segments = new Segments(events);
+  for (let speech = 0; speech < 30; speech += 1) {
+    const detail = { id: `s${speech}`, text: "Hi.", audio_seconds: 0 };
+    events.dispatchEvent(Object.assign(new Event("speech.segment"), { detail }));
+  }
+  assert.deepEqual(segments.of("s0"), []);
+  assert.deepEqual(segments.of("s29"), [{ text: "Hi.", seconds: 0 }]);
+});
