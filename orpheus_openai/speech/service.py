@@ -15,8 +15,7 @@ from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.speech import Speech
-from orpheus_openai.text.normalise import has_speech, normalise
-from orpheus_openai.text.split import split
+from orpheus_openai.text.desk import speakable
 
 
 class SpeechService:
@@ -81,12 +80,11 @@ class SpeechService:
         voice = self.catalog.voice(request.voice)
         model = self.catalog.speaking(self.catalog.model(request.model, self.factory.default_model), voice)
         self.factory.require(model)
-        text = normalise(request.text, self.catalog.emotion_tags)
-        if not has_speech(text):
+        segments = list(speakable(request.text, voice.language, self.catalog.emotion_tags))
+        if not segments:
             raise InvalidRequestError(
                 "There is nothing to speak in the text.", param="input", code="empty_input"
             )
-        segments = split(text, voice.language)
         return Speech(
             self.manager,
             self.events,
@@ -94,7 +92,7 @@ class SpeechService:
             request,
             request_id=request_id,
             account=account,
-            text=text,
+            text="\n".join(segment.text for segment in segments),
             model=model,
             voice=voice,
             segments=segments,

@@ -2,7 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from orpheus_openai.text.compose import compose
+from orpheus_openai.text.trace import Edit, Traced, join
+
+PARAGRAPH_BREAK = "\n\n"
+"""What stands between paragraphs where several are one text."""
 
 _NEWLINE = re.compile(r"\r\n?|[\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 _NONCHARACTERS = "".join(
@@ -25,63 +31,98 @@ _LONG_RUN = re.compile(r"([^\w\s]|_)\1{3,}")
 # Both after white space is taken out and letters are folded.
 _SPECIAL_TOKEN = re.compile(r"<(?:\|[^|]{0,64}\||custom_?token_?\d*)>")
 _TAG = re.compile(r"<(?P<closing>/?)(?P<name>[^/]+)/?>")
+_BRACKETED = re.compile("[<>]|[^<>]+")
+_SPACES = re.compile(r"\s\s+|[^\S ]")
 _SENTENCE_ENDS = frozenset(".!?:;…。！？：；।॥")
 _WRAPPED_CHARS = 40
 """A line at least so long may have been broken because it was full; a shorter one was meant to end."""
 
 
 def normalise(text: str, emotion_tags: Sequence[str]) -> str:
-    """`text` as a model may be given it: what cannot be spoken is gone, what can be is unchanged.
+    """`text` as a model may be given it: its `paragraphs`, with a blank line between them."""
+    return PARAGRAPH_BREAK.join(paragraph.text for paragraph in paragraphs(text, emotion_tags))
 
-    The result is NFC, with single spaces and one blank line between paragraphs. Characters that nobody sees
-    or hears, and lines without anything to speak, are dropped; of a mark that is repeated, three are kept; a
-    line break that only wraps a sentence is a space. Whatever spells a special token of the tokenizer is
-    dropped, also where dropping one would spell another. A tag of `emotion_tags` (names, without brackets)
-    gets its canonical form, `<laugh>`; all other markup stays.
+
+def paragraphs(text: str, emotion_tags: Sequence[str]) -> Iterator[Traced]:
+    """Yield the paragraphs of `text`: what cannot be spoken is gone, what can be is unchanged.
+
+    They are NFC, with single spaces. Characters that nobody sees or hears, and lines without anything to speak,
+    are dropped; of a mark that is repeated, three are kept; a line break that only wraps a sentence is a space.
+    Whatever spells a special token of the tokenizer is dropped, also where dropping one would spell another. A tag of
+    `emotion_tags` (names, without brackets) gets its canonical form, `<laugh>`; all other markup stays.
+
+    Time is linear, and no more of the text is read than the next paragraph needs.
     """
-    text = _CONTROL.sub(" ", _SILENT.sub("", _NEWLINE.sub("\n", text)))
-    text = _STRAY_JOINER.sub("", text)
-    text = _LONG_RUN.sub(r"\1\1\1", unicodedata.normalize("NFC", text))
-    paragraphs = (" ".join(_resolve_markup(p, emotion_tags).split()) for p in _paragraphs(text) if p)
-    return "\n\n".join(p for p in paragraphs if has_speech(p))
+    tags = {name.casefold(): f"<{name}>" for name in emotion_tags}
+    for paragraph in _unwrapped(_lines(text)):
+        folded = _stripped(_resolve_markup(paragraph, tags).sub(_SPACES, " "))
+        if has_speech(folded.text):
+            yield folded
 
 
-def _resolve_markup(text: str, emotion_tags: Sequence[str]) -> str:
+def _lines(text: str) -> Iterator[Traced]:
+    """Yield the lines, clean of what cannot be spoken."""
+    start = 0
+    while start < len(text):
+        newline = _NEWLINE.search(text, start)
+        end = newline.start() if newline else len(text)
+        yield _clean(Traced.of(text, start, end))
+        start = newline.end() if newline else end
+
+
+def _clean(line: Traced) -> Traced:
+    if not (line.text.isascii() and line.text.isprintable()):
+        line = line.sub(_SILENT, "").sub(_CONTROL, " ").sub(_STRAY_JOINER, "")
+        line = compose(line)
+    return _stripped(line.sub(_LONG_RUN, lambda m: m[1] * 3))
+
+
+def _stripped(line: Traced) -> Traced:
+    text = line.text.lstrip()
+    start = len(line.text) - len(text)
+    return line.slice(start, start + len(text.rstrip()))
+
+
+def _unwrapped(lines: Iterable[Traced]) -> Iterator[Traced]:
+    """Yield lines, save that a long one which goes on with a small letter in the next is one with it."""
+    parts: list[Traced] = []
+    for line in lines:
+        last = parts[-1].text if parts else ""
+        if line.text[:1].islower() and len(last) >= _WRAPPED_CHARS and last[-1] not in _SENTENCE_ENDS:
+            parts.append(line)
+            continue
+        if last:
+            yield join(" ", parts)
+        parts = [line]
+    if parts and parts[0].text:
+        yield join(" ", parts)
+
+
+def _resolve_markup(paragraph: Traced, tags: Mapping[str, str]) -> Traced:
     """Put a space for special tokens and closing emotion tags, and emotion tags in their canonical form.
 
     Neither holds a bracket inside, so that at every `>` the last `<` is the only one that can open it: one
     pass finds what substituting again and again until nothing changes would find.
     """
-    tags = {name.casefold(): f"<{name}>" for name in emotion_tags}
-    pieces: list[str] = []
+    if "<" not in paragraph.text:
+        return paragraph
+    pieces: list[Edit] = []
     open_at: list[int] = []
-    for part in re.split("([<>])", text):
-        pieces.append(part)
-        if part == "<":
+    for part in _BRACKETED.finditer(paragraph.text):
+        pieces.append(Edit(*part.span(), part[0]))
+        if part[0] == "<":
             open_at.append(len(pieces) - 1)
-        elif part == ">" and open_at:
-            start = open_at.pop()
-            markup = "".join("".join(pieces[start:]).split()).casefold()
+        elif part[0] == ">" and open_at:
+            first = open_at.pop()
+            whole = (pieces[first].start, part.end())
+            markup = "".join("".join(piece.text for piece in pieces[first:]).split()).casefold()
             if _SPECIAL_TOKEN.fullmatch(markup):
-                pieces[start:] = [" "]
+                pieces[first:] = [Edit(*whole, " ")]
                 continue
             open_at.clear()
             if (match := _TAG.fullmatch(markup)) and match["name"] in tags:
-                pieces[start:] = [" " if match["closing"] else tags[match["name"]]]
-    return "".join(pieces)
-
-
-def _paragraphs(text: str) -> Iterator[str]:
-    """Yield lines, save that a long one which goes on with a small letter in the next is one with it."""
-    lines: list[str] = []
-    for line in map(str.strip, text.split("\n")):
-        last = lines[-1] if lines else ""
-        if line and line[0].islower() and len(last) >= _WRAPPED_CHARS and last[-1] not in _SENTENCE_ENDS:
-            lines.append(line)
-        else:
-            yield " ".join(lines)
-            lines = [line]
-    yield " ".join(lines)
+                pieces[first:] = [Edit(*whole, " " if match["closing"] else tags[match["name"]])]
+    return paragraph.edited(p for p in pieces if p.text != paragraph.text[p.start : p.end])
 
 
 _WORD = re.compile(r"[^\W_]")

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 import sentencex
 
-from orpheus_openai.text.normalise import has_speech
+from orpheus_openai.text.normalise import PARAGRAPH_BREAK, has_speech
+from orpheus_openai.text.trace import Traced, join
 
 FIRST_CHARS = 120
 """The first segment ends near here where a sentence or a clause does: the first sound comes soon."""
@@ -19,87 +20,161 @@ MAX_CHARS = 280
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A part of a text that is spoken in one go; `text` is the source's `[start:end]`."""
+    """A part of a text that is spoken in one go."""
 
     text: str
+    """What is spoken: cleaned and in the form that the model is given."""
     start: int
+    """Where it begins in the request's own text, in characters, whatever was changed on the way."""
     end: int
+    """Where it ends there. Segments stand in order and never overlap; what no segment covers is not spoken."""
     paragraph: bool
     """A paragraph ends here (so it does at the end of the text)."""
+    trace: Traced
+    """`text` again, which knows of each part of it where it stood (`trace.span`)."""
 
 
-class _Span(NamedTuple):
-    start: int
-    end: int
+class _Piece(NamedTuple):
+    """A range of a paragraph's text, and of those before that go with it."""
+
+    ranges: tuple[tuple[Traced, int, int], ...]
     paragraph: bool
+
+    @property
+    def text(self) -> str:
+        return PARAGRAPH_BREAK.join(source.text[start:end] for source, start, end in self.ranges)
+
+    @property
+    def length(self) -> int:
+        gaps = len(PARAGRAPH_BREAK) * (len(self.ranges) - 1)
+        return sum(end - start for _, start, end in self.ranges) + gaps
+
+    @property
+    def traced(self) -> Traced:
+        return join(PARAGRAPH_BREAK, [source.slice(start, end) for source, start, end in self.ranges])
 
 
 def split(
     text: str, language: str, *, first_chars: int = FIRST_CHARS, max_chars: int = MAX_CHARS
 ) -> list[Segment]:
-    """`text`, as `normalise` gives it, in segments of whole sentences, each at most `max_chars` characters.
+    """`text`, as `normalise` gives it, in `segments`; spans are into `text`."""
+    paragraphs = (Traced.of(text, m.start(), m.end()) for m in re.finditer(r"[^\n]+", text))
+    return list(segments(paragraphs, language, first_chars=first_chars, max_chars=max_chars))
+
+
+def segments(
+    paragraphs: Iterable[Traced],
+    language: str,
+    *,
+    first_chars: int = FIRST_CHARS,
+    max_chars: int = MAX_CHARS,
+) -> Iterator[Segment]:
+    """Yield `paragraphs` in segments of whole sentences, each at most `max_chars` characters.
 
     `language` is ISO 639-1. Sentences are packed as long as they fit, never across a paragraph's end. The
     first segment keeps to `first_chars` where a sentence or a clause ends before. A sentence that is too long
     is cut at a clause, else between words, else (as in Chinese) between characters; never inside a tag, which
     alone may be longer than `max_chars`, nor inside a number, word or character with its marks that fits.
     What holds nothing to speak goes with its neighbour where both fit. Nothing but white space lies between
-    the segments. Time is linear in the text's length.
+    the segments. Time is linear, and no more is read than the next segment needs.
     """
     first_chars = min(first_chars, max_chars)
-    spans: list[_Span] = []
-    for paragraph in re.finditer(r"[^\n]+", text):
-        start, end = _strip(text, paragraph.start(), paragraph.end())
+    pieces = _pieces(paragraphs, language, first_chars, max_chars)
+    reached = 0
+    for piece in _packed(_mute_joined(pieces, max_chars), first_chars, max_chars):
+        trace = piece.traced
+        start, end = trace.span(0, len(trace.text))
+        # Two segments may hold parts of what stands for the same characters: the first has them.
+        start = max(start, reached)
+        reached = max(end, start)
+        yield Segment(trace.text, start, reached, piece.paragraph, trace)
+
+
+def _pieces(paragraphs: Iterable[Traced], language: str, first: int, limit: int) -> Iterator[_Piece]:
+    """Sentences, those that are too long in pieces; `first`: the limit for the first one."""
+    none_yet = True
+    for paragraph in paragraphs:
+        start, end = _strip(paragraph.text, 0, len(paragraph.text))
         if start < end:
-            ends = _sentence_ends(text, start, end, language)
-            spans += _sentence_spans(text, start, ends, max_chars if spans else first_chars, max_chars)
-    packed = _pack(_join_mute(text, spans, max_chars), first_chars, max_chars)
-    return [Segment(text[s.start : s.end], s.start, s.end, s.paragraph) for s in packed]
+            ends = _sentence_ends(paragraph.text, start, end, language)
+            yield from _sentence_pieces(paragraph, start, ends, first if none_yet else limit, limit)
+            none_yet = False
 
 
-def _sentence_spans(text: str, start: int, ends: Iterable[int], first: int, limit: int) -> list[_Span]:
-    """One paragraph's sentences, those that are too long in pieces; `first`: the limit for the first one."""
-    spans: list[_Span] = []
+def _sentence_pieces(
+    paragraph: Traced, start: int, ends: Iterable[int], first: int, limit: int
+) -> Iterator[_Piece]:
+    text = paragraph.text
+    last: _Piece | None = None
+    for lo, hi in _ranges(text, start, ends, first, limit):
+        if last is not None:
+            yield last
+        last = _Piece(((paragraph, lo, hi),), paragraph=False)
+    if last is not None:
+        yield last._replace(paragraph=True)
+
+
+def _ranges(text: str, start: int, ends: Iterable[int], first: int, limit: int) -> Iterator[tuple[int, int]]:
+    begun = False
     for sentence_end in ends:
-        lo, hi = _strip(text, spans[-1].end if spans else start, sentence_end)
-        if not spans and hi - lo > first < limit and (cut := _clause_cut(text, lo, first, lo + first)):
-            spans.append(_Span(lo, cut, paragraph=False))
+        lo, hi = _strip(text, start, sentence_end)
+        if not begun and hi - lo > first < limit and (cut := _clause_cut(text, lo, first, lo + first)):
+            yield lo, cut
             lo, _ = _strip(text, cut, hi)
         while hi - lo > limit:
             cut = _cut(text, lo, hi, limit)
-            spans.append(_Span(lo, _strip(text, lo, cut)[1], paragraph=False))
+            yield lo, _strip(text, lo, cut)[1]
             lo, _ = _strip(text, cut, hi)
         if lo < hi:
-            spans.append(_Span(lo, hi, paragraph=False))
-    spans[-1] = spans[-1]._replace(paragraph=True)
-    return spans
+            yield lo, hi
+        begun = True
+        start = hi
 
 
-def _join_mute(text: str, spans: list[_Span], limit: int) -> list[_Span]:
-    """Spans with nothing to speak go to the one before, else to the one after."""
-    joined: list[_Span] = []
+def _mute_joined(pieces: Iterable[_Piece], limit: int) -> Iterator[_Piece]:
+    """Yield pieces, those with nothing to speak with the one before, else with the one after."""
+    last: _Piece | None = None
     pending = False
-    for span in spans:
-        mute = not has_speech(text[span.start : span.end])
-        if joined and (mute or pending) and span.end - joined[-1].start <= limit:
-            joined[-1] = span._replace(start=joined[-1].start)
+    for piece in pieces:
+        mute = not has_speech(piece.text)
+        if last is not None and (mute or pending) and (joined := _together(last, piece, limit)):
+            last = joined
             pending = pending and mute
         else:
-            joined.append(span)
+            if last is not None:
+                yield last
+            last = piece
             pending = mute
-    return joined
+    if last is not None:
+        yield last
 
 
-def _pack(spans: list[_Span], first: int, limit: int) -> list[_Span]:
-    """Neighbours of one paragraph together, as long as they fit."""
-    packed: list[_Span] = []
-    for span in spans:
-        room = first if len(packed) == 1 else limit
-        if packed and not packed[-1].paragraph and span.end - packed[-1].start <= room:
-            packed[-1] = span._replace(start=packed[-1].start)
-        else:
-            packed.append(span)
-    return packed
+def _packed(pieces: Iterable[_Piece], first: int, limit: int) -> Iterator[_Piece]:
+    """Yield neighbours of one paragraph together, as long as they fit."""
+    last: _Piece | None = None
+    room = first
+    for piece in pieces:
+        if last is not None and not last.paragraph and (joined := _together(last, piece, room)):
+            last = joined
+            continue
+        if last is not None:
+            yield last
+            room = limit
+        last = piece
+    if last is not None:
+        yield last
+
+
+def _together(piece: _Piece, after: _Piece, limit: int) -> _Piece | None:
+    """Both in one, if that is not longer than `limit`."""
+    *before, (source, start, end) = piece.ranges
+    (next_source, next_start, next_end), *rest = after.ranges
+    if source is next_source:
+        ranges = (*before, (source, start, next_end), *rest)
+    else:
+        ranges = (*before, (source, start, end), (next_source, next_start, next_end), *rest)
+    both = _Piece(ranges, after.paragraph)
+    return both if both.length <= limit else None
 
 
 def _strip(text: str, start: int, end: int) -> tuple[int, int]:
@@ -121,7 +196,7 @@ _TITLES = {
     "hi": "डॉ|डा|श्री|श्रीमती|सुश्री|प्रो|पं|स्व|कु",
 }
 _COMMON_TITLES = "Mr|Mrs|Ms|Dr|Prof"
-_BLOCK_CHARS = 2_000
+_BLOCK_CHARS = 1_000
 """As much is given to sentencex at once: its time grows with the square of the text after an open quote."""
 
 
