@@ -8,6 +8,7 @@ INSPECTOR_VERSION=0.15.0
 RAY_VERSION=2.60.0
 TYPESCRIPT_VERSION=5.9.3
 LEAST_DRIVER=580 # CUDA 13's own
+SETUP_FOLDER=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 find_python() {
   local candidate
@@ -30,21 +31,22 @@ WORDS
 # All is read here and below: a `grep -q` or `head` that leaves early can end what writes to it with an error.
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep '^GPU' >/dev/null; }
 
-# A setting from the environment, else from .env.
+# A setting from the environment, else from .env, read as the server reads it; fails where .env cannot be read.
 setting() {
-  if [ -n "${!1:-}" ]; then
-    printf '%s' "${!1}"
-  elif [ -f .env ]; then
-    sed -n "s/^[[:space:]]*\(export[[:space:]]\+\)\?$1[[:space:]]*=[[:space:]]*//p" .env | tail -n 1 |
-      sed "s/[[:space:]]\+#.*$//; s/[[:space:]]*$//; s/^[\"']//; s/[\"']$//"
-  fi
+  local python
+  python=$(find_python) || return
+  "$python" -I "$SETUP_FOLDER/orpheus_openai/settings/dotenv.py" "$1"
 }
 
 # gpu, orpheus (decode what a remote engine generates) or preview; SETUP_PROFILE overrides.
 choose_profile() {
+  local remote
   if [ -n "${SETUP_PROFILE:-}" ]; then
     printf '%s' "$SETUP_PROFILE"
-  elif [ -n "$(setting ORPHEUS_REMOTE_URL)" ]; then
+    return
+  fi
+  remote=$(setting ORPHEUS_REMOTE_URL) || return
+  if [ -n "$remote" ]; then
     printf orpheus
   elif has_gpu; then
     printf gpu
@@ -66,8 +68,8 @@ choose_gpu() {
   has_gpu || return 0
   [ -z "${CUDA_VISIBLE_DEVICES:-}" ] || return 0
   local wanted cards
-  wanted=$(setting NVIDIA_VISIBLE_DEVICES)
-  cards=$(setting ORPHEUS_TENSOR_PARALLEL)
+  wanted=$(setting NVIDIA_VISIBLE_DEVICES) || return
+  cards=$(setting ORPHEUS_TENSOR_PARALLEL) || return
   case "$wanted" in
     all) return 0 ;;
     none | void) CUDA_VISIBLE_DEVICES= ;;

@@ -97,15 +97,21 @@ async def _ask(moderator: Moderator, text: str) -> None:
 def load_blocked(setting: str) -> list[str]:
     """Words and phrases from ORPHEUS_BLOCK_LIST: a file with one a line, `#` before comments, or a comma list.
 
-    Raises ConfigurationError for a file that is not there.
+    Raises ConfigurationError for a file that is not there, and for a list that is set but blocks nothing.
     """
     if not re.search(r"^[/~.]|\.txt$", setting):
-        return setting.split(",")
-    try:
-        lines = Path(setting).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"ORPHEUS_BLOCK_LIST={setting}: cannot be read ({error})") from error
-    return [line for line in lines if not line.lstrip().startswith("#")]
+        blocked = setting.split(",")
+    else:
+        try:
+            lines = Path(setting).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"ORPHEUS_BLOCK_LIST={setting}: cannot be read ({error})") from error
+        blocked = [line for line in lines if not line.lstrip().startswith("#")]
+    if setting and not any(map(_words, blocked)):
+        raise ConfigurationError(
+            f"ORPHEUS_BLOCK_LIST={setting}: it is set, but holds no word; leave it empty"
+        )
+    return blocked
 
 
 def load_moderator(setting: str) -> Moderator | None:

@@ -54,7 +54,12 @@ class RateStore(Protocol):
 def parse_rates(text: str) -> tuple[Rate, ...]:
     """`60/minute, 20000 chars/minute` as rates; raises ConfigurationError with an example of what would do."""
     rates = []
-    for part in filter(None, (part.strip().lower() for part in text.split(","))):
+    parts = [part for each in text.split(",") if (part := each.strip().lower())]
+    if text and not parts:
+        raise ConfigurationError(
+            f"ORPHEUS_RATE_LIMIT={text}: it is set, but holds no rate; write for example 60/minute, or leave it empty"
+        )
+    for part in parts:
         found = _RATE.fullmatch(part)
         if found is None or not int(found[1]):
             raise ConfigurationError(

@@ -45,7 +45,7 @@ def shell(command, environ, folder=ROOT):
 
 
 def plain_environ(**more):
-    return {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **more}
+    return {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PYTHON": sys.executable, **more}
 
 
 @pytest.mark.parametrize(("names", "known"), [("sh", True), ("nothing/sh", True), ("nothing/nobody", False)])

@@ -155,7 +155,18 @@ def test_all_keys_are_compared_whichever_one_it_is(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "entry", ["phone:", ":sk-secret", "phone:sha256:12ab", "a:b:sk-secret", "phone:sha256:" + "g" * 64]
+    "entry",
+    [
+        "phone:",
+        ":sk-secret",
+        "phone:sha256:12ab",
+        "a:b:sk-secret",
+        "phone:sha256:" + "g" * 64,
+        "sha256:" + "a" * 63,
+        "SHA256:" + "a" * 65,
+        "phone:sha256",
+        "sha256:sk-secret",
+    ],
 )
 def test_a_key_that_makes_no_sense_stops_the_start_without_being_quoted(entry):
     with pytest.raises(ConfigurationError) as caught:

@@ -20,7 +20,11 @@ PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/apidocs"})
 PUBLIC_FOLDERS = ("/ui/", "/apidocs/")
 """What anybody may see. All else, also what does not exist, needs a key."""
 
-_ENTRY = re.compile(r"(?:(?P<name>[^:]*):)??(?:sha256:(?P<hash>[0-9a-fA-F]{64})|(?P<key>[^:]+))")
+# What says that it is a hash is never taken for a key, however many digits it has.
+_ENTRY = re.compile(
+    r"(?:(?P<name>[^:]*):)??(?:sha256:(?P<hash>[0-9a-f]{64})|(?!sha256:)(?P<key>[^:]+))", re.IGNORECASE
+)
+_HASH = "sha256"
 
 
 class KeyRing:
@@ -34,7 +38,7 @@ class KeyRing:
         self._hashes: dict[str, bytes] = {}
         for place, entry in enumerate(entries, start=1):
             found = _ENTRY.fullmatch(entry)
-            if found is None or found["name"] == "":
+            if found is None or found["name"] == "" or _HASH in ((found["name"] or "").lower(), found["key"]):
                 raise ConfigurationError(
                     f"ORPHEUS_API_KEYS: entry {place} is none of key, name:key and name:sha256:HEX with 64 digits"
                 )

@@ -1,51 +1,32 @@
-"""What the user decides: read once from the environment and `.env`, checked, and never changed afterwards."""
+"""Every setting there is: its type, its limits, its default and the sentence that the documentation shows.
 
-import difflib
-import logging
-import math
-import os
-import re
-from collections.abc import Mapping
+What a setting is beyond its type stands in `Meta(extra=…)`:
+`variable`, a name that is older than this project or not its own; `secret`, never shown; `check`, for each entry of
+a list or the whole text, which gives it back as it is used or raises ValueError; `expected`, what a pattern means
+in words; `example`, a value that would do.
+"""
+
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
 import msgspec
-from dotenv import dotenv_values
 from msgspec import Meta
 
-from orpheus_openai.errors import ConfigurationError
-
-PREFIX = "ORPHEUS_"
-CHECKPOINT_PREFIX = "ORPHEUS_MODEL_"
-BARE_NAMES = {
-    "port": "PORT",
-    "gpu_idle_timeout": "GPU_IDLE_TIMEOUT",
-    "nvidia_visible_devices": "NVIDIA_VISIBLE_DEVICES",
-    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
-}
-"""Settings whose names are older than this project, or not its own."""
-
-CLIENT_NAMES = frozenset({"ORPHEUS_URL", "ORPHEUS_API_KEY"})
-"""What `orpheus-openai mcp` reads, to find a server that runs already."""
-
-LISTS = frozenset({"remote_url", "pinned", "api_keys", "cors_origins", "trusted_proxies"})
-URLS = {
-    "remote_url": "http://127.0.0.1:8000/v1",
-    "cors_origins": "https://app.example.com",
-}
-"""Lists of URLs, each with an example of one."""
-
-SECRETS = frozenset({"remote_api_key", "api_keys", "redis_url"})
-
-logger = logging.getLogger(__name__)
+from orpheus_openai.settings import checks
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting, with its default and the sentence that the README's table shows."""
+    """What the user decides; checked, and never changed afterwards."""
 
-    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")] = (
-        8899
-    )
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Port to listen on; 0 lets the system choose.",
+            extra={"variable": "PORT"},
+        ),
+    ] = 8899
     host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "0.0.0.0"  # noqa: S104
     model: Annotated[
         str,
@@ -68,7 +49,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     gpu_idle_timeout: Annotated[
         float,
-        Meta(ge=0, description="Seconds without a request after which a model leaves the GPU; 0: never."),
+        Meta(
+            ge=0,
+            description="Seconds without a request after which a model leaves the GPU; 0: never.",
+            extra={"variable": "GPU_IDLE_TIMEOUT"},
+        ),
     ] = 60.0
     unload_timeout: Annotated[
         float,
@@ -88,7 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Models, separated by commas, that are loaded at the start and never unloaded."),
     ] = ()
     nvidia_visible_devices: Annotated[
-        str, Meta(description="The GPUs to use, as indexes or UUIDs; empty: `start.sh` takes the idlest.")
+        str,
+        Meta(
+            description="The GPUs to use, as indexes or UUIDs; empty: `start.sh` takes the idlest.",
+            extra={"variable": "NVIDIA_VISIBLE_DEVICES"},
+        ),
     ] = ""
     device: Annotated[
         Literal["auto", "cuda", "cpu"],
@@ -103,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             pattern=r"^(on|off|\d{1,18})$",
             description="The codec's noise: `on`, `off`, or a number that seeds it so that the same tokens give the "
             "same sound.",
+            extra={"expected": "on, off or a whole number of at most 18 digits"},
         ),
     ] = "on"
     dtype: Annotated[
@@ -129,10 +119,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="OpenAI-compatible completions servers that hold the model, separated by commas; "
-            "see docs/remote.md."
+            "see docs/remote.md.",
+            extra={"check": checks.url("http", "https"), "example": "http://127.0.0.1:8000/v1"},
         ),
     ] = ()
-    remote_api_key: Annotated[str, Meta(description="The key those servers ask for.")] = ""
+    remote_api_key: Annotated[
+        str, Meta(description="The key those servers ask for.", extra={"secret": True})
+    ] = ""
     remote_model: Annotated[
         str, Meta(description="The model's name on those servers; empty: the first one they list.")
     ] = ""
@@ -147,7 +140,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Keys, separated by commas, one of which every request must bring as `Authorization: Bearer`: "
             "`name:key`, `name:sha256:HEX` with the key's SHA-256 in place of the key, or just a key. Empty: "
-            "everybody may use the server."
+            "everybody may use the server.",
+            extra={"secret": True},
         ),
     ] = ()
     rate_limit: Annotated[
@@ -161,7 +155,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="Redis in which several servers count rates together, e.g. `redis://127.0.0.1:6379/0`; "
-            "empty: each counts its own."
+            "empty: each counts its own.",
+            extra={
+                "secret": True,
+                "check": checks.url("redis", "rediss", "unix"),
+                "example": "redis://127.0.0.1:6379/0",
+            },
         ),
     ] = ""
     max_concurrent: Annotated[
@@ -221,14 +220,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Sites whose pages may use the server from a browser, e.g. `https://app.example.com`, "
-            "separated by commas; `*`: all; empty: none but its own."
+            "separated by commas; `*`: all; empty: none but its own.",
+            extra={"check": checks.origin, "example": "https://app.example.com"},
         ),
     ] = ()
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
             description="Addresses or networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` "
-            "are believed."
+            "are believed.",
+            extra={"check": checks.network},
         ),
     ] = ("127.0.0.1", "::1")
     output_dir: Annotated[Path, Meta(description="The folder for speech that is saved on the server.")] = (
@@ -244,7 +245,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="OpenTelemetry collector that is sent a trace of each request, e.g. `http://127.0.0.1:4318`; "
-            "empty: no traces. See docs/observability.md."
+            "empty: no traces. See docs/observability.md.",
+            extra={
+                "variable": "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "check": checks.url("http", "https"),
+                "example": "http://127.0.0.1:4318",
+            },
         ),
     ] = ""
     log_level: Annotated[
@@ -253,120 +259,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Annotated[
         Literal["text", "json"], Meta(description="One line a record, for people or machines.")
     ] = "text"
-
-
-def variable_name(field: str) -> str:
-    """The environment variable of a field, e.g. `snac_noise` → `ORPHEUS_SNAC_NOISE`."""
-    if field == "checkpoints":
-        return f"{CHECKPOINT_PREFIX}<MODEL>"
-    return BARE_NAMES.get(field, PREFIX + field.upper())
-
-
-def checkpoint_variable(model_id: str) -> str:
-    """The environment variable that names a model's checkpoint, e.g. `ORPHEUS_MODEL_SMALL_1B`."""
-    return CHECKPOINT_PREFIX + re.sub(r"\W", "_", model_id).upper()
-
-
-def load_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
-    """Settings from `.env` and the environment, which wins.
-
-    Raises ConfigurationError with one line that says which variable is wrong, what it holds and what would do.
-    Unknown `ORPHEUS_*` names are warned about, with the nearest known one.
-    """
-    file_values = {k: v for k, v in dotenv_values(dotenv).items() if v is not None} if dotenv else {}
-    values = {**file_values, **(os.environ if environ is None else environ)}
-    variables = {
-        variable_name(field.name): field
-        for field in msgspec.structs.fields(Settings)
-        if field.name != "checkpoints"
-    }
-    chosen: dict[str, Any] = {"checkpoints": _checkpoints(values, variables)}
-    for variable, field in variables.items():
-        text = values.get(variable, "").strip()
-        if text:
-            chosen[field.name] = _parse(variable, text, field)
-    for name in values:
-        known = name in variables or name in CLIENT_NAMES
-        if name.startswith(PREFIX) and not name.startswith(CHECKPOINT_PREFIX) and not known:
-            near = difflib.get_close_matches(name, variables, n=1)
-            logger.warning(
-                "%s is no setting of this server%s", name, f"; did you mean {near[0]}?" if near else ""
-            )
-    return Settings(**chosen)
-
-
-def _checkpoints(values: Mapping[str, str], variables: Mapping[str, object]) -> dict[str, str]:
-    """`ORPHEUS_MODEL_SMALL_1B=x` → `{"ORPHEUS_MODEL_SMALL_1B": "x"}`; the catalog knows which model that is."""
-    return {
-        name: text.strip()
-        for name, text in values.items()
-        if name.startswith(CHECKPOINT_PREFIX) and name not in variables and text.strip()
-    }
-
-
-def _parse(variable: str, text: str, field: msgspec.structs.FieldInfo) -> Any:
-    value: Any = text
-    if field.name in LISTS:
-        value = [part.strip() for part in text.split(",") if part.strip()]
-    if (example_url := URLS.get(field.name)) and value != ["*"]:
-        value = [part.rstrip("/") for part in value]
-        for url in value:
-            if not re.match(r"^https?://[^/\s]+", url):
-                raise ConfigurationError(
-                    f"{variable}={text}: '{url}' is no URL; write for example {example_url}"
-                )
-    if field.name in ("log_level", "log_format", "device", "dtype", "snac_noise", "mode"):
-        value = text.lower()
-    try:
-        return _convert(value, field.type)
-    except msgspec.ValidationError as error:
-        shown = "…" if field.name in SECRETS else text
-        example = field.default if field.default not in ("", None, ()) else None
-        hint = f"; for example {variable}={_plain(example)}" if example is not None else ""
-        raise ConfigurationError(f"{variable}={shown}: {_in_words(field, error)}{hint}") from error
-
-
-def _convert(value: Any, kind: Any) -> Any:
-    converted = msgspec.convert(value, kind, strict=False, dec_hook=lambda other, raw: other(raw))
-    if isinstance(converted, float) and not math.isfinite(converted):
-        raise msgspec.ValidationError("not a number that can be counted with")
-    return converted
-
-
-def _in_words(field: msgspec.structs.FieldInfo, error: msgspec.ValidationError) -> str:
-    """What would do, from the field's own limits."""
-    kind, meta = get_args(field.type)[:2]
-    if kind is bool:
-        return "expected true or false"
-    if kind in (int, float):
-        noun = "a whole number" if kind is int else "a number"
-        limits = f" from {meta.ge} to {meta.le}" if meta.le is not None else f" of at least {meta.ge}"
-        return f"expected {noun}{limits}"
-    if get_origin(kind) is Literal:
-        return "expected one of " + ", ".join(get_args(kind))
-    if meta.pattern is not None:
-        return "expected on, off or a whole number"
-    return str(error)
-
-
-def settings_table() -> str:
-    """The README's table of settings, as Markdown."""
-    lines = ["| Variable | Default | What it does |", "| --- | --- | --- |"]
-    for field in msgspec.structs.fields(Settings):
-        kind, meta = get_args(field.type)[:2]
-        choices = (
-            " One of " + ", ".join(f"`{v}`" for v in get_args(kind)) + "."
-            if get_origin(kind) is Literal
-            else ""
-        )
-        default = "" if field.default in ("", None, (), msgspec.NODEFAULT) else f"`{_plain(field.default)}`"
-        lines.append(f"| `{variable_name(field.name)}` | {default} | {meta.description}{choices} |")
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return int(value) if isinstance(value, float) and value.is_integer() else value
