@@ -33,8 +33,8 @@ export PORT=8900
 ```
 
 One `NAME=value` a line, in UTF-8; the last of a name counts. Values may stand in single quotes, which take everything
-as it is but a single quote, or in double quotes, in which `\\"` and `\\\\` stand for `"` and `\\`. A line that cannot be
-read stops the start with its number, for half a list of keys must not pass for none.
+as it is but a single quote, or in double quotes, in which `\\"` and `\\\\` stand for `"` and `\\`. A line that cannot
+be read stops the start with its number, for half a list of keys must not pass for none.
 
 Docker Compose reads the same file by rules of its own. By its documentation both agree on all of the above, but for
 two things: in a container a variable of the environment counts even if it is blank, and a comment after an empty value

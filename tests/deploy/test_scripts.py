@@ -216,10 +216,10 @@ def gpu_machine(tmp_path):
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     tools.mkdir()
-    for name in ("start.sh", "setup.sh", "pyproject.toml"):
+    needed = "start.sh setup.sh pyproject.toml tests/support/vllm_cpu.py orpheus_openai/settings/dotenv.py"
+    for name in needed.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    (folder / "tests" / "support").mkdir(parents=True)
-    shutil.copy(ROOT / "tests/support/vllm_cpu.py", folder / "tests/support/vllm_cpu.py")
 
     def program(path, script):
         path.write_text(script)
