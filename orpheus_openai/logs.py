@@ -53,9 +53,9 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("uvicorn.access", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_is_no_advice)
+    logging.getLogger("uvicorn.error").addFilter(_is_told_by_none_else)
 
 
-def _is_no_advice(record: logging.LogRecord) -> bool:
-    """Whether it is not uvicorn's advice to install WebSockets, given whenever a client asks for one."""
-    return not str(record.msg).startswith("No supported WebSocket library")
+def _is_told_by_none_else(record: logging.LogRecord) -> bool:
+    """Whether it is not uvicorn's line for each connection that does not speak HTTP: ours counts them."""
+    return not str(record.msg).startswith("Invalid HTTP request received")

@@ -1,6 +1,7 @@
 """The process that serves: one socket, one event loop, and a word on where everything is."""
 
 import errno
+import functools
 import ipaddress
 import logging
 import math
@@ -9,6 +10,7 @@ import socket
 import sys
 import time
 from types import FrameType
+from typing import TYPE_CHECKING, cast
 
 import uvicorn
 from litestar.datastructures import State
@@ -16,8 +18,13 @@ from litestar.datastructures import State
 from orpheus_openai.app import create_app
 from orpheus_openai.catalog import PREVIEW
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.http.connections import BACKLOG, LOOPBACK, Connections, make_room_for
+from orpheus_openai.http.protocol import BoundedProtocol
 from orpheus_openai.logs import configure_logging
 from orpheus_openai.settings import Settings
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +53,15 @@ def serve(settings: Settings) -> None:
     app = create_app(settings)
     listener = _listen(settings.host, settings.port, settings.stall_timeout)
     _warn_if_open(listener, settings)
+    connections = Connections(
+        in_all=make_room_for(settings.max_connections),
+        per_address=settings.max_connections_per_address,
+        exempt=(*LOOPBACK, *settings.trusted_proxies),
+    )
     config = uvicorn.Config(
         app,
+        http=cast("type[asyncio.Protocol]", functools.partial(BoundedProtocol, connections)),
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -27,10 +27,11 @@ class Caller(msgspec.Struct, frozen=True):
         """Whose share it counts against: the key's, or where there are no keys the address'."""
         if self.key is not None:
             return f"key:{self.key}"
-        return f"address:{_network(self.address)}" if self.address else ANONYMOUS
+        return f"address:{network(self.address)}" if self.address else ANONYMOUS
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """Whom an address stands for: itself, or of IPv6 the network that one customer has."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -189,6 +189,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "request's body nor, because nobody reads it, its answer; 0: never.",
         ),
     ] = 120.0
+    max_connections: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Connections there may be at the same time; one more is answered 503 and closed.",
+        ),
+    ] = 1000
+    max_connections_per_address: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="How many of them one address may have (IPv6: one /64 network); this machine and trusted "
+            "proxies may have all.",
+        ),
+    ] = 256
     block_list: Annotated[
         str,
         Meta(

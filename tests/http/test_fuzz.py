@@ -33,12 +33,12 @@ MORE_THREADS = 32
 SERVERS = {
     "open": (
         {"ORPHEUS_LOG_FORMAT": "text"},
-        {200, 204, 400, 403, 404, 405, 413},
+        {200, 204, 400, 403, 404, 405, 413, 431},
     ),
     "with a key": (
         {"ORPHEUS_LOG_FORMAT": "json", "ORPHEUS_API_KEYS": f"fuzz:{KEY}",
          "ORPHEUS_CORS_ORIGINS": "http://evil.example"},
-        {200, 204, 400, 401, 404, 405, 413},
+        {200, 204, 400, 401, 404, 405, 413, 431},
     ),
 }  # fmt: skip
 """Settings, and the statuses that are met at least: one guards against foreign pages, the other asks for a key."""

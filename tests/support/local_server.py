@@ -9,12 +9,12 @@ import uvicorn
 
 
 @contextlib.contextmanager
-def running(app):
-    """Serve `app` on a free port of 127.0.0.1 in a thread; yields the address."""
+def running(app, **settings):
+    """Serve `app` on a free port of 127.0.0.1 in a thread, with `settings` of uvicorn's; yields the address."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, **settings)
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="server")
     thread.start()

@@ -141,8 +141,10 @@ def _faults(answer: _Answer) -> list[str]:
     """What is wrong with an answer."""
     faults = []
     media_type = answer.headers.get("content-type", "").partition(";")[0]
-    # What is no HTTP is answered by uvicorn itself, before there is a request.
-    unheard = answer.status == 400 and answer.body in (b"", b"Invalid HTTP request received.")
+    # What is no HTTP, or has no end, is answered before there is a request.
+    unheard = answer.status == 431 or (
+        answer.status == 400 and (not answer.body or b'"invalid_http"' in answer.body)
+    )
     if not unheard and not answer.headers.get("x-request-id", "").startswith("req_"):
         faults.append("no x-request-id")
     code: str | None = None
