@@ -23,18 +23,19 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/uv && /opt/uv/bin/pip install "uv==${UV}" && python -m venv --without-pip /opt/orpheus
 WORKDIR /source
 COPY pyproject.toml ./
+COPY constraints/ constraints/
 
 FROM python-build AS preview-build
 # The requirements are a layer of their own: a change of the source does not fetch them again.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install -r pyproject.toml --extra preview
+    /opt/uv/bin/uv pip install -c constraints/cpu.txt -r pyproject.toml --extra preview
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --no-deps .
 
 FROM python-build AS cpu-build
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install --torch-backend cpu -r pyproject.toml --extra preview --extra orpheus
+    /opt/uv/bin/uv pip install --torch-backend cpu -c constraints/cpu.txt -r pyproject.toml --extra preview --extra orpheus
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --no-deps .
@@ -82,8 +83,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/uv && /opt/uv/bin/pip install "uv==${UV}" && python3 -m venv --without-pip /opt/orpheus
 WORKDIR /source
 COPY pyproject.toml ./
+COPY constraints/ constraints/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install -r pyproject.toml --extra preview --extra gpu
+    /opt/uv/bin/uv pip install -c constraints/gpu.txt -r pyproject.toml --extra preview --extra gpu
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --no-deps .

@@ -252,7 +252,7 @@ install_ray() {
 install() {
   local profile=$1 venv=$2 python stamp
   python=$(find_python)
-  stamp="$profile $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ') $PWD $(cat pyproject.toml setup.sh tests/support/vllm_cpu.py | cksum)"
+  stamp="$profile $("$python" -c 'import sys; print(sys.version)' | tr '\n' ' ') $PWD $(cat pyproject.toml setup.sh constraints/*.txt tests/support/vllm_cpu.py | cksum)"
   if [ "$(cat "$venv/.installed" 2>/dev/null)" = "$stamp" ]; then
     return
   fi
@@ -267,15 +267,15 @@ install() {
   "$venv/bin/pip" install --quiet "uv==$UV_VERSION" 2>/dev/null || true
   local -x UV_COMPILE_BYTECODE=${UV_COMPILE_BYTECODE:-1} # as pip does: the first start is as quick as the second
   case "$profile" in
-    preview) packages "$venv" -e '.[preview]' ;;
+    preview) packages "$venv" -c constraints/cpu.txt -e '.[preview]' ;;
     orpheus)
       has_gpu || install_torch_cpu "$venv"
-      packages "$venv" -e '.[orpheus,preview]'
+      packages "$venv" -c constraints/cpu.txt -e '.[orpheus,preview]'
       ;;
-    gpu) packages "$venv" -e '.[gpu,preview]' ;;
+    gpu) packages "$venv" -c constraints/gpu.txt -e '.[gpu,preview]' ;;
     test)
       install_torch_cpu "$venv"
-      packages "$venv" -e '.[orpheus,preview,test]'
+      packages "$venv" -c constraints/cpu.txt -e '.[orpheus,preview,test]'
       ;;
     *)
       echo "SETUP_PROFILE=$profile: expected gpu, orpheus or preview" >&2

@@ -220,6 +220,7 @@ def gpu_machine(tmp_path):
     for name in needed.split():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "constraints", folder / "constraints")
 
     def program(path, script):
         path.write_text(script)
@@ -262,7 +263,7 @@ def engine_environment(done):
 def test_a_machine_with_a_gpu_gets_vllm_the_idlest_card_and_its_own_programs_on_the_path(gpu_machine):
     done = gpu_machine()
     environ = engine_environment(done)
-    assert "pip install --quiet -e .[gpu,preview]" in done.stderr
+    assert "pip install --quiet -c constraints/gpu.txt -e .[gpu,preview]" in done.stderr
     assert environ["CUDA_VISIBLE_DEVICES"] == "2"
     assert environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert environ["PATH"].split(":")[0].endswith("clone/.venv/bin")
