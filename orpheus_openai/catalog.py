@@ -56,6 +56,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """GPU memory it needs to speak well, weights and cache."""
     prompt: Literal["standard", "smaller"] = "standard"
     """Which of the two published prompt forms its checkpoint was trained on."""
+    emotion_tags: tuple[str, ...] | None = None
+    """Those it can act; None: all of the catalog's."""
     created: int = 0
     """Unix time, as OpenAI's model list shows it."""
     owned_by: str = "canopylabs"

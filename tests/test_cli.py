@@ -67,13 +67,18 @@ def test_speed_shortens(tmp_path):
     assert (tmp_path / "2.wav").stat().st_size < 0.6 * (tmp_path / "1.wav").stat().st_size
 
 
+def test_a_text_with_nothing_to_say_is_a_short_silence(tmp_path):
+    assert run("speak", "—", "-o", "a.pcm", folder=tmp_path).returncode == 0
+    assert (tmp_path / "a.pcm").read_bytes() == bytes(2 * 4_800)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["speak", "x", "-o", "hello.txt"], 2, "'.txt' is no audio format"),
         (["speak", "x", "-o", "hello"], 2, "does not tell the format"),
         (["speak", "x", "-o", "-"], 2, "--format"),
-        (["speak", "...", "-o", "a.wav"], 2, "nothing to speak"),
+        (["speak", " ", "-o", "a.wav"], 2, "nothing to speak"),
         (["speak", "x", "-o", "a.wav", "--voice", "nobody"], 2, "no voice 'nobody'"),
         (["speak", "x", "-o", "a.wav", "--speed", "9"], 2, "0.25 to 4"),
         (["speak", "x", "-o", "a.wav", "--model", "gpt-9"], 2, "does not exist"),

@@ -48,6 +48,11 @@ class InputFilter:
         self._max_repetition = max_repetition
         self._moderator = moderator
 
+    @property
+    def active(self) -> bool:
+        """Whether any text can be refused at all."""
+        return bool(self._blocked or self._max_repetition or self._moderator)
+
     async def check(self, text: str) -> None:
         """Raise ContentRefusedError if `text` is not to be spoken, ModelUnavailableError if nobody can tell.
 

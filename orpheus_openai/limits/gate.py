@@ -1,6 +1,6 @@
 """What a speech passes before it starts, whichever door it came through: filter, rates, and its turn."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Self
 
@@ -32,13 +32,16 @@ class Gate:
             Admission(at_once=settings.max_concurrent, queue=settings.max_queue, wait=settings.queue_wait),
         )
 
-    async def check(self, text: str, characters: int, account: str) -> dict[str, str]:
-        """Raise the SpeechError that stands in the way of `text`, or charge `characters` to `account`.
+    async def check(
+        self, read: Callable[[], Awaitable[str]], characters: int, account: str
+    ) -> dict[str, str]:
+        """Raise the SpeechError that stands in the way of the text, or charge `characters` to `account`.
 
         Returns what is left of its share, as headers. Whoever would be turned away at the end of the line anyway is
         not charged.
         """
-        await self._filter.check(text)
+        if self._filter.active:
+            await self._filter.check(await read())
         self.admission.require_room()
         return await self._rates.charge(account, characters)
 

@@ -135,7 +135,7 @@ class Metrics:
         self._dropped.labels(model).inc(data["dropped_frames"])
         if error is not None:
             self._errors.labels(error).inc()
-        elif outcome == "completed":
+        elif outcome == "completed" and data["real_time_factor"] is not None:  # a silence is nobody's work
             self._real_time.labels(model).observe(data["real_time_factor"])
 
     def _model_changed(self, event: Event) -> None:

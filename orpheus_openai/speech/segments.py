@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Voice
+from orpheus_openai.speech.script import Script
 from orpheus_openai.synthesis import Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
 
@@ -18,23 +19,24 @@ CHUNKS_AHEAD = 64
 
 
 async def spoken(
-    speaker: SpeechModel, segments: Sequence[Segment], voice: Voice, sampling: Sampling, usage: Usage
+    speaker: SpeechModel, script: Script, voice: Voice, sampling: Sampling, usage: Usage
 ) -> AsyncGenerator[PCM | Segment]:
     """The PCM of all segments in order; each segment itself comes before its first sample.
 
-    The later segments start when the first one sounds, so that they never delay it.
+    The later segments are made and start when the first one sounds, so that they never delay it.
     """
-    waiting = deque(segments)
     running: deque[_Producer] = deque()
     try:
-        while waiting or running:
+        while True:
             if not running:
-                running.append(_Producer(speaker, waiting.popleft(), voice, sampling, usage))
+                if (segment := await script.next()) is None:
+                    return
+                running.append(_Producer(speaker, segment, voice, sampling, usage))
             yield running[0].segment
             async for pcm in running[0].chunks():
                 yield pcm
-                while waiting and len(running) < SEGMENTS_AT_ONCE:
-                    running.append(_Producer(speaker, waiting.popleft(), voice, sampling, usage))
+                while len(running) < SEGMENTS_AT_ONCE and (segment := await script.next()) is not None:
+                    running.append(_Producer(speaker, segment, voice, sampling, usage))
             running.popleft()
     finally:
         for producer in running:

@@ -14,6 +14,7 @@ from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.text.desk import speakable
 
@@ -80,11 +81,16 @@ class SpeechService:
         voice = self.catalog.voice(request.voice)
         model = self.catalog.speaking(self.catalog.model(request.model, self.factory.default_model), voice)
         self.factory.require(model)
-        segments = list(speakable(request.text, voice.language, self.catalog.emotion_tags))
-        if not segments:
+        if not request.text or request.text.isspace():
             raise InvalidRequestError(
                 "There is nothing to speak in the text.", param="input", code="empty_input"
             )
+        segments = speakable(
+            request.text,
+            voice.language,
+            self.catalog.emotion_tags,
+            model.emotion_tags,
+        )
         return Speech(
             self.manager,
             self.events,
@@ -92,10 +98,9 @@ class SpeechService:
             request,
             request_id=request_id,
             account=account,
-            text="\n".join(segment.text for segment in segments),
             model=model,
             voice=voice,
-            segments=segments,
+            script=Script(segments, characters=len(request.text)),
         )
 
     def stream(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> AsyncGenerator[PCM]:

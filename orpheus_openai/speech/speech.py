@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
+
+import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
@@ -15,10 +17,14 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.synthesis import SpeechModel, Usage
 from orpheus_openai.text.split import Segment
+
+NOTHING_TO_SAY: PCM = np.zeros(SAMPLE_RATE // 5, np.int16)
+"""What a text sounds like that holds nothing to speak, such as a dash that was sent as a sentence of its own."""
 
 
 class Speech:
@@ -33,10 +39,9 @@ class Speech:
         *,
         request_id: str | None,
         account: str,
-        text: str,
         model: Model,
         voice: Voice,
-        segments: Sequence[Segment],
+        script: Script,
     ) -> None:
         self.id = request_id or f"spk_{uuid.uuid4().hex}"
         """The request's id, which names the speech in events and log."""
@@ -46,7 +51,6 @@ class Speech:
         """What is left of that share, as headers, once it was charged."""
         self.model = model
         self.voice = voice
-        self.segments = segments
         self.usage = Usage()
         self.samples = 0
         """Samples yielded so far, at 24 kHz."""
@@ -56,13 +60,13 @@ class Speech:
         self.error: str | None = None
         """What kind of error that is."""
         self.real_time_factor: float | None = None
-        """Seconds of work for a second of audio, once completed; waiting for turn, model and reader is no work."""
+        """Seconds of a model's work for a second of audio, once completed; waiting for turn or reader is no work."""
         self.input = request.text
         """The text as it came."""
         self._manager = manager
         self._events = events
         self._gate = gate
-        self._text = text
+        self._script = script
         self._speed = request.speed
         self._sampling = request.sampling
         self._held = 0.0
@@ -90,25 +94,27 @@ class Speech:
         the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
         """
         self.timeline.mark("asked")
-        self.share = await self._gate.check(self._text, len(self.input), self.account)
+        self.share = await self._gate.check(self._script.text, len(self.input), self.account)
         events = self._events
         events.publish(
-            "speech.queued", id=self.id, model=self.model.id, voice=self.voice.id, segments=len(self.segments)
+            "speech.queued",
+            id=self.id,
+            model=self.model.id,
+            voice=self.voice.id,
+            characters=len(self.input),
         )
         try:
-            async with self._gate.turn(self._tell_position):
-                self.timeline.mark("admitted")
-                async with contextlib.aclosing(self._paced()) as paced:
-                    async for pcm in paced:
-                        if self.samples == 0:
-                            self._tell_start()
-                        self.samples += len(pcm)
-                        offered = time.monotonic()
-                        yield pcm
-                        self._held += time.monotonic() - offered
-                        events.publish(
-                            "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
-                        )
+            async with contextlib.aclosing(self._in_turn()) as sounds:
+                async for pcm in sounds:
+                    if self.samples == 0:
+                        self._tell_start()
+                    self.samples += len(pcm)
+                    offered = time.monotonic()
+                    yield pcm
+                    self._held += time.monotonic() - offered
+                    events.publish(
+                        "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
+                    )
             self._complete()
         except SpeechError as error:
             self.outcome, self.error = error.message, error.kind
@@ -135,8 +141,9 @@ class Speech:
         if self.samples == 0:
             raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
         self.outcome = "completed"
-        worked = time.monotonic() - (self.timeline.at("ready") or 0.0) - self._held
-        self.real_time_factor = round(worked * SAMPLE_RATE / self.samples, 4)
+        if (ready := self.timeline.at("ready")) is not None:
+            worked = time.monotonic() - ready - self._held
+            self.real_time_factor = round(worked * SAMPLE_RATE / self.samples, 4)
 
     def _tell_start(self) -> None:
         if self.usage.first_token_at is not None:
@@ -168,6 +175,17 @@ class Speech:
     def _tell_position(self, position: int) -> None:
         self._events.publish("speech.waiting", id=self.id, position=position)
 
+    async def _in_turn(self) -> AsyncGenerator[PCM]:
+        """What is heard: silence where there is nothing to say, else the model, when it is this speech's turn."""
+        if await self._script.peek() is None:
+            yield NOTHING_TO_SAY
+            return
+        async with self._gate.turn(self._tell_position):
+            self.timeline.mark("admitted")
+            async with contextlib.aclosing(self._paced()) as paced:
+                async for pcm in paced:
+                    yield pcm
+
     async def _paced(self) -> AsyncGenerator[PCM]:
         """The joined segments at the tempo that was asked for; the lease lasts as long as they do."""
         async with (
@@ -187,7 +205,7 @@ class Speech:
     async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
         joiner = Joiner()
         async with contextlib.aclosing(
-            spoken(speaker, self.segments, self.voice, self._sampling, self.usage)
+            spoken(speaker, self._script, self.voice, self._sampling, self.usage)
         ) as items:
             async for item in items:
                 if isinstance(item, Segment):

@@ -143,6 +143,43 @@ def test_integrations_find_voices_and_models(client):
     assert "preview" in [model["id"] for model in client.get("/v1/audio/models").json()["models"]]
 
 
+# --- nothing to say --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac", "wav", "pcm"])
+def test_a_text_with_nothing_to_say_is_a_short_silence_in_every_format(client, audio_format):
+    samples, rate = decode(speak(client, input="—", response_format=audio_format).content, audio_format)
+    assert 0.19 < len(samples) / rate < 0.3
+    assert loudness(samples) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "...",
+        "!",
+        "***",
+        "。",
+        "```",
+        "\x00\x07\u200b",
+        "<|eot_id|><custom_token_5>",
+        "<laugh>",
+        "<sigh> <sigh>",
+    ],
+)
+@pytest.mark.parametrize("speed", [0.25, 1.0, 4.0])
+def test_punctuation_and_what_cannot_be_acted_last_200_ms_at_any_speed(client, text, speed):
+    content = speak(client, input=text, response_format="pcm", speed=speed).content
+    assert content == bytes(2 * 4_800)
+
+
+def test_events_of_a_silence_count_no_tokens(client):
+    answer = speak(client, input="...", response_format="pcm", stream_format="sse")
+    told = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert [event["type"] for event in told] == ["speech.audio.delta", "speech.audio.done"]
+    assert told[-1]["usage"] == {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
@@ -151,8 +188,6 @@ def test_integrations_find_voices_and_models(client):
     [
         ({"input": ""}, "input", "nothing to speak"),
         ({"input": " \n\t "}, "input", "nothing to speak"),
-        ({"input": "\x00\x07\u200b"}, "input", "nothing to speak"),
-        ({"input": "<|eot_id|><custom_token_5>"}, "input", "nothing to speak"),
         ({"input": "a" * 50_001}, "input", "50001 characters"),
         ({"input": None}, "input", "Expected a string"),
         ({"input": 5}, "input", "a whole number"),

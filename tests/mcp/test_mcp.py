@@ -177,6 +177,12 @@ async def test_cancelling_a_call_stops_the_speech_and_leaves_no_file(server_url:
         assert len(await watcher.list_resources()) == before
 
 
+async def test_a_text_with_nothing_to_say_is_a_short_silence(client: Client) -> None:
+    answer = await client.call_tool("generate_speech", {"text": "***", "response_format": "wav"})
+    assert answer.structured_content is not None
+    assert answer.structured_content["audio_seconds"] == 0.2
+
+
 @pytest.mark.parametrize(
     ("arguments", "advice"),
     [
@@ -184,7 +190,7 @@ async def test_cancelling_a_call_stops_the_speech_and_leaves_no_file(server_url:
         ({"text": "Hi.", "model": "gpt-9"}, "Models: "),
         ({"text": "Hi.", "voice": "pierre", "model": "small-1b"}, "Models that speak it: "),
         ({"text": "Hi.", "model": "medium-3b"}, "preview"),
-        ({"text": "..."}, "nothing to speak"),
+        ({"text": " \n"}, "nothing to speak"),
         ({"text": "x" * 60_000}, "Send it in parts"),
         ({"text": "Hi.", "speed": 9}, "speed: Input should be less than or equal to 4"),
         ({"text": "Hi.", "response_format": "ogg"}, "'wav', 'mp3', 'opus'"),

@@ -182,6 +182,13 @@ async def test_what_is_wrong_is_said_with_the_fields_name(client, body, status, 
     assert words in error["message"]
 
 
+async def test_a_text_with_nothing_to_say_is_a_short_silence_streamed_or_saved(client):
+    streamed = await client.post("/api/generate", json={"text": "—", "response_format": "pcm"})
+    assert (streamed.status_code, streamed.content) == (200, bytes(2 * 4_800))
+    saved = (await client.post("/api/generate", json={"text": "...", "save": True})).json()
+    assert (saved["audio_seconds"], saved["load_seconds"]) == (0.2, 0.0)
+
+
 async def test_a_body_that_is_no_json_is_said_so(client):
     response = await client.post("/api/generate", content=b'{"text": ')
     assert (response.status_code, error_of(response)["code"]) == (400, "invalid_json")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 
 import anyio
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.events import EventHub
+from orpheus_openai.limits.filter import InputFilter
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.segments import SEGMENTS_AT_ONCE
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
+from orpheus_openai.text import normalise
+from orpheus_openai.text.desk import speakable
 
 SENTENCES = [
     f"This is sentence number {i}, and it is long enough to fill a segment of its own. " * 3 for i in range(8)
@@ -139,7 +143,7 @@ async def test_events_tell_what_is_spoken_and_when(service):
     kinds = [event.type for event in seen if event.type.startswith("speech.")]
     assert kinds.index("speech.queued") < kinds.index("speech.started") < kinds.index("speech.ended")
     starts = [event.data["audio_seconds"] for event in seen if event.type == "speech.segment"]
-    assert len(starts) == len(service.prepare(request()).segments)
+    assert len(starts) == len(list(speakable(TEXT, "en", [])))
     assert starts[0] == 0
     assert starts == sorted(starts)
     assert seen[-1].data["outcome"] == "completed"
@@ -147,13 +151,69 @@ async def test_events_tell_what_is_spoken_and_when(service):
 
 
 def test_a_request_is_refused_before_anything_is_loaded(service):
-    for fields, param in (({"text": "..."}, "input"), ({"voice": "nobody"}, "voice")):
+    for fields, param in (({"text": " \n"}, "input"), ({"voice": "nobody"}, "voice")):
         with pytest.raises(InvalidRequestError) as caught:
             service.prepare(request(**fields))
         assert caught.value.param == param
     with pytest.raises(ModelUnavailableError):
         service.prepare(request(model="small-1b"))
     assert service.manager.get_status() == []
+
+
+@pytest.mark.parametrize(
+    "text", ["—", "...", "!", "***", "。", "```", "\u200b", "<|eot_id|>", "<laugh>", "." * 5_000]
+)
+async def test_a_text_with_nothing_to_say_is_silence_that_asks_nothing_of_model_or_queue(service, text):
+    speech = service.prepare(request(text=text))
+    async with contextlib.AsyncExitStack() as turns:
+        for _ in range(service.gate.admission._at_once):
+            await turns.enter_async_context(service.gate.turn(lambda _: None))
+        pcm = np.concatenate([chunk async for chunk in speech.stream()])
+    assert len(pcm) == 4_800
+    assert not pcm.any()
+    assert (speech.usage.input_tokens, speech.usage.output_tokens) == (0, 0)
+    assert speech.outcome == "completed"
+    assert service.manager.get_status() == []
+
+
+async def test_what_is_judged_is_all_that_will_be_spoken(service, monkeypatch):
+    judged = []
+
+    async def moderator(text):
+        judged.append(text)
+
+    monkeypatch.setattr(service.gate, "_filter", InputFilter(moderator=moderator))
+    sounds = service.stream(request(text=f"\u200b{TEXT}<|eot_id|>"))
+    await anext(sounds)
+    await sounds.aclose()
+    assert judged == [TEXT.replace(" \n", "\n").strip()]
+
+
+async def test_a_long_text_is_read_no_further_than_it_is_spoken(service, monkeypatch):
+    lines_read = count_lines_read(monkeypatch)
+    speech = service.prepare(request(text=TEXT * 20))
+    assert lines_read == []
+    sounds = speech.stream()
+    await anext(sounds)
+    assert len(lines_read) <= 2 * SEGMENTS_AT_ONCE + 2
+    await sounds.aclose()
+
+
+@pytest.mark.parametrize("characters", [200, 50_000])
+async def test_only_a_short_text_is_read_on_the_event_loop(service, monkeypatch, characters):
+    threads = []
+    monkeypatch.setattr(normalise, "_clean", lambda line: threads.append(threading.get_ident()) or line)
+    sounds = service.stream(request(text=TEXT[:characters] if characters < 1_000 else TEXT * 20))
+    await anext(sounds)
+    await sounds.aclose()
+    assert (threading.get_ident() in threads) == (characters < 1_000)
+
+
+def count_lines_read(monkeypatch):
+    read = []
+    clean = normalise._clean
+    monkeypatch.setattr(normalise, "_clean", lambda line: read.append(line.text) or clean(line))
+    return read
 
 
 async def test_one_segment_passes_sample_for_sample(service):

@@ -1,0 +1,44 @@
+"""What one speech says: its segments, made no sooner than they are wanted, and a long text's off the event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+from orpheus_openai.text.normalise import PARAGRAPH_BREAK
+from orpheus_openai.text.split import Segment
+
+SHORT_TEXT = 1_000
+"""Characters up to which the text desk costs less than other work on the event loop does; more goes to a thread."""
+
+
+class Script:
+    """The segments of one text in order, for one speaker."""
+
+    def __init__(self, segments: Iterator[Segment], *, characters: int) -> None:
+        """`segments` do their work as they are asked for; the text has so many `characters`."""
+        self._unread = segments
+        self._read: deque[Segment] = deque()
+        self._in_thread = characters > SHORT_TEXT
+
+    async def peek(self) -> Segment | None:
+        """Return the next segment, which stays the next; None after the last."""
+        if not self._read and (segment := await self._make()) is not None:
+            self._read.append(segment)
+        return self._read[0] if self._read else None
+
+    async def next(self) -> Segment | None:
+        """Return the next segment; None after the last."""
+        return self._read.popleft() if self._read else await self._make()
+
+    async def text(self) -> str:
+        """Return all that is still to be said, for those who judge it: this reads the whole text."""
+        if self._in_thread:
+            self._read.extend(await asyncio.to_thread(list, self._unread))
+        else:
+            self._read.extend(self._unread)
+        return "".join(s.text + (PARAGRAPH_BREAK if s.paragraph else " ") for s in self._read).rstrip()
+
+    async def _make(self) -> Segment | None:
+        if self._in_thread:
+            return await asyncio.to_thread(next, self._unread, None)
+        return next(self._unread, None)
