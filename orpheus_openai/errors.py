@@ -136,6 +136,13 @@ class EngineError(SpeechError):
     retryable = True
 
 
+class UnspeakableError(EngineError):
+    """The engine breaks down at this very text, and would again."""
+
+    code = "unspeakable_text"
+    retryable = False
+
+
 class ShuttingDownError(SpeechError):
     """The server is stopping and takes nothing new."""
 

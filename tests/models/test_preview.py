@@ -4,12 +4,9 @@ import asyncio
 import itertools
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
-from functools import partial
-from types import SimpleNamespace
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +14,9 @@ import pytest
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, Voice, load_catalog
 from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
-from orpheus_openai.models.preview.clauses import LONGEST_PIECE, PAUSE, cost, pieces
-from orpheus_openai.models.preview.espeak import ESPEAK_SAMPLE_RATE, Espeak, EspeakThread, Heard
-from orpheus_openai.models.preview.model import TAG_PAUSE_SECONDS, PreviewModel, Resampler
+from orpheus_openai.models.preview.model import TAG_PAUSE_SECONDS, PreviewModel
+from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
+from orpheus_openai.models.preview.resample import Resampler
 from orpheus_openai.synthesis import Sampling, Usage
 
 pytest.importorskip("espeakng_loader")
@@ -93,17 +90,14 @@ async def test_every_voice_speaks_its_language_loud_and_unclipped(model: Preview
 
 
 @pytest.mark.parametrize("language", CATALOG.languages)
-async def test_voices_of_a_language_can_be_told_apart_and_each_is_like_itself(
+async def test_voices_of_a_language_can_be_told_apart_and_each_is_the_same_again(
     model: PreviewModel, language: str
 ) -> None:
     text = CATALOG.languages[language].example
     voices = [voice for voice in VOICES if voice.language == language]
     first = {voice.id: await speak(model, text, voice) for voice in voices}
     second = {voice.id: await speak(model, text, voice) for voice in voices}
-    for name, pcm in first.items():
-        assert len(second[name]) == pytest.approx(len(pcm), rel=0.01)
-        assert pitch(second[name]) == pytest.approx(pitch(pcm), rel=0.2)  # it draws breath at random
-        assert np.abs(timbre(second[name]) - timbre(pcm)).mean() < 0.5
+    assert all(np.array_equal(second[name], pcm) for name, pcm in first.items())
     for (one, a), (other, b) in itertools.combinations(first.items(), 2):
         interval = abs(np.log2(pitch(a) / pitch(b)))  # octaves
         difference = np.abs(timbre(a) - timbre(b)).mean()
@@ -185,7 +179,7 @@ async def test_an_emotion_tag_is_a_short_pause(model: PreviewModel) -> None:
     parts = sum(
         [await duration(model, "Hello there"), TAG_PAUSE_SECONDS, await duration(model, "my friend.")]
     )
-    assert await duration(model, "Hello there <LAUGH> my friend.") == pytest.approx(parts, rel=0.01)
+    assert await duration(model, "Hello there <LAUGH> my friend.") == pytest.approx(parts, rel=0.02)
     assert await duration(model, "<bracket>") > 2 * TAG_PAUSE_SECONDS
 
 
@@ -211,58 +205,9 @@ async def test_audio_comes_in_small_chunks_long_before_the_text_is_spoken(model:
     async with aclosing(model.synthesize(LONG, TARA, Sampling(), usage)) as chunks:
         first = await anext(chunks)
         assert 0.1 * SAMPLE_RATE < len(first) < 0.3 * SAMPLE_RATE
-        assert usage.input_tokens < 200
+        assert usage.output_tokens < 7 * 4
         assert max([len(chunk) async for chunk in chunks]) < 0.3 * SAMPLE_RATE
-    assert usage.input_tokens > 0.95 * len(LONG)
-
-
-async def test_a_listener_who_stops_ends_the_work(model: PreviewModel) -> None:
-    usage = Usage()
-    chunks = model.synthesize(LONG, TARA, Sampling(), usage)
-    await anext(chunks)
-    await chunks.aclose()
-    spoken = usage.input_tokens
-    await speak(model, SENTENCE)
-    assert usage.input_tokens == spoken < 200
-
-
-def test_espeak_stops_as_soon_as_nobody_listens() -> None:
-    thread = EspeakThread.acquire()
-    heard: list[bytes] = []
-
-    def leave_after_the_third(samples: bytes) -> bool:
-        heard.append(samples)
-        return len(heard) < 3
-
-    thread.submit(lambda espeak: espeak.speak(LONG, TARA.espeak, leave_after_the_third), time.monotonic())
-    thread.release()
-    assert len(heard) == 3
-    assert max(map(len, heard)) < 2 * 0.3 * ESPEAK_SAMPLE_RATE
-
-
-async def test_a_listener_who_stops_ends_the_work_in_the_middle_of_a_piece(
-    model: PreviewModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await speak(model, SENTENCE)
-    gone = threading.Event()
-    answers: list[bool] = []
-    original = Espeak.speak
-
-    def paced(self: Espeak, text: str, voice: EspeakVoice, heard: Heard, *, end_pause: bool = True) -> None:
-        def pace(samples: bytes) -> bool:
-            answers.append(heard(samples))
-            gone.wait(5)
-            return answers[-1]
-
-        original(self, text, voice, pace, end_pause=end_pause)
-
-    monkeypatch.setattr(Espeak, "speak", paced)
-    chunks = model.synthesize(SENTENCE, TARA, Sampling(), Usage())
-    await anext(chunks)
-    await chunks.aclose()
-    gone.set()
-    await model.close()
-    assert answers in ([True, False], [False])
+    assert usage.output_tokens > 7 * 100 * SAMPLE_RATE / 2_048
 
 
 async def test_a_cancelled_task_ends_at_once_while_it_waits_for_audio(model: PreviewModel) -> None:
@@ -276,128 +221,40 @@ async def test_a_cancelled_task_ends_at_once_while_it_waits_for_audio(model: Pre
         assert len(await speak(model, SENTENCE))
 
 
-async def test_a_slow_listener_holds_up_nobody_and_fills_no_memory(model: PreviewModel) -> None:
+async def test_a_slow_listener_holds_up_nobody_and_nothing_is_lost(model: PreviewModel) -> None:
     usage = Usage()
     async with aclosing(model.synthesize(LONG, TARA, Sampling(), usage)) as slow:
         await anext(slow)
         await asyncio.gather(speak(model, LONG), *(speak(model, SENTENCE, voice) for voice in VOICES))
-        assert usage.input_tokens < 400
+        assert usage.output_tokens < 7 * 4
         rest = [chunk async for chunk in slow]
-    assert usage.input_tokens > 0.95 * len(LONG)
     assert sum(map(len, rest)) > 100 * SAMPLE_RATE
 
 
-def test_the_thread_takes_the_earliest_deadline_first_and_equals_in_the_order_they_came() -> None:
-    thread = EspeakThread.acquire()
-    opened = threading.Event()
-    order: list[str] = []
-
-    def wait(_espeak: Espeak) -> None:
-        opened.wait(5)
-
-    def note(name: str, _espeak: Espeak) -> None:
-        order.append(name)
-
-    now = time.monotonic()
-    thread.submit(wait, now)
-    for name, deadline in (("late", now + 9), ("one", now + 1), ("other", now + 1), ("first", now + 0.5)):
-        thread.submit(partial(note, name), deadline)
-    opened.set()
-    thread.release()
-    assert order == ["first", "one", "other", "late"]
-
-
-@pytest.fixture
-def spoken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The texts of all pieces, in the order in which eSpeak NG was given them."""
-    texts: list[str] = []
-    original = Espeak.speak
-
-    def recorded(
-        self: Espeak, text: str, voice: EspeakVoice, heard: Heard, *, end_pause: bool = True
-    ) -> None:
-        texts.append(text)
-        original(self, text, voice, heard, end_pause=end_pause)
-
-    monkeypatch.setattr(Espeak, "speak", recorded)
-    return texts
-
-
-@asynccontextmanager
-async def held_up() -> AsyncIterator[None]:
-    """Something else keeps the thread busy: what is asked of it meanwhile waits until the end of the block."""
-    thread = EspeakThread.acquire()
-    busy, done = threading.Event(), threading.Event()
-
-    def wait(_espeak: Espeak) -> None:
-        busy.set()
-        done.wait(5)
-
-    thread.submit(wait, 0)
-    await asyncio.to_thread(busy.wait, 5)
-    try:
-        yield
-    finally:
-        done.set()
-        await asyncio.to_thread(thread.release)
-
-
-async def test_a_new_listener_goes_before_those_who_have_sound_in_hand(
-    model: PreviewModel, spoken: list[str]
-) -> None:
-    async with aclosing(model.synthesize(LONG, TARA, Sampling(), Usage())) as chunks:
-        await anext(chunks)
-        async with held_up():
-            spoken.clear()
-            ahead = asyncio.create_task(listen(chunks, seconds=60))
-            await asyncio.sleep(0.02)
-            new = asyncio.create_task(speak(model, "Me first."))
-            await asyncio.sleep(0.02)
-        await asyncio.gather(ahead, new)
-    assert spoken[0] == "Me first."
-    assert len(spoken) > 5
-
-
-async def test_a_later_segment_of_a_request_goes_after_a_new_listener_and_in_its_own_order(
-    model: PreviewModel, spoken: list[str]
+async def test_segments_of_a_request_are_spoken_one_after_the_other_and_others_at_once(
+    model: PreviewModel,
 ) -> None:
     request = Usage()
-    await speak(model, SENTENCE, usage=request)
-    spoken.clear()
-    async with held_up():
-        segments = [asyncio.create_task(speak(model, text, usage=request)) for text in ("Two.", "Three.")]
-        await asyncio.sleep(0.02)
-        new = asyncio.create_task(speak(model, "Me first."))
-        await asyncio.sleep(0.02)
-    await asyncio.gather(new, *segments)
-    assert spoken == ["Me first.", "Two.", "Three."]
+    first = model.synthesize(LONG, TARA, Sampling(), request)
+    await anext(first)
+    later = asyncio.create_task(speak(model, SENTENCE, usage=request))
+    alone = await speak(model, SENTENCE)
+    assert not later.done()
+    await first.aclose()
+    assert np.array_equal(await later, alone)
 
 
-async def test_a_listener_who_paused_for_long_goes_not_before_one_who_waited_longer(
-    model: PreviewModel, spoken: list[str], monkeypatch: pytest.MonkeyPatch
+async def test_a_segment_that_is_given_up_while_it_waits_for_its_turn_keeps_nobody(
+    model: PreviewModel,
 ) -> None:
-    text = "This first clause takes so long to say that the second one is not asked for before. " * 9
-    async with aclosing(model.synthesize(text, TARA, Sampling(), Usage())) as chunks:
-        await anext(chunks)
-        async with held_up():
-            pass  # by now the first clause has been spoken
-        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3_600)
-        monkeypatch.setattr("orpheus_openai.models.preview.model.time", clock)
-        async with held_up():
-            spoken.clear()
-            waits = asyncio.create_task(speak(model, "Me first."))
-            await asyncio.sleep(0.02)
-            resumes = asyncio.create_task(listen(chunks, seconds=20))
-            await asyncio.sleep(0.02)
-        await asyncio.gather(waits, resumes)
-    assert spoken[0] == "Me first."
-
-
-async def listen(chunks: AsyncIterator[PCM], seconds: float) -> None:
-    """Listen for so long, as fast as it comes."""
-    samples = 0
-    while samples < seconds * SAMPLE_RATE:
-        samples += len(await anext(chunks))
+    request = Usage()
+    first = model.synthesize(LONG, TARA, Sampling(), request)
+    await anext(first)
+    given_up, later = (asyncio.create_task(speak(model, SENTENCE, usage=request)) for _ in range(2))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await first.aclose()
+    assert len(await later)
 
 
 async def test_a_short_text_does_not_wait_for_the_long_ones_before_it(model: PreviewModel) -> None:
@@ -411,11 +268,11 @@ async def test_a_short_text_does_not_wait_for_the_long_ones_before_it(model: Pre
 
 async def test_many_at_once_all_hear_their_own_text_in_their_own_voice(model: PreviewModel) -> None:
     text = "One moment, please: this sentence has three clauses, and nothing may get lost of any of them."
-    alone = {voice.id: await duration(model, text, voice) for voice in VOICES}
+    alone = {voice.id: await speak(model, text, voice) for voice in VOICES}
     crowd = [VOICES[i % len(VOICES)] for i in range(64)]
-    together = await asyncio.gather(*(duration(model, text, voice) for voice in crowd))
+    together = await asyncio.gather(*(speak(model, text, voice) for voice in crowd))
     for voice, heard in zip(crowd, together, strict=True):
-        assert heard == pytest.approx(alone[voice.id], rel=0.01)
+        assert np.array_equal(heard, alone[voice.id])
 
 
 async def test_the_event_loop_stays_free_while_many_speak(model: PreviewModel) -> None:
@@ -453,7 +310,7 @@ async def test_one_of_two_models_can_be_closed() -> None:
     await other.close()
 
 
-def test_the_thread_survives_an_event_loop_that_goes_away() -> None:
+def test_a_model_survives_an_event_loop_that_goes_away() -> None:
     model = PreviewModel(())
 
     async def leave_in_the_middle() -> None:
@@ -502,6 +359,14 @@ def test_resampling_keeps_the_length(length: int) -> None:
     assert len(resampled(noise(length), 1_102)) == pytest.approx(length * 160 / 147, abs=1)
 
 
+def test_resampling_starts_no_threads() -> None:
+    before = set(Path("/proc/self/task").iterdir())
+    resamplers = [Resampler() for _ in range(8)]
+    for resampler in resamplers:
+        resampler.feed(noise(4_410))
+    assert set(Path("/proc/self/task").iterdir()) <= before
+
+
 def test_resampling_in_pieces_is_resampling_as_a_whole() -> None:
     samples = noise(30_000)
     whole = resampled(samples, len(samples))
@@ -524,63 +389,3 @@ def test_resampling_adds_no_images_and_keeps_level_and_place(frequency: int) -> 
         middle = slice(2_000, 22_000)
         ideal = 20_000 * np.sin(2 * np.pi * frequency * np.arange(len(pcm)) / SAMPLE_RATE)
         assert np.abs(pcm - ideal)[middle].max() < 300
-
-
-# --- clauses ----------------------------------------
-
-
-def mixed_texts() -> Iterator[str]:
-    random = np.random.default_rng(3)
-    alphabet = [*"abc defg hij klm, . ! ? ; … 5 7 你好。，नमस्ते 안녕 é😀👍🏽", "\u200d", "e\u0301", "  ", '" ']
-    for length in random.integers(1, 900, 200):
-        yield "".join(random.choice(alphabet, length))
-
-
-def test_pieces_hold_the_whole_text_in_order_and_none_is_long() -> None:
-    for text in mixed_texts():
-        found = pieces(text, ())
-        assert "".join("".join(piece.text for piece in found).split()) == "".join(text.split())
-        assert all(piece.text == piece.text.strip() != "" for piece in found)
-        assert all(cost(piece.text) <= LONGEST_PIECE for piece in found)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Well, yes.", ["Well,", "yes."]),
-        ("Hello, Dr. Smith paid 3.50, i.e. too much.", ["Hello,", "Dr. Smith paid 3.50, i.e. too much."]),
-        ("你好！我会笑。", ["你好！", "我会笑。"]),
-        ("Yes. <laugh>No", ["Yes.", "", "No"]),
-        ("<laugh><LAUGH>", ["", ""]),
-        ("A title\n \nand\ntext", ["A title", "and text"]),
-        ("<laughs> < laugh >", ["<laughs> < laugh >"]),
-    ],
-)
-def test_pieces_end_at_clauses_and_tags(text: str, expected: list[str]) -> None:
-    found = pieces(text, ("laugh", "sigh"))
-    assert [piece.text for piece in found] == expected
-    assert all((piece == PAUSE) == (not piece.text) for piece in found)
-
-
-def test_a_clause_that_fits_is_not_broken_for_the_sake_of_a_short_one_before_it() -> None:
-    clause = "and then " + "word " * 29 + "end."
-    assert [piece.text for piece in pieces(f"Yes, well, {clause}", ())] == ["Yes,", "well,", clause]
-
-
-def test_splitting_takes_time_in_proportion_to_the_text() -> None:
-    for text in (",", "a", " ", "a, ", "!", "\n", "५", "e\u0301", "</laugh"):
-        begin = time.process_time()
-        pieces(text * (20_000 // len(text)), ("laugh",))
-        assert time.process_time() - begin < 1
-
-
-def test_a_long_clause_is_broken_at_a_space_and_says_so() -> None:
-    found = pieces("word " * 100, ())
-    assert [piece.broken_off for piece in found] == [True] * (len(found) - 1) + [False]
-    assert all(set(piece.text.split()) == {"word"} for piece in found)
-
-
-def test_a_character_is_never_parted_from_its_marks() -> None:
-    found = pieces("e\u0301" * 500, ())
-    assert all(not piece.text.startswith("\u0301") for piece in found)
-    assert len(found) > 1
