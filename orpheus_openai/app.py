@@ -23,6 +23,7 @@ from orpheus_openai.http.middleware.browsers import BrowserRules
 from orpheus_openai.http.middleware.caller import Callers
 from orpheus_openai.http.middleware.deadlines import Deadlines
 from orpheus_openai.http.middleware.disconnects import HangUps
+from orpheus_openai.http.middleware.hosts import HostRule
 from orpheus_openai.http.middleware.keys import KeyGuard, KeyRing
 from orpheus_openai.http.middleware.telemetry import Telemetry
 from orpheus_openai.http.swagger import swagger_assets
@@ -127,7 +128,7 @@ def ringed(
     handler: ASGIApp = Deadlines(application, request=settings.request_timeout, stall=settings.stall_timeout)
     if keys:
         handler = KeyGuard(handler, keys)
-    handler = BrowserRules(handler, settings.cors_origins, guard=not keys)
+    handler = BrowserRules(handler, settings.cors_origins, None if keys else HostRule(settings.allowed_hosts))
     handler = Callers(handler, audit, audit_text=settings.audit_text)
     return HangUps(Telemetry(handler, metrics, tracing))
 

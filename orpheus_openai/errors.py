@@ -97,6 +97,13 @@ class CrossSiteError(InvalidRequestError):
     code = "cross_site_request"
 
 
+class UnknownHostError(InvalidRequestError):
+    """The server was asked for by a name that anybody could have pointed at it."""
+
+    status = 421
+    code = "unknown_host"
+
+
 class ContentRefusedError(InvalidRequestError):
     """The server's owner does not want such a text spoken."""
 

@@ -40,6 +40,8 @@ NOTICE_SECONDS = 5
 WATCHED_SECONDS = 30
 """Whoever asked `/ready` so recently is taken to watch it."""
 
+LOOPBACK = ("127.0.0.0/8", "::1", "::ffff:127.0.0.0/104")
+
 UNSENT_BYTES = 128 * 1024
 """What the kernel holds back for a slow reader, beside what is on its way to it."""
 
@@ -66,9 +68,19 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         ws="none",  # there are none: who asks for one is answered as everybody, by what asks for keys and keeps the log
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        forwarded_allow_ips=_believed_proxies(settings),
     )
     _Server(config, app.state).run(sockets=[listener])
+
+
+def _believed_proxies(settings: Settings) -> list[str]:
+    """Whose X-Forwarded-For counts.
+
+    Without keys rates are counted by address: a client on this machine shall not invent some where no proxy is named.
+    """
+    if not settings.trusted_proxies and not settings.api_keys:
+        return []
+    return [*LOOPBACK, *settings.trusted_proxies]
 
 
 class _Server(uvicorn.Server):

@@ -108,4 +108,5 @@ def _create(service: SpeechService, outputs: OutputFolder, folder: Path) -> "Sta
     with lasting_import("fastmcp"):
         from orpheus_mcp.server import create_mcp  # noqa: PLC0415  see MCPDoor
 
-    return create_mcp(service, outputs, folder).http_app(path="/", host_origin_protection="auto")
+    # Which names and sites may ask is decided for all doors alike, in http/middleware/browsers.py.
+    return create_mcp(service, outputs, folder).http_app(path="/", host_origin_protection=False)

@@ -1,6 +1,7 @@
 """What an entry of a setting must be, where its type does not say it. Each check gives the entry back as it is used."""
 
 import ipaddress
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -43,3 +44,10 @@ def network(text: str) -> str:
     except ValueError:
         raise ValueError("is neither an IP address nor a network such as 10.0.0.0/8") from None
     return str(found) if "/" in text else str(found.network_address)
+
+
+def host_pattern(text: str) -> str:
+    """A host's name, `*.` and the end of names, or `*`."""
+    if text != "*" and not re.fullmatch(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?", text, re.ASCII):
+        raise ValueError("is no host name; write it without scheme, port and path, other scripts as xn--…")
+    return text.lower().removesuffix(".")

@@ -241,14 +241,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra={"check": checks.origin, "example": "https://app.example.com"},
         ),
     ] = ()
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names, separated by commas, that a server without keys answers to beside addresses, this "
+            "machine's names and private ones (`.local`, `.lan`, …), e.g. `speech.example.com`; `*.example.com`: all "
+            "below it; `*`: all. See docs/security.md.",
+            extra={"check": checks.host_pattern, "example": "speech.example.com"},
+        ),
+    ] = ()
     trusted_proxies: Annotated[
         tuple[str, ...],
         Meta(
             description="Addresses or networks of reverse proxies, whose `X-Forwarded-For` and `X-Forwarded-Proto` "
-            "are believed.",
-            extra={"check": checks.network},
+            "are believed; with this or ORPHEUS_API_KEYS set, those of proxies on this machine are, too.",
+            extra={"check": checks.network, "example": "10.0.0.0/8"},
         ),
-    ] = ("127.0.0.1", "::1")
+    ] = ()
     output_dir: Annotated[Path, Meta(description="The folder for speech that is saved on the server.")] = (
         Path("outputs")
     )

@@ -52,7 +52,7 @@ README = frozenset(
         "nvidia_visible_devices",
         "remote_url",
         "api_keys",
-        "rate_limit",
+        "allowed_hosts",
     }
 )
 """The settings that one needs, which the README shows."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import httpx
+import msgspec
 import pytest
 
 from benchmarks.serving import serving
@@ -17,9 +18,10 @@ from orpheus_openai.errors import ConfigurationError, RateLimitError
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
 from orpheus_openai.http.middleware.audit import AuditLog
+from orpheus_openai.http.middleware.hosts import HostRule
 from orpheus_openai.http.middleware.keys import PUBLIC_FOLDERS, PUBLIC_PATHS, KeyRing
 from orpheus_openai.observability.metrics import Metrics
-from orpheus_openai.settings import Settings
+from orpheus_openai.settings import Settings, load_settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from tests.support.local_server import running
@@ -389,6 +391,96 @@ def test_without_the_setting_no_foreign_page_may_read(open_client):
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+OURS = (
+    "127.0.0.1", "127.0.0.1:8899", "192.168.1.20:8899", "8.8.8.8", "[::1]:8899", "[fe80::1%eth0]", "localhost",
+    "LOCALHOST:8899", "localhost.", "tts.localhost", "box", "box:8899", "box.local", "box.lan", "Box.Internal",
+    "box.home.arpa", "host.docker.internal", "orpheus.speech.svc", "orpheus.speech.svc.cluster.local", "",
+)  # fmt: skip
+THEIRS = (
+    "evil.example", "evil.example:8899", "EVIL.EXAMPLE.", "127.0.0.1.evil.example", "localhost.evil.example",
+    "box.svc.evil.example", "1.2.3.4.nip.io", "evil.example/", "user@evil.example", "localhost:evil.example",
+    "evil.example#.local", "evil.example\\.local", "é.example",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("host", OURS)
+def test_names_that_nobody_can_own_are_answered_without_keys(open_client, host):
+    assert open_client.get("/v1/models", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", THEIRS)
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("GET", "/api/status"), ("POST", "/v1/audio/speech")]
+)
+def test_a_name_that_a_site_could_point_here_is_refused_without_keys(open_client, host, method, path):
+    same_origin = {"sec-fetch-site": "same-origin", "origin": "http://evil.example"}
+    answer = open_client.request(method, path, headers={"host": host.encode(), **same_origin})
+    assert answer.status_code == 421
+    assert answer.json()["error"]["code"] == "unknown_host"
+    assert "ORPHEUS_ALLOWED_HOSTS" in answer.json()["error"]["message"]
+
+
+def test_with_keys_any_name_will_do(client):
+    headers = {"host": "speech.example.com", **bearer(KEY)}
+    assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "status"),
+    [
+        ("speech.example.com", "Speech.Example.com:443", 200),
+        ("speech.example.com", "other.example.com", 421),
+        ("*.example.com", "a.b.example.com", 200),
+        ("*.example.com", "example.com", 421),
+        ("*.example.com", "evilexample.com", 421),
+        ("*", "anything.example", 200),
+    ],
+)
+async def test_names_can_be_added(tmp_path, allowed, host, status):
+    app = create_app(load_settings({"ORPHEUS_MODEL": "preview", "ORPHEUS_ALLOWED_HOSTS": allowed}, None))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
+        assert (await client.get("/v1/models", headers={"host": host})).status_code == status
+
+
+async def test_this_machines_own_names_pass_and_the_resolver_is_asked_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr("socket.gethostname", lambda: "Box")
+    monkeypatch.setattr("socket.getfqdn", lambda: asked.append(1) or "box.example.com")
+    rule = HostRule(())
+    hosts = ("box.example.com", "box.evil.example", "other.example.com", "box.example.com:80")
+    assert [await rule.passes(host) for host in hosts] == [True, False, False, True]
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    "name", ["https://speech.example.com", "speech.example.com:443", "*.", "a..b", "a b", "**.a"]
+)
+def test_what_is_no_host_name_is_an_error(name):
+    with pytest.raises(ConfigurationError, match="is no host name"):
+        load_settings({"ORPHEUS_ALLOWED_HOSTS": name}, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "believed"),
+    [
+        ({}, False),
+        ({"ORPHEUS_TRUSTED_PROXIES": "10.0.0.0/8"}, True),
+        ({"ORPHEUS_TRUSTED_PROXIES": "127.0.0.1"}, True),
+        ({"ORPHEUS_API_KEYS": KEY}, True),
+    ],
+)
+def test_an_address_is_taken_from_a_header_only_where_a_proxy_is_named_or_keys_are_set(
+    tmp_path, settings, believed
+):
+    audit = tmp_path / "audit.jsonl"
+    with serving(tmp_path, environ(ORPHEUS_AUDIT_LOG=str(audit), **settings)) as server:
+        for last in (1, 2):
+            headers = {"x-forwarded-for": f"203.0.113.{last}", **bearer(KEY)}
+            assert httpx.get(f"{server.url}/v1/models", headers=headers).status_code == 200
+    addresses = {msgspec.json.decode(line)["address"] for line in audit.read_text().splitlines()}
+    assert addresses == ({"203.0.113.1", "203.0.113.2"} if believed else {"127.0.0.1"})
 
 
 def preflight(client, origin):

@@ -291,6 +291,8 @@ async def test_a_page_of_another_site_is_refused(
     async with httpx.AsyncClient(trust_env=False) as http:
         answer = await http.post(f"{server_url}/mcp", json=call, headers=headers)
     assert answer.status_code == status
+    cure = "ORPHEUS_CORS_ORIGINS" if "origin" in headers else "ORPHEUS_ALLOWED_HOSTS"
+    assert cure in answer.json()["error"]["message"]
 
 
 def test_the_server_imports_fastmcp_only_when_it_is_asked_for_mcp() -> None:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from litestar.datastructures import MutableScopeHeaders
 
-from orpheus_openai.errors import CrossSiteError
+from orpheus_openai.errors import CrossSiteError, SpeechError, UnknownHostError
 from orpheus_openai.http.middleware.answer import Answer, is_request, method_of
+from orpheus_openai.http.middleware.hosts import HostRule
 from orpheus_openai.http.refusal import refuse
 
 if TYPE_CHECKING:
@@ -32,14 +33,15 @@ SECURITY_HEADERS = {
 class BrowserRules:
     """ASGI around the application.
 
-    A server without keys would obey any page that its owner's browser visits: with `guard`, requests of other
-    sites that do more than read are refused, unless the site is in `origins` (`*`: all sites).
+    A server without keys would obey any page that its owner's browser visits. Where it has `hosts`, it answers only
+    to those names, and requests of other sites that do more than read are refused, unless the site is in `origins`
+    (`*`: all sites).
     """
 
-    def __init__(self, app: "ASGIApp", origins: Sequence[str], *, guard: bool) -> None:
+    def __init__(self, app: "ASGIApp", origins: Sequence[str], hosts: HostRule | None) -> None:
         self._app = app
+        self._hosts = hosts
         self._origins = frozenset(origin.lower().encode() for origin in origins)
-        self._guard = guard
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer preflights, refuse what is foreign, and pass the rest on."""
@@ -56,17 +58,28 @@ class BrowserRules:
         send_told = Answer(send, tell).send
         if listed and method == "OPTIONS" and b"access-control-request-method" in headers:
             await _answer_preflight(send_told, headers)
-        elif self._guard and method not in READING and not listed and _is_foreign(headers):
-            await refuse(
-                scope,
-                send_told,
-                CrossSiteError(
-                    "A page of another site sent this request. If you trust it, name its site in "
-                    "ORPHEUS_CORS_ORIGINS."
-                ),
-            )
+        elif refusal := await self._refusal(scope, headers, listed=listed, reads=method in READING):
+            await refuse(scope, send_told, refusal)
         else:
             await self._app(scope, receive, send_told)
+
+    async def _refusal(
+        self, scope: "Scope", headers: dict[bytes, bytes], *, listed: bool, reads: bool
+    ) -> SpeechError | None:
+        if self._hosts is None:
+            return None
+        for name, value in scope["headers"]:
+            host = value.decode("latin-1")
+            if name == b"host" and not await self._hosts.passes(host):
+                return UnknownHostError(
+                    f"Without API keys this server does not answer to the name {host[:100]!r}: any site could point "
+                    "a name of its own here. If it is yours, add it to ORPHEUS_ALLOWED_HOSTS, or set ORPHEUS_API_KEYS."
+                )
+        if reads or listed or not _is_foreign(headers):
+            return None
+        return CrossSiteError(
+            "A page of another site sent this request. If you trust it, name its site in ORPHEUS_CORS_ORIGINS."
+        )
 
     def _tell(self, headers: MutableScopeHeaders, origin: bytes) -> None:
         for name, value in SECURITY_HEADERS.items():
