@@ -40,8 +40,6 @@ NOTICE_SECONDS = 5
 WATCHED_SECONDS = 30
 """Whoever asked `/ready` so recently is taken to watch it."""
 
-LOOPBACK = ("127.0.0.0/8", "::1", "::ffff:127.0.0.0/104")
-
 UNSENT_BYTES = 128 * 1024
 """What the kernel holds back for a slow reader, beside what is on its way to it."""
 

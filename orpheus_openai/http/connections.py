@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from orpheus_openai.limits.caller import network
 
-LOOPBACK = ("127.0.0.0/8", "::1")
+LOOPBACK = ("127.0.0.0/8", "::1", "::ffff:127.0.0.0/104")
 
 SPARE_FILES = 1024
 """Open files that are kept for all that is no connection: speeches, models, logs, and a burst to be turned away."""
