@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.errors import ConfigurationError, InvalidRequestError
+from orpheus_openai.catalog import DEFAULT_VOICE
+from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.limits.caller import PROGRAM
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings, variable_name
-from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.request import speech_request
 from orpheus_openai.speech.service import SpeechService
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class OrpheusModel:
         return list(self._service.catalog.voices)
 
     def generate_speech(
-        self, prompt: str, voice: str = "tara", *, speed: float = 1.0, **sampling: Any
+        self, prompt: str, voice: str = DEFAULT_VOICE, *, speed: float | None = None, **sampling: Any
     ) -> Generator[bytes]:
         """Speak `prompt`: yields PCM as it is spoken, 16 bit, little-endian, mono, at `sample_rate`.
 
@@ -76,7 +77,7 @@ class OrpheusModel:
             self._wait(stream.aclose())
 
     async def generate_speech_async(
-        self, prompt: str, voice: str = "tara", *, speed: float = 1.0, **sampling: Any
+        self, prompt: str, voice: str = DEFAULT_VOICE, *, speed: float | None = None, **sampling: Any
     ) -> AsyncGenerator[bytes]:
         """The same from an event loop of yours, which it does not block."""
         stream = self._stream(prompt, voice, speed, sampling)
@@ -103,12 +104,10 @@ class OrpheusModel:
     ) -> None:
         self.close()
 
-    def _stream(self, prompt: str, voice: str, speed: float, sampling: dict[str, Any]) -> AsyncGenerator[PCM]:
-        fields = {"text": prompt, "model": self._model, "voice": voice, "speed": speed, "sampling": sampling}
-        try:
-            request = msgspec.convert(fields, SpeechRequest)
-        except msgspec.ValidationError as error:
-            raise InvalidRequestError(str(error)) from error
+    def _stream(
+        self, prompt: str, voice: str, speed: float | None, sampling: dict[str, Any]
+    ) -> AsyncGenerator[PCM]:
+        request = speech_request(text=prompt, model=self._model, voice=voice, speed=speed, **sampling)
         return self._service.stream(request, account=PROGRAM)
 
     def _submit(self, work: Awaitable[T]) -> "concurrent.futures.Future[T]":

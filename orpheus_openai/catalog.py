@@ -14,6 +14,9 @@ BUILTIN = Path(__file__).with_name("catalog.toml")
 DEFAULT_MODEL = "default"
 """What OpenAI's model names stand for: whichever model the settings make the default."""
 
+DEFAULT_VOICE = "tara"
+"""Who speaks where a request does not say."""
+
 PREVIEW = "preview"
 
 

@@ -13,11 +13,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from orpheus_openai import __version__
 from orpheus_openai.audio import SAMPLE_RATE
-from orpheus_openai.catalog import DEFAULT_MODEL, load_catalog
+from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, SpeechError
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.settings import Settings, load_settings
@@ -87,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     speak = command("speak", "speak a text into a file")
     speak.add_argument("text", help="what to say; - reads standard input")
     speak.add_argument("-o", "--output", required=True, help="the file; - writes to standard output")
-    speak.add_argument("--voice", default="tara", help="who says it (default: tara)")
+    speak.add_argument("--voice", default=DEFAULT_VOICE, help="who says it (default: %(default)s)")
     speak.add_argument(
         "--model", default=DEFAULT_MODEL, help="which model (default: what ORPHEUS_MODEL says)"
     )
@@ -144,15 +142,12 @@ def _format_of(output: str) -> str:
 async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, settings: Settings) -> None:
     from orpheus_openai.http.delivery import encoded, start  # noqa: PLC0415
     from orpheus_openai.limits.caller import PROGRAM  # noqa: PLC0415
-    from orpheus_openai.speech.request import SpeechRequest  # noqa: PLC0415
+    from orpheus_openai.speech.request import speech_request  # noqa: PLC0415
     from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
 
     service = SpeechService.create(settings)
-    fields = {"text": text, "model": options.model, "voice": options.voice, "speed": options.speed}
-    try:
-        speech = service.prepare(msgspec.convert(fields, SpeechRequest), account=PROGRAM)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError("--speed is a number from 0.25 to 4") from error
+    wanted = speech_request(text=text, model=options.model, voice=options.voice, speed=options.speed)
+    speech = service.prepare(wanted, account=PROGRAM)
     began = time.monotonic()
     try:
         async with contextlib.aclosing(await start(encoded(speech.stream(), audio_format))) as chunks:

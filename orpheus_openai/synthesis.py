@@ -13,7 +13,10 @@ Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
 TopP = Annotated[float, Meta(gt=0.0, le=1.0)]
 RepetitionPenalty = Annotated[float, Meta(ge=1.0, le=2.0)]
 MaxTokens = Annotated[int, Meta(ge=7, le=32_768)]
-Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+NO_SEED = -1
+"""What clients send for a draw that nobody can repeat, beside sending none."""
+
+Seed = Annotated[int, Meta(ge=NO_SEED, le=2**63 - 1)]
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

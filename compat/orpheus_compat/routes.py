@@ -24,10 +24,12 @@ from orpheus_compat.schemas import (
 from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import SpeechError
-from orpheus_openai.http.body import parse_body, read_body, to_speech_request
+from orpheus_openai.fields import from_json
+from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.http.delivery import encoded
 from orpheus_openai.http.responses import StreamResponse, answer_with_speech
+from orpheus_openai.speech.request import tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
 
@@ -58,19 +60,15 @@ class SpeechController(Controller):
         `stream_format: sse`, server-sent events that hold them. The header `x-orpheus-model` names the model
         that really speaks.
         """
-        body = parse_body(await read_body(request.receive), CreateSpeechRequest)
+        body = from_json(await read_body(request.receive), CreateSpeechRequest)
         speech = prepare_speech(
             request.scope,
             service,
-            to_speech_request(
+            tuned(
+                body,
                 text=body.input,
                 model=body.model,
                 voice=body.voice if isinstance(body.voice, str) else body.voice.id,
-                speed=body.speed,
-                temperature=body.temperature,
-                top_p=body.top_p,
-                repetition_penalty=body.repetition_penalty,
-                seed=body.seed,
             ),
         )
         audio_format = body.response_format or DEFAULT_FORMAT

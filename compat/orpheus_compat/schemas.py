@@ -6,8 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from orpheus_openai.http.delivery import AudioFormat
-from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, Speed
-from orpheus_openai.synthesis import RepetitionPenalty, Seed, Temperature, TopP
+from orpheus_openai.speech.request import Tuning
 
 
 class VoiceReference(msgspec.Struct, frozen=True):
@@ -16,8 +15,11 @@ class VoiceReference(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(description="The voice's id.", examples=["tara"])]
 
 
-class CreateSpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of POST /v1/audio/speech. Fields that are not listed are ignored."""
+class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
+    """The body of POST /v1/audio/speech. Fields that are not listed are ignored.
+
+    OpenAI's own, and additions of ours: temperature, top_p, repetition_penalty, max_tokens and seed.
+    """
 
     model: Annotated[
         str,
@@ -47,25 +49,9 @@ class CreateSpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     response_format: Annotated[
         AudioFormat | None, Meta(description="pcm is 24 kHz, 16 bit, little-endian, mono, without a header.")
     ] = None
-    speed: Annotated[
-        Speed | None, Meta(description=f"From {MIN_SPEED} to {MAX_SPEED:g}; the pitch stays.", examples=[1.0])
-    ] = None
     stream_format: Annotated[
         Literal["audio", "sse"] | None,
         Meta(description="audio: the bytes; sse: server-sent events that hold them."),
-    ] = None
-    temperature: Annotated[
-        Temperature | None, Meta(description="An addition of ours: 0 to 2.", examples=[0.6])
-    ] = None
-    top_p: Annotated[
-        TopP | None, Meta(description="An addition of ours: above 0, at most 1.", examples=[0.9])
-    ] = None
-    repetition_penalty: Annotated[
-        RepetitionPenalty | None,
-        Meta(description="An addition of ours: 1 to 2; below 1.1 speech becomes unstable.", examples=[1.1]),
-    ] = None
-    seed: Annotated[
-        Seed | None, Meta(description="An addition of ours: the same seed draws the same tokens.")
     ] = None
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from fastmcp import Context
@@ -14,26 +14,32 @@ from fastmcp.exceptions import ToolError
 from fastmcp.server.dependencies import get_http_request
 from fastmcp.tools import ToolResult
 from mcp_types import ContentBlock, ResourceLink, TextContent
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from orpheus_mcp.door import hang_up
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.resources import media_type, output_uri
 from orpheus_mcp.results import GeneratedSpeech, GPUStatus, ModelEntry, Models, VoiceEntry, Voices
-from orpheus_openai.catalog import DEFAULT_MODEL
+from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.device import sample_gpus
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.http.caller import prepare_speech
-from orpheus_openai.http.delivery import while_connected
+from orpheus_openai.http.delivery import AudioFormat, while_connected
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile
-from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, SpeechRequest
+from orpheus_openai.speech.request import Tuning, speech_request
 from orpheus_openai.speech.service import SpeechService
-from orpheus_openai.synthesis import Sampling
 
 logger = logging.getLogger(__name__)
+
+_TUNING = msgspec.json.schema_components([Tuning])[1][Tuning.__name__]["properties"]
+
+
+def tuning(name: str) -> WithJsonSchema:
+    """What an agent is told of a field that all doors have; the service judges it, as for all of them."""
+    return WithJsonSchema({key: value for key, value in _TUNING[name].items() if key != "default"})
 
 
 class SpeechTools:
@@ -57,29 +63,20 @@ class SpeechTools:
         ],
         voice: Annotated[
             str, Field(description="A voice's id, or one of OpenAI's names; see list_voices.")
-        ] = "tara",
+        ] = DEFAULT_VOICE,
         model: Annotated[
             str, Field(description="A model's id; see list_models. `default` lets the server choose.")
         ] = DEFAULT_MODEL,
         response_format: Annotated[
-            Literal["wav", "mp3", "opus", "aac", "flac", "pcm"],
+            AudioFormat,
             Field(description="The file's format; pcm is 24 kHz mono int16 without a header."),
         ] = "wav",
-        speed: Annotated[
-            float, Field(ge=MIN_SPEED, le=MAX_SPEED, description="Tempo; the pitch stays.")
-        ] = 1.0,
-        temperature: Annotated[float, Field(ge=0, le=2, description="How freely the model varies.")] = 0.6,
-        top_p: Annotated[float, Field(gt=0, le=1, description="Nucleus sampling.")] = 0.9,
-        repetition_penalty: Annotated[
-            float, Field(ge=1, le=2, description="At least 1.1 for stable speech.")
-        ] = 1.1,
-        max_tokens: Annotated[
-            int | None,
-            Field(
-                ge=7, le=32_768, description="Longest segment in audio tokens, 82 a second; null: no limit."
-            ),
-        ] = None,
-        seed: Annotated[int | None, Field(description="The same seed gives the same speech.")] = None,
+        speed: Annotated[float | None, tuning("speed")] = None,
+        temperature: Annotated[float | None, tuning("temperature")] = None,
+        top_p: Annotated[float | None, tuning("top_p")] = None,
+        repetition_penalty: Annotated[float | None, tuning("repetition_penalty")] = None,
+        max_tokens: Annotated[int | None, tuning("max_tokens")] = None,
+        seed: Annotated[int | None, tuning("seed")] = None,
     ) -> ToolResult:
         """Speak a text and save it as an audio file on the server.
 
@@ -91,14 +88,17 @@ class SpeechTools:
         # The handler runs in its session's context, which may carry the id of an earlier request.
         current_request_id.set(request.scope.get("state", {}).get("request_id", ""))
         with _told():
-            sampling = Sampling(
+            wanted = speech_request(
+                text=text,
+                model=model,
+                voice=voice,
+                speed=speed,
                 temperature=temperature,
                 top_p=top_p,
                 repetition_penalty=repetition_penalty,
                 max_tokens=max_tokens,
                 seed=seed,
             )
-            wanted = SpeechRequest(text=text, model=model, voice=voice, speed=speed, sampling=sampling)
             speech = prepare_speech(request.scope, self._service, wanted)
             generation = Generation(speech, self._service.manager, response_format)
             saved = await generation.run(self._outputs, text, context)

@@ -12,27 +12,26 @@ from msgspec import Meta
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.audio.encode import FORMATS
-from orpheus_openai.catalog import DEFAULT_MODEL
+from orpheus_openai.catalog import DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.http.body import parse_body, read_body, to_speech_request
+from orpheus_openai.fields import from_json
+from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.http.delivery import AudioFormat, encoded, start, while_connected
 from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.http.responses import answer_with_speech
 from orpheus_openai.native.files import url_of
 from orpheus_openai.outputs import OutputFolder
-from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, Speed
+from orpheus_openai.speech.request import Tuning, tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
-from orpheus_openai.synthesis import MaxTokens, RepetitionPenalty, Seed, Temperature, TopP
 
 AnyRequest = Request[Any, Any, Any]
 
 DEFAULT_FORMAT: AudioFormat = "wav"
-DEFAULT_VOICE = "tara"
 
 
-class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+class GenerateRequest(Tuning, frozen=True, kw_only=True):
     """The body of POST /api/generate. Only `text` is needed; fields that are not listed are ignored."""
 
     text: Annotated[
@@ -46,25 +45,13 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Annotated[
         str | None, Meta(description="Another name for `text`.", extra_json_schema={"minLength": 1})
     ] = None
-    voice: Annotated[str | None, Meta(description="Who says it; tara if not given.", examples=["tara"])] = (
-        None
-    )
+    voice: Annotated[
+        str | None,
+        Meta(description=f"Who says it; {DEFAULT_VOICE} if not given.", examples=[DEFAULT_VOICE]),
+    ] = None
     model: Annotated[
         str | None,
         Meta(description="A model's id; the server's default model if not given.", examples=["medium-3b"]),
-    ] = None
-    temperature: Annotated[Temperature | None, Meta(description="0 to 2.", examples=[0.6])] = None
-    top_p: Annotated[TopP | None, Meta(description="Above 0, at most 1.", examples=[0.9])] = None
-    repetition_penalty: Annotated[
-        RepetitionPenalty | None,
-        Meta(description="1 to 2; below 1.1 speech becomes unstable.", examples=[1.1]),
-    ] = None
-    max_tokens: Annotated[
-        MaxTokens | None, Meta(description="Audio tokens for one sentence or so; 7 last 85 ms.")
-    ] = None
-    seed: Annotated[Seed | None, Meta(description="The same seed draws the same tokens.")] = None
-    speed: Annotated[
-        Speed | None, Meta(description=f"{MIN_SPEED} to {MAX_SPEED:g}; the pitch stays.", examples=[1.0])
     ] = None
     response_format: Annotated[
         AudioFormat | None, Meta(description="wav if not given.", examples=["mp3"])
@@ -134,7 +121,7 @@ async def generate(
     speech's id in `/api/events`. With `save: true` the answer is JSON, in the end, and the audio a file.
     """
     asked = time.monotonic()
-    body = parse_body(await read_body(request.receive), GenerateRequest)
+    body = from_json(await read_body(request.receive), GenerateRequest)
     text, speech = _prepare(request, body, service)
     audio_format = body.response_format or DEFAULT_FORMAT
     if not body.save:
@@ -157,17 +144,7 @@ def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService)
         raise InvalidRequestError(
             "Missing required field 'text'.", param="text", code="missing_required_parameter"
         )
-    wanted = to_speech_request(
-        text=text,
-        model=DEFAULT_MODEL if body.model is None else body.model,
-        voice=DEFAULT_VOICE if body.voice is None else body.voice,
-        speed=body.speed,
-        temperature=body.temperature,
-        top_p=body.top_p,
-        repetition_penalty=body.repetition_penalty,
-        max_tokens=body.max_tokens,
-        seed=body.seed,
-    )
+    wanted = tuned(body, text=text, model=body.model, voice=body.voice)
     try:
         return text, prepare_speech(request.scope, service, wanted)
     except InvalidRequestError as error:

@@ -8,8 +8,9 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import Example
 from msgspec import Meta
 
+from orpheus_openai.fields import from_json
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS, Offloaded
-from orpheus_openai.http.body import parse_body, read_body
+from orpheus_openai.http.body import read_body
 from orpheus_openai.http.delivery import while_connected
 from orpheus_openai.http.openapi import operation, schema
 from orpheus_openai.speech.service import SpeechService
@@ -62,6 +63,6 @@ async def offload(request: Request[Any, Any, Any], service: NamedDependency[Spee
     Answers when it is done, or when the time is over. Meanwhile new requests for the model wait for at most 5 s and
     are then told to come again (503 with Retry-After). Hanging up ends the waiting: the model stays.
     """
-    body = parse_body(await read_body(request.receive) or b"{}", OffloadRequest)
+    body = from_json(await read_body(request.receive) or b"{}", OffloadRequest)
     wait = OFFLOAD_SECONDS if body.wait_seconds is None else body.wait_seconds
     return await while_connected(request.receive, service.offload(body.model, force=body.force, wait=wait))

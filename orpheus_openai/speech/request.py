@@ -1,12 +1,22 @@
-"""A request for speech, in the core's own terms: whichever door it came through."""
+"""A request for speech, in the core's own terms: each field, its limits and its default, for every door."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from orpheus_openai.catalog import DEFAULT_MODEL
-from orpheus_openai.synthesis import Sampling
+from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
+from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.fields import from_values
+from orpheus_openai.synthesis import (
+    NO_SEED,
+    MaxTokens,
+    RepetitionPenalty,
+    Sampling,
+    Seed,
+    Temperature,
+    TopP,
+)
 
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 Speed = Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)]
@@ -17,6 +27,86 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     model: str = DEFAULT_MODEL
-    voice: str = "tara"
+    voice: str = DEFAULT_VOICE
     speed: Speed = 1.0
     sampling: Sampling = Sampling()
+
+
+def _default(value: float) -> str:
+    return f"{value:g} if not given"
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True):
+    """What every door lets one choose beside text, model and voice; null stands for the default."""
+
+    speed: Annotated[
+        Speed | None,
+        Meta(
+            description=f"Tempo, {MIN_SPEED:g} to {MAX_SPEED:g}; the pitch stays; "
+            f"{_default(SpeechRequest(text='').speed)}.",
+            examples=[1.0],
+        ),
+    ] = None
+    temperature: Annotated[
+        Temperature | None,
+        Meta(
+            description=f"How freely the model varies, 0 to 2; {_default(Sampling().temperature)}.",
+            examples=[0.6],
+        ),
+    ] = None
+    top_p: Annotated[
+        TopP | None,
+        Meta(
+            description=f"Nucleus sampling, above 0 and at most 1; {_default(Sampling().top_p)}.",
+            examples=[0.9],
+        ),
+    ] = None
+    repetition_penalty: Annotated[
+        RepetitionPenalty | None,
+        Meta(
+            description="1 to 2; below 1.1 speech becomes unstable; "
+            f"{_default(Sampling().repetition_penalty)}.",
+            examples=[1.1],
+        ),
+    ] = None
+    max_tokens: Annotated[
+        MaxTokens | None,
+        Meta(description="Audio tokens for one segment, a sentence or so; 82 last a second. null: no limit."),
+    ] = None
+    seed: Annotated[
+        Seed | None,
+        Meta(description="The same seed draws the same tokens; null or -1: another draw each time."),
+    ] = None
+
+
+SAMPLING = frozenset(Sampling.__struct_fields__)
+
+
+def speech_request(
+    *, text: str, model: str | None = None, voice: str | None = None, **tuning: float | None
+) -> SpeechRequest:
+    """The request that a door's fields make, judged by the one set of rules; None stands for the default.
+
+    `tuning` holds fields of `Tuning`. Raises InvalidRequestError with the field's name and what would do.
+    """
+    if unknown := tuning.keys() - set(Tuning.__struct_fields__):
+        name = min(unknown)
+        known = ", ".join(Tuning.__struct_fields__)
+        raise InvalidRequestError(
+            f"There is no field '{name}'; there are {known}.", param=name, code="unknown_field"
+        )
+    judged = from_values(tuning, Tuning)
+    given = {name: getattr(judged, name) for name in Tuning.__struct_fields__}
+    if given["seed"] == NO_SEED:
+        given["seed"] = None
+    given = {name: value for name, value in given.items() if value is not None}
+    sampling = Sampling(**{name: value for name, value in given.items() if name in SAMPLING})
+    fields: dict[str, Any] = {"text": text, "model": model, "voice": voice, "speed": given.get("speed")}
+    chosen = {name: value for name, value in fields.items() if value is not None}
+    return msgspec.structs.replace(from_values(chosen, SpeechRequest), sampling=sampling)
+
+
+def tuned(tuning: Tuning, *, text: str, model: str | None = None, voice: str | None = None) -> SpeechRequest:
+    """The request of a door whose body is a `Tuning` with more fields; see `speech_request`."""
+    given = {name: getattr(tuning, name) for name in Tuning.__struct_fields__}
+    return speech_request(text=text, model=model, voice=voice, **given)

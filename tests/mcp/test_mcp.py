@@ -192,8 +192,8 @@ async def test_a_text_with_nothing_to_say_is_a_short_silence(client: Client) -> 
         ({"text": "Hi.", "model": "medium-3b"}, "preview"),
         ({"text": " \n"}, "nothing to speak"),
         ({"text": "x" * 60_000}, "Send it in parts"),
-        ({"text": "Hi.", "speed": 9}, "speed: Input should be less than or equal to 4"),
-        ({"text": "Hi.", "response_format": "ogg"}, "'wav', 'mp3', 'opus'"),
+        ({"text": "Hi.", "speed": 9}, "Invalid value for 'speed': Expected a number of at most 4.0."),
+        ({"text": "Hi.", "response_format": "ogg"}, "'mp3', 'opus', 'aac'"),
         ({}, "text: "),
     ],
 )

@@ -1,0 +1,108 @@
+"""What comes from outside, read as the struct it shall be, or refused in words about one field."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+
+from orpheus_openai.errors import InvalidRequestError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_JSON_NAMES = {
+    "str": "a string",
+    "float": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "null": "null",
+    "object": "an object",
+    "array": "an array",
+}
+
+
+def from_json(body: bytes, kind: type[T]) -> T:
+    """Read JSON as `kind`; raises InvalidRequestError with the field's name and what was expected of it."""
+    try:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.ValidationError:
+            values = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"The body is not valid JSON: {_flaw(body, error)}.", code="invalid_json"
+        ) from error
+    return from_values(values, kind)
+
+
+def from_values(values: Any, kind: type[T]) -> T:
+    """Take `values` for `kind`; raises InvalidRequestError as `from_json` does.
+
+    A number without a fraction is a whole number, however it is written: JSON makes no difference between 5 and 5.0.
+    """
+    if isinstance(values, Mapping):
+        whole = {field.encode_name for field in msgspec.structs.fields(kind) if int in _parts(field.type)}
+        values = {
+            name: int(value) if name in whole and isinstance(value, float) and value.is_integer() else value
+            for name, value in values.items()
+        }
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), kind) from error
+
+
+def _flaw(body: bytes, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if re.search(rb"\\u[dD][89abcdefABCDEF]", body):
+        return "a \\ud800 to \\udfff escape stands without its partner"
+    return str(error)
+
+
+def _explain(message: str, kind: type[msgspec.Struct]) -> InvalidRequestError:
+    """Turn msgspec's finding into a sentence about one field."""
+    where = re.search(r" - at `\$\.?([^`]*)`$", message)
+    path = where.group(1) if where else ""
+    what = message[: where.start()] if where else message
+    if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
+        param = f"{path}.{missing.group(1)}" if path else missing.group(1)
+        return InvalidRequestError(
+            f"Missing required field '{param}'.", param=param, code="missing_required_parameter"
+        )
+    if wrong := re.fullmatch(r"Expected `([^`]+)`, got `([^`]+)`", what):
+        expected = " or ".join(
+            _JSON_NAMES.get(kind, kind) for kind in wrong.group(1).split(" | ") if kind != "null"
+        )
+        got = _JSON_NAMES.get(wrong.group(2), wrong.group(2))
+        place = f"for '{path}'" if path else "as the body"
+        return InvalidRequestError(
+            f"Expected {expected} {place}, got {got}.", param=path or None, code="invalid_type"
+        )
+    if what.startswith("Invalid enum value") and (choices := _choices(kind, path)):
+        return InvalidRequestError(
+            f"Invalid value for '{path}'; expected one of: {', '.join(choices)}.",
+            param=path,
+            code="invalid_value",
+        )
+    words = what.replace("`", "").replace("float", "a number").replace("int ", "a whole number ")
+    for sign, phrase in (("<= ", "of at most "), (">= ", "of at least "), ("> ", "above ")):
+        words = words.replace(sign, phrase)
+    return InvalidRequestError(
+        f"Invalid value for '{path}': {words}.", param=path or None, code="invalid_value"
+    )
+
+
+def _choices(kind: type[msgspec.Struct], path: str) -> list[str]:
+    """List what may stand in a field that takes only certain strings."""
+    found = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == path), None)
+    return [choice for part in _parts(found) if get_origin(part) is Literal for choice in get_args(part)]
+
+
+def _parts(annotation: Any) -> list[Any]:
+    """The types that a field may have, each without what is said about it."""
+    if get_origin(annotation) is Literal:
+        return [annotation]
+    return [annotation, *(found for part in get_args(annotation) for found in _parts(part))]
