@@ -1,5 +1,6 @@
 """Encode PCM for the wire, piece by piece, in each format that OpenAI's speech API offers."""
 
+import contextlib
 import struct
 import threading
 from collections.abc import Mapping
@@ -13,9 +14,12 @@ import numpy as np
 from av.container import OutputContainer
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.ffmpeg import take_no_threads
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
+
+take_no_threads()
 
 BYTES_PER_SAMPLE = 2
 UNKNOWN_LENGTH = 0xFFFF_FFFF
@@ -106,10 +110,9 @@ def make_encoder(format: str) -> Encoder:  # noqa: A002 - the field's own name i
 def warm_up() -> None:
     """Use each codec once: the first use in a process costs tens of milliseconds, which no listener should wait."""
     for name in FORMATS:
-        encoder = make_encoder(name)
-        encoder.encode(np.zeros(SAMPLE_RATE // 10, np.int16))
-        encoder.flush()
-        encoder.close()
+        with contextlib.closing(make_encoder(name)) as encoder:
+            encoder.encode(np.zeros(SAMPLE_RATE // 10, np.int16))
+            encoder.flush()
 
 
 class _RawEncoder:
@@ -168,13 +171,22 @@ class _CodecEncoder:
             format=codec.container,
             container_options={"flush_packets": "1", **codec.container_options},
         )
-        stream = self._container.add_stream(
+        try:
+            self._stream = self._add_stream(self._container)
+        except BaseException:
+            self.close()  # dropped unclosed, a container can take the process down when it is freed
+            raise
+
+    def _add_stream(self, container: OutputContainer) -> "AudioStream":
+        codec = self._codec
+        added = container.add_stream(
             codec.codec, rate=codec.sample_rate, options=dict(codec.codec_options), layout="mono"
         )
-        self._stream = cast("AudioStream", stream)
+        stream = cast("AudioStream", added)
         if codec.bit_rate is not None:
-            self._stream.bit_rate = codec.bit_rate
-        self._stream.codec_context.thread_count = 1  # one stream must not take every core
+            stream.bit_rate = codec.bit_rate
+        stream.codec_context.thread_count = 1
+        return stream
 
     def encode(self, pcm: PCM) -> bytes:
         with self._in_use:

@@ -9,6 +9,9 @@ import numpy as np
 from av.filter import Graph
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.ffmpeg import take_no_threads
+
+take_no_threads()
 
 SLOWEST, FASTEST = 0.25, 4.0
 """The range of `speed` in OpenAI's API."""
@@ -103,6 +106,7 @@ def _graph(speed: float) -> Graph:
     """One atempo filter, or two in a row that share a speed which is too much for one."""
     stages = 1 if STAGE_SLOWEST <= speed <= STAGE_FASTEST else 2
     graph = Graph()
+    graph.threads = 1
     last = graph.add_abuffer(
         sample_rate=SAMPLE_RATE, format="s16", layout="mono", time_base=Fraction(1, SAMPLE_RATE)
     )

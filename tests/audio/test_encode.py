@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import wave
+from unittest.mock import Mock
 
 import av
 import numpy as np
@@ -200,3 +201,28 @@ def test_closing_an_encoder_that_is_in_use_in_another_thread_is_safe(audio_forma
         [sys.executable, "-c", CLOSED_IN_USE, audio_format], capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_encoders_and_tempo_take_no_threads_of_their_own() -> None:
+    program = """
+import os
+import numpy as np
+from orpheus_openai.audio.encode import FORMATS, make_encoder
+from orpheus_openai.audio.tempo import make_tempo
+threads = lambda: len(os.listdir("/proc/self/task"))
+before, second = threads(), np.zeros(24_000, np.int16)
+encoders, tempos = [make_encoder(name) for name in FORMATS], [make_tempo(speed) for speed in (0.25, 1.5, 4)]
+for each in encoders: each.encode(second)
+for each in tempos: each.process(second)
+print(threads() - before)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "0\n"
+
+
+def test_an_encoder_that_cannot_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    container = Mock(**{"add_stream.side_effect": ValueError("no such codec")})
+    monkeypatch.setattr(av, "open", Mock(return_value=container))
+    with pytest.raises(ValueError, match="no such codec"):
+        make_encoder("mp3")
+    container.close.assert_called_once_with()
