@@ -58,10 +58,10 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         settings.output_dir, max_age_hours=settings.output_max_age_hours, max_bytes=settings.output_max_bytes
     )
 
-    mcp = MCPDoor(service, outputs, settings.output_dir)
+    monitor = GPUMonitor()
+    mcp = MCPDoor(service, outputs, settings.output_dir, monitor)
     keys = KeyRing(settings.api_keys)
     audit = AuditLog(settings.audit_log) if settings.audit_log else None
-    monitor = GPUMonitor()
     metrics = Metrics(service, monitor)
     tracing = Tracing.create(settings.otlp_endpoint)
 

@@ -1,27 +1,35 @@
 """Where MCP is mounted in the server: FastMCP is imported and started when somebody first knocks."""
 
 import asyncio
+import contextlib
 import contextvars
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litestar import asgi
 
+from orpheus_mcp.sessions import IDLE_SECONDS, Sessions
 from orpheus_openai.errors import ShuttingDownError
+from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.body import read_body
+from orpheus_openai.http.caller import caller_of
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.speech.service import SpeechService
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from fastmcp.server.http import StarletteWithLifespan
     from litestar.handlers import ASGIRouteHandler
-    from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+    from litestar.types import ASGIApp, HTTPReceiveMessage, Message, Receive, Scope, Send
 
 PATH = "/mcp"
+
+SESSION_ID = b"mcp-session-id"
+_INITIALIZES = re.compile(rb'"method"\s*:\s*"initialize"')
 
 GONE = "mcp_client_gone"
 """In the state of a request's scope: the event that its client has hung up."""
@@ -30,8 +38,11 @@ GONE = "mcp_client_gone"
 class MCPDoor:
     """MCP over streamable HTTP. Costs nothing until its first request: FastMCP takes a second and 45 MiB."""
 
-    def __init__(self, service: SpeechService, outputs: OutputFolder, folder: Path) -> None:
-        self._create = partial(_create, service, outputs, folder.resolve())
+    def __init__(
+        self, service: SpeechService, outputs: OutputFolder, folder: Path, monitor: GPUMonitor
+    ) -> None:
+        self._create = partial(_create, service, outputs, folder.resolve(), monitor)
+        self._sessions = Sessions()
         self._life: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[ASGIApp] | None = None
         self._closing = asyncio.Event()
@@ -46,9 +57,35 @@ class MCPDoor:
             body = await read_body(receive)
             gone = asyncio.Event()
             scope.setdefault("state", {})[GONE] = gone
-            await app(scope, _replaying(body, receive, gone), send)
+            await self._within_bounds(app, scope, body, _replaying(body, receive, gone), send)
 
         return mcp
+
+    async def _within_bounds(
+        self, app: "ASGIApp", scope: "Scope", body: bytes, receive: "Receive", send: "Send"
+    ) -> None:
+        """Pass a request on, and know of the session it belongs to, opens or ends."""
+        sessions, caller = self._sessions, caller_of(scope)
+        session_id = _header(scope["headers"], SESSION_ID)
+
+        async def send_noted(message: "Message") -> None:
+            if message["type"] == "http.response.start" and session_id is None:
+                opened = _header(message["headers"], SESSION_ID)
+                if opened is not None:
+                    sessions.opened(opened, caller)
+            await send(message)
+
+        if session_id is not None:
+            with sessions.used(session_id, caller):
+                await app(scope, receive, send)
+            if scope.get("method") == "DELETE":
+                sessions.forget(session_id)
+            return
+        with sessions.opening(caller) if _INITIALIZES.search(body) else contextlib.nullcontext():
+            await app(scope, receive, send_noted)
+        for surplus in sessions.surplus(caller):
+            await _end(app, scope, surplus)
+            sessions.forget(surplus)
 
     async def close(self) -> None:
         """End all sessions and refuse what comes later."""
@@ -80,6 +117,25 @@ class MCPDoor:
             opened.set_exception(error)
 
 
+async def _end(app: "ASGIApp", scope: "Scope", session_id: str) -> None:
+    """End a session as its client would."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
+    ending = {**scope, "method": "DELETE", "headers": [*headers, (SESSION_ID, session_id.encode())]}
+
+    async def answered(_message: "Message") -> None:
+        pass
+
+    await app(ending, _replaying(b"", _nothing_more, asyncio.Event()), answered)  # type: ignore[arg-type]
+
+
+async def _nothing_more() -> "HTTPReceiveMessage":
+    return await asyncio.Future()
+
+
+def _header(headers: "Iterable[tuple[bytes, bytes]]", wanted: bytes) -> str | None:
+    return next((value.decode("latin-1") for name, value in headers if name.lower() == wanted), None)
+
+
 async def hang_up(scope: "Mapping[str, Any]") -> dict[str, str]:
     """Wait until the client that sent a request over HTTP has hung up, as ASGI's `receive` would.
 
@@ -104,9 +160,13 @@ def _replaying(body: bytes, receive: "Receive", gone: asyncio.Event) -> "Receive
     return replay
 
 
-def _create(service: SpeechService, outputs: OutputFolder, folder: Path) -> "StarletteWithLifespan":
+def _create(
+    service: SpeechService, outputs: OutputFolder, folder: Path, monitor: GPUMonitor
+) -> "StarletteWithLifespan":
     with lasting_import("fastmcp"):
         from orpheus_mcp.server import create_mcp  # noqa: PLC0415  see MCPDoor
 
     # Which names and sites may ask is decided for all doors alike, in http/middleware/browsers.py.
-    return create_mcp(service, outputs, folder).http_app(path="/", host_origin_protection=False)
+    return create_mcp(service, outputs, folder, monitor).http_app(
+        path="/", host_origin_protection=False, session_idle_timeout=IDLE_SECONDS
+    )

@@ -16,6 +16,7 @@ from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, Voices, sche
 from orpheus_mcp.tools import SpeechTools
 from orpheus_openai import __version__
 from orpheus_openai.gpu.manager import Offloaded
+from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.speech.service import SpeechService
 
@@ -34,7 +35,7 @@ OFFLOADS = ToolAnnotations(
 )
 
 
-def create_mcp(service: SpeechService, outputs: OutputFolder, folder: Path) -> FastMCP:
+def create_mcp(service: SpeechService, outputs: OutputFolder, folder: Path, monitor: GPUMonitor) -> FastMCP:
     """Make the server as FastMCP knows it, without a transport; `folder` is where `outputs` saves."""
     join_our_log()
     audio = SavedAudio(outputs)
@@ -46,7 +47,7 @@ def create_mcp(service: SpeechService, outputs: OutputFolder, folder: Path) -> F
         middleware=[PlainErrors()],
         mask_error_details=True,
     )
-    tools = SpeechTools(service, outputs, folder)
+    tools = SpeechTools(service, outputs, folder, monitor)
     for tool, annotations, result in (
         (tools.generate_speech, SPEAKS, GeneratedSpeech),
         (tools.list_voices, READS, Voices),

@@ -1,6 +1,5 @@
 """The tools an agent calls; they use the same service and the same GPU manager as every other door."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Generator
@@ -22,8 +21,8 @@ from orpheus_mcp.resources import media_type, output_uri
 from orpheus_mcp.results import GeneratedSpeech, GPUStatus, ModelEntry, Models, VoiceEntry, Voices
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
-from orpheus_openai.gpu.device import sample_gpus
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
+from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.http.delivery import AudioFormat, while_connected
@@ -45,10 +44,13 @@ def tuning(name: str) -> WithJsonSchema:
 class SpeechTools:
     """Each public method is a tool; its docstring and annotations are what the agent reads."""
 
-    def __init__(self, service: SpeechService, outputs: OutputFolder, folder: Path) -> None:
+    def __init__(
+        self, service: SpeechService, outputs: OutputFolder, folder: Path, monitor: GPUMonitor
+    ) -> None:
         self._service = service
         self._outputs = outputs
         self._folder = folder
+        self._monitor = monitor
 
     async def generate_speech(
         self,
@@ -176,7 +178,7 @@ class SpeechTools:
 
     async def get_gpu_status(self) -> ToolResult:
         """Tell which models are loaded or speaking, and how busy and full the GPUs are; loads nothing."""
-        sample = await asyncio.to_thread(sample_gpus)
+        sample = await self._monitor.sample()
         status = GPUStatus(
             default_model=self._service.factory.default_model,
             models=self._service.manager.get_status(),
