@@ -23,9 +23,11 @@ from orpheus_openai.http.middleware.browsers import BrowserRules
 from orpheus_openai.http.middleware.caller import Callers
 from orpheus_openai.http.middleware.deadlines import Deadlines
 from orpheus_openai.http.middleware.disconnects import HangUps
+from orpheus_openai.http.middleware.heads import Heads
 from orpheus_openai.http.middleware.hosts import HostRule
 from orpheus_openai.http.middleware.keys import KeyGuard, KeyRing
 from orpheus_openai.http.middleware.telemetry import Telemetry
+from orpheus_openai.http.redaction import Redaction
 from orpheus_openai.http.swagger import swagger_assets
 from orpheus_openai.native.health import health
 from orpheus_openai.native.metrics import metrics_route
@@ -125,12 +127,14 @@ def ringed(
 
     From the outside in: its name and what is measured of it, who asks, whether their browser may, and their key.
     """
-    handler: ASGIApp = Deadlines(application, request=settings.request_timeout, stall=settings.stall_timeout)
+    handler: ASGIApp = Deadlines(
+        Heads(application), request=settings.request_timeout, stall=settings.stall_timeout
+    )
     if keys:
         handler = KeyGuard(handler, keys)
     handler = BrowserRules(handler, settings.cors_origins, None if keys else HostRule(settings.allowed_hosts))
     handler = Callers(handler, audit, audit_text=settings.audit_text)
-    return HangUps(Telemetry(handler, metrics, tracing))
+    return HangUps(Telemetry(handler, metrics, tracing, Redaction(keys)))
 
 
 def _openapi(*, with_keys: bool) -> OpenAPIConfig:

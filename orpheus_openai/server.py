@@ -1,5 +1,6 @@
 """The process that serves: one socket, one event loop, and a word on where everything is."""
 
+import contextlib
 import errno
 import functools
 import ipaddress
@@ -9,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Generator
 from types import FrameType
 from typing import TYPE_CHECKING, cast
 
@@ -45,7 +47,7 @@ UNSENT_BYTES = 128 * 1024
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM; streams that are under way then are finished, within limits.
+    """Serve until SIGINT, SIGTERM or SIGHUP; streams that are under way then are finished, within limits.
 
     Raises ConfigurationError when the address cannot be listened on.
     """
@@ -94,11 +96,26 @@ class _Server(uvicorn.Server):
         if self.started and sockets:
             _announce(sockets[0], self.state.default_model)
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """As uvicorn does, and SIGHUP too: it comes when a terminal is closed, and need not cut anybody short."""
+        with super().capture_signals():
+            if (
+                sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            ):  # as nohup has it
+                yield
+                return
+            before = signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGHUP, before)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
             now = time.monotonic()
             watched = now - self.state.get("ready_asked_at", -math.inf) < WATCHED_SECONDS
-            terminated = sig == signal.SIGTERM
+            terminated = sig != signal.SIGINT
             self._closes_at = now + (NOTICE_SECONDS if watched and terminated else 0)
             self.config.timeout_graceful_shutdown = DRAIN_SECONDS if terminated else INTERRUPT_SECONDS
             self.state.stopping = True

@@ -6,14 +6,19 @@ requests may be sent ahead. What comes is therefore given to it in small pieces,
 
 import asyncio
 import http
-from typing import Any, cast
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from orpheus_openai.http.connections import Connections
 from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line, headers and trailers together."""
@@ -37,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self, connections: Connections, *, head_seconds: float = HEAD_SECONDS, **uvicorns: Any
     ) -> None:
         super().__init__(**uvicorns)
+        self._application = self.app
         self._counted_in = connections
         self._head_seconds = head_seconds
         self._host = ""
@@ -162,7 +168,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the head."""
         self._in_head = False
         self._stop_timer()
+        exchange = self.app = _Exchange(self._application)
         super().on_headers_complete()
+        exchange.cycle = self.cycle
 
     def on_body(self, body: bytes) -> None:
         """Take note that it moves."""
@@ -231,6 +239,52 @@ class BoundedProtocol(HttpToolsProtocol):
             headers.append((b"retry-after", b"%d" % RETRY_SECONDS))
         first = f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}".encode()
         self.transport.write(b"\r\n".join([first, *(b"%s: %s" % pair for pair in headers), b"", body]))
+
+
+class _Exchange:
+    """The application as one request meets it: what uvicorn makes of its answer is put right here."""
+
+    cycle: RequestResponseCycle
+
+    def __init__(self, app: "ASGI3Application") -> None:
+        self._app = app
+
+    async def __call__(
+        self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable"
+    ) -> None:
+        cycle, old = self.cycle, scope.get("http_version") == "1.0"
+        until_closed = False
+
+        async def send_until_closed(message: "ASGISendEvent") -> None:
+            # HTTP/1.0 knows no chunks (RFC 9112, section 6.1): where there is no length, the end of the connection
+            # is the end of the body.
+            nonlocal until_closed
+            if message["type"] == "http.response.start":
+                until_closed = all(
+                    name.lower() != b"content-length" for name, _ in message.get("headers", ())
+                )
+                if until_closed:
+                    cycle.chunked_encoding = False
+            elif message["type"] == "http.response.body" and until_closed:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_until_closed if old else send)
+        finally:
+            if cycle.response_started and not cycle.response_complete and not cycle.disconnected:
+                # Whoever broke the answer off has told why; uvicorn would call it an error once more.
+                cycle.disconnected = True
+                if until_closed:
+                    _reset(cycle.transport)  # closed in order, half would look whole
+                else:
+                    cycle.transport.close()
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class _Flow(FlowControl):

@@ -46,7 +46,7 @@ SERVERS = {
 SESSIONS = "TaskHandle._run_coro"
 """Tasks of MCP's sessions, which last until nobody has used them for half an hour."""
 
-BREAKS = ("the stream broke off", "ASGI callable returned without completing response")
+BREAKS = ("the stream broke off",)
 """What the log says where somebody offloads a model by force that speaks for another."""
 
 TEXT_LINE = re.compile(r"\d\d:\d\d:\d\d (debug|info|warning|error) +\S")

@@ -30,7 +30,7 @@ class Callers:
         began = time.monotonic()
         client = scope.get("client")
         scope["state"]["caller"] = Caller(client[0] if client else "")
-        path, audited = scope["path"], self._audit is not None and not is_public(scope)
+        audited = self._audit is not None and not is_public(scope)
 
         def tell_share(_status: int, headers: "MutableScopeHeaders") -> None:
             if speech := speech_of(scope):
@@ -47,7 +47,7 @@ class Callers:
                         caller_of(scope),
                         speech_of(scope),
                         method=method_of(scope),
-                        path=path,
+                        path=scope["state"]["shown_path"],
                         status=answer.status,
                         seconds=time.monotonic() - began,
                         with_text=self._audit_text,

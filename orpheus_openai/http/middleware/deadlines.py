@@ -40,12 +40,15 @@ class Deadlines:
         except TimeoutError:
             if not passage.deadline.expired():
                 raise
-            why = "nothing moved on the connection" if passage.standing else "the request took"
-            words = f"{why} for {self._stall if passage.standing else limit:g} s"
+            words = (
+                f"nothing moved on its connection for {self._stall:g} s"
+                if passage.standing
+                else f"it took longer than the {limit:g} s that a request may take"
+            )
             if passage.answered:
                 logger.info("the answer breaks off: %s", words)
             else:
-                await refuse(scope, send, RequestTimeoutError(f"The time is over: {words}."))
+                await refuse(scope, send, RequestTimeoutError(f"The request was given up: {words}."))
 
 
 class _Passage:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.http.caller import speech_of
 from orpheus_openai.http.middleware.answer import Answer, is_request, method_of
+from orpheus_openai.http.redaction import Redaction
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.observability.tracing import Answered, Tracing
@@ -29,8 +30,11 @@ logger = logging.getLogger(__name__)
 class Telemetry:
     """ASGI around the whole application, so that errors before routing have their headers too."""
 
-    def __init__(self, app: "ASGIApp", metrics: Metrics, tracing: Tracing | None) -> None:
+    def __init__(
+        self, app: "ASGIApp", metrics: Metrics, tracing: Tracing | None, redaction: Redaction
+    ) -> None:
         self._app = app
+        self._redaction = redaction
         self._metrics = metrics
         self._tracing = tracing
 
@@ -42,7 +46,9 @@ class Telemetry:
         started = time.perf_counter()
         path = scope["path"]  # routing shortens it for what is mounted
         request_id = f"req_{uuid.uuid4().hex}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["shown_path"] = self._redaction.path(path)
         token = current_request_id.set(request_id)
 
         def name(_status: int, headers: "MutableScopeHeaders") -> None:
@@ -63,13 +69,14 @@ class Telemetry:
         error, told = state.get("error"), bool(speech and speech.error)
         self._metrics.count_request(_door(path), status, None if told else error)
         measured = _measured(speech) if speech else {}
-        shown = ascii(path)[1:-1]  # a line break in it would forge a line of the log
-        fields = {"method": method, "path": path, "status": status, "seconds": round(seconds, 4)}
+        shown = state["shown_path"]
+        line = ascii(shown)[1:-1]  # a line break in it would forge a line of the log
+        fields = {"method": method, "path": shown, "status": status, "seconds": round(seconds, 4)}
         logger.log(
             logging.DEBUG if path in QUIET_PATHS else logging.INFO,
             "%s %s %s in %.3f s",
             method,
-            shown,
+            line,
             status or "unanswered",
             seconds,
             extra={"fields": {**fields, **measured}},
@@ -79,7 +86,7 @@ class Telemetry:
                 Answered(
                     id=state["request_id"],
                     method=method,
-                    path=path,
+                    path=shown,
                     route=scope.get("path_template", ""),
                     status=status,
                     seconds=seconds,
