@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Generator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any
 
 import msgspec
@@ -29,7 +29,13 @@ class GPUProcess(msgspec.Struct, frozen=True):
 class GPU(msgspec.Struct, frozen=True, kw_only=True):
     """One card at one moment; memory in bytes, None where NVML does not tell."""
 
-    index: Annotated[int, Meta(description="NVML's number of it, in the order of the PCI bus.", examples=[0])]
+    index: Annotated[
+        int,
+        Meta(
+            description="NVML's number of it, in the order of the PCI bus; MIG slices are numbered after all cards.",
+            examples=[0],
+        ),
+    ]
     name: Annotated[str | None, Meta(examples=["NVIDIA GeForce RTX 4090"])] = None
     uuid: str | None = None
     memory_total: Annotated[int | None, Meta(description="Bytes.", examples=[25_757_220_864])] = None
@@ -41,6 +47,9 @@ class GPU(msgspec.Struct, frozen=True, kw_only=True):
     temperature_c: Annotated[int | None, Meta(examples=[61])] = None
     power_watts: Annotated[float | None, Meta(examples=[285.3])] = None
     processes: tuple[GPUProcess, ...] | None = None
+    slice_of: Annotated[
+        int | None, Meta(description="The card that this MIG slice is cut from; null for a whole card.")
+    ] = None
 
 
 class GPUSample(msgspec.Struct, frozen=True):
@@ -64,11 +73,12 @@ def list_gpus() -> tuple[GPU, ...]:
 def sample_gpus() -> GPUSample:
     """Ask NVML for everything; takes milliseconds, in bad moments seconds: not for the event loop.
 
-    CUDA_VISIBLE_DEVICES, else NVIDIA_VISIBLE_DEVICES, restricts the cards, as it does for the engine.
+    A card that is cut into MIG slices is told of as its slices, each with its own memory. CUDA_VISIBLE_DEVICES, else
+    NVIDIA_VISIBLE_DEVICES, restricts the cards, as it does for the engine.
     """
     try:
         with _nvml() as nvml:
-            gpus = [_gpu(nvml, index) for index in range(nvml.nvmlDeviceGetCount())]
+            gpus = _all(nvml)
     except pynvml.NVMLError_LibraryNotFound:
         return GPUSample(error="This machine has no NVIDIA driver.")
     except pynvml.NVMLError as error:
@@ -84,17 +94,19 @@ def sample_gpus() -> GPUSample:
 
 
 @contextlib.contextmanager
-def only_visible(index: int | None) -> Generator[None]:
-    """Show one card to CUDA in the processes that are started inside the block; None: as the user has it.
+def only_visible(indexes: Sequence[int]) -> Generator[None]:
+    """Show these cards to CUDA in the processes that are started inside the block; none: as the user has it.
 
     This process' own view of the cards stays. Not for two threads at once.
     """
     global _users_environ  # noqa: PLW0603
-    if index is None:
+    if not indexes:
         yield
         return
+    slices = {gpu.index: gpu.uuid for gpu in list_gpus() if gpu.slice_of is not None}
+    names = [slices.get(index) or str(index) for index in indexes]  # CUDA has no numbers for slices
     _users_environ = dict(os.environ)
-    os.environ.update(CUDA_VISIBLE_DEVICES=str(index), CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    os.environ.update(CUDA_VISIBLE_DEVICES=",".join(names), CUDA_DEVICE_ORDER="PCI_BUS_ID")
     try:
         yield
     finally:
@@ -114,14 +126,41 @@ def driver_version() -> str | None:
         return None
 
 
-def _gpu(nvml: Any, index: int) -> GPU:
-    try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    except pynvml.NVMLError:  # it has fallen off the bus, or belongs to somebody else
-        return GPU(index=index)
+def _all(nvml: Any) -> list[GPU]:
+    """Whole cards, then the slices of those that are cut."""
+    count = nvml.nvmlDeviceGetCount()
+    cards: list[GPU] = []
+    slices: list[GPU] = []
+    for index in range(count):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        except pynvml.NVMLError:  # it has fallen off the bus, or belongs to somebody else
+            cards.append(GPU(index=index))
+            continue
+        if _is_cut(nvml, handle):
+            for part in _slices(nvml, handle):
+                slices.append(_gpu(nvml, part, count + len(slices), slice_of=index))
+        else:
+            cards.append(_gpu(nvml, handle, index))
+    return cards + slices
+
+
+def _is_cut(nvml: Any, handle: Any) -> bool:
+    mode = _told(lambda: nvml.nvmlDeviceGetMigMode(handle))  # (now, after the next reset)
+    return mode is not None and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE
+
+
+def _slices(nvml: Any, handle: Any) -> list[Any]:
+    most = _told(lambda: nvml.nvmlDeviceGetMaxMigDeviceCount(handle)) or 0
+    found = [_told(partial(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, n)) for n in range(most)]
+    return [part for part in found if part is not None]
+
+
+def _gpu(nvml: Any, handle: Any, index: int, *, slice_of: int | None = None) -> GPU:
     memory = _told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     return GPU(
         index=index,
+        slice_of=slice_of,
         name=_told(lambda: _text(nvml.nvmlDeviceGetName(handle))),
         uuid=_told(lambda: _text(nvml.nvmlDeviceGetUUID(handle))),
         memory_total=None if memory is None else int(memory.total),
@@ -152,8 +191,6 @@ def _chosen_by_cuda(text: str, gpus: Sequence[GPU]) -> list[GPU] | None:
     """Follow CUDA's own rule: in the order written, up to the first entry that names no card."""
     chosen: list[GPU] = []
     for entry in text.split(","):
-        if entry.strip().startswith("MIG-"):  # a slice; NVML lists the card it is cut from
-            return None
         gpu = _find(entry.strip(), gpus)
         if gpu is None or gpu in chosen:
             break
@@ -166,11 +203,7 @@ def _chosen_for_container(text: str, gpus: Sequence[GPU]) -> list[GPU] | None:
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     if entries in (["none"], ["void"]):
         return []
-    if (
-        not entries
-        or entries == ["all"]
-        or any(entry.startswith("MIG-") or ":" in entry for entry in entries)
-    ):
+    if not entries or entries == ["all"] or any(":" in entry for entry in entries):
         return None
     if len(entries) == len(gpus):
         return None  # inside a container that got just these, and numbers them anew
@@ -185,8 +218,8 @@ _RESTRICTIONS = (
 
 def _find(entry: str, gpus: Sequence[GPU]) -> GPU | None:
     """Find the card of that index, or of that UUID, which may be cut short where it stays clear."""
-    if entry.isdecimal():
-        return next((gpu for gpu in gpus if gpu.index == int(entry)), None)
+    if entry.isdecimal():  # of a card that is cut, CUDA takes the first slice
+        return next((gpu for gpu in gpus if int(entry) in (gpu.index, gpu.slice_of)), None)
     found = [gpu for gpu in gpus if entry and gpu.uuid is not None and gpu.uuid.startswith(entry)]
     return found[0] if len(found) == 1 else None
 

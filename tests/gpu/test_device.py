@@ -26,8 +26,10 @@ GIB = 1024**3
 class FakeNVML:
     """NVML's functions over `cards` of them; those named in `refused` are not supported."""
 
-    def __init__(self, cards=2, *, refused=(), lost=()):
+    def __init__(self, cards=2, *, refused=(), lost=(), slices=None):
         self.cards, self.refused, self.lost = cards, refused, lost
+        self.slices = slices or {}
+        """Memory in GiB of each MIG slice, by card."""
 
     def install(self, monkeypatch):
         for name in (
@@ -40,7 +42,8 @@ class FakeNVML:
             ),
             *("nvmlDeviceGetUUID", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUtilizationRates"),
             *("nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetComputeRunningProcesses"),
-            *("nvmlSystemGetProcessName", "nvmlSystemGetDriverVersion"),
+            *("nvmlSystemGetProcessName", "nvmlSystemGetDriverVersion", "nvmlDeviceGetMigMode"),
+            *("nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetMigDeviceHandleByIndex"),
         ):
             monkeypatch.setattr(pynvml, name, self._refuse if name in self.refused else getattr(self, name))
 
@@ -57,13 +60,28 @@ class FakeNVML:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
         return index
 
+    def nvmlDeviceGetMigMode(self, index):
+        if index not in self.slices:
+            self._refuse()
+        return [pynvml.NVML_DEVICE_MIG_ENABLE, pynvml.NVML_DEVICE_MIG_ENABLE]
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, index):
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, index, number):
+        if number >= len(self.slices[index]):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return index, number
+
     def nvmlDeviceGetName(self, index):
         return f"Card {index}"
 
     def nvmlDeviceGetUUID(self, index):
-        return f"GPU-{index}aaa-bbb".encode()
+        return f"MIG-{index[0]}-{index[1]}" if isinstance(index, tuple) else f"GPU-{index}aaa-bbb".encode()
 
-    def nvmlDeviceGetMemoryInfo(self, _):
+    def nvmlDeviceGetMemoryInfo(self, index):
+        if isinstance(index, tuple):
+            return SimpleNamespace(total=self.slices[index[0]][index[1]] * GIB, used=GIB)
         return SimpleNamespace(total=24 * GIB, used=9 * GIB)
 
     def nvmlDeviceGetUtilizationRates(self, _):
@@ -122,7 +140,7 @@ def test_a_question_a_card_does_not_answer_is_none_and_harms_no_other(monkeypatc
     FakeNVML(1, refused=[question]).install(monkeypatch)
     (gpu,) = list_gpus()
     silent = {"memory_total", "memory_used"} if field == "memory_total" else {field}
-    assert {name for name in gpu.__struct_fields__ if getattr(gpu, name) is None} == silent
+    assert {name for name in gpu.__struct_fields__ if getattr(gpu, name) is None} == {*silent, "slice_of"}
 
 
 def test_a_card_that_is_lost_keeps_its_place(monkeypatch):
@@ -165,7 +183,7 @@ def test_a_driver_without_a_card_is_said_in_words(monkeypatch):
         ("CUDA_VISIBLE_DEVICES", "GPU-", []),  # it could be any of them
         ("CUDA_VISIBLE_DEVICES", "0,-1,2", [0]),
         ("CUDA_VISIBLE_DEVICES", "", []),
-        ("CUDA_VISIBLE_DEVICES", "MIG-0aaa", [0, 1, 2]),
+        ("CUDA_VISIBLE_DEVICES", "MIG-0aaa", []),
         ("NVIDIA_VISIBLE_DEVICES", "1", [1]),
         ("NVIDIA_VISIBLE_DEVICES", "GPU-2aaa-bbb, 0", [0, 2]),
         ("NVIDIA_VISIBLE_DEVICES", "all", [0, 1, 2]),
@@ -243,9 +261,35 @@ def test_an_engine_is_shown_one_card_while_the_server_sees_them_all(monkeypatch:
     FakeNVML(3).install(monkeypatch)
     seen = list_gpus()
     assert [gpu.index for gpu in seen] == [0, 1]
-    with only_visible(1):
+    with only_visible([1]):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
         assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
         assert list_gpus() == seen
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert "CUDA_DEVICE_ORDER" not in os.environ
+
+
+def test_a_card_that_is_cut_is_told_of_as_its_slices_each_with_its_own_memory(monkeypatch):
+    FakeNVML(2, slices={0: [10, 40]}).install(monkeypatch)
+    found = [(gpu.index, gpu.slice_of, gpu.uuid, gpu.memory_total // GIB) for gpu in list_gpus()]
+    assert found == [(1, None, "GPU-1aaa-bbb", 24), (2, 0, "MIG-0-0", 10), (3, 0, "MIG-0-1", 40)]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "uuids"),
+    [("MIG-0-1", ["MIG-0-1"]), ("0", ["MIG-0-0"]), ("1", ["GPU-1aaa-bbb"]), ("MIG-9", [])],
+)
+def test_a_slice_is_chosen_as_cuda_chooses_it(monkeypatch, chosen, uuids):
+    FakeNVML(2, slices={0: [10, 40]}).install(monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert [gpu.uuid for gpu in list_gpus()] == uuids
+
+
+def test_an_engine_is_shown_a_slice_by_its_name_and_two_cards_by_their_numbers(monkeypatch):
+    FakeNVML(3, slices={0: [10, 40]}).install(monkeypatch)
+    with only_visible([4]):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-0-1"
+    with only_visible([2, 1]):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,1"
+    with only_visible([]):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ

@@ -9,14 +9,18 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
 from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
-from orpheus_openai.models.orpheus.vllm_engine import ENVIRONMENT, EngineOptions
+from orpheus_openai.models.orpheus.vllm_engine import ENVIRONMENT
+from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.synthesis import Sampling
+from tests.support.paper_checkpoint import write_paper
 from tests.support.sampling import PLAIN, PUBLISHED
 
 psutil = pytest.importorskip("psutil")  # vLLM brings it along
@@ -70,11 +74,13 @@ def loop_while_loading():
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def source(checkpoint, loop_while_loading):
+    os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"  # so that a test can ask its engine what it holds
     watching = asyncio.create_task(loop_while_loading.watch())
     source = await load_vllm(checkpoint, OPTIONS)
     watching.cancel()
     yield source
     await source.close()
+    del os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"]
     assert not engine_processes()
 
 
@@ -82,6 +88,23 @@ def engine_processes():
     """The processes that a source's engine lives in, with those they have started in turn."""
     children = [psutil.Process(process.pid) for process in multiprocessing.active_children()]
     return [process for child in children for process in (child, *child.children(recursive=True))]
+
+
+async def deviation(source, checkpoint, options):
+    """By how much what vLLM holds of weights and cache differs from the footprint, the worse of the two."""
+
+    def held(worker):
+        import torch  # noqa: PLC0415  in the engine's process
+
+        def size(tensors):
+            return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
+
+        caches = [cache for cache in worker.model_runner.kv_caches if isinstance(cache, torch.Tensor)]
+        return size(worker.model_runner.model.parameters()), size(caches)
+
+    ((weights, cache),) = await source._engine.llm.collective_rpc(held)
+    reckoned = options.footprint(read_checkpoint(Path(checkpoint)))
+    return max(abs(weights / reckoned.weights - 1), abs(cache / reckoned.cache - 1))
 
 
 async def speak(source, prompt=PROMPT, **sampling):
@@ -99,6 +122,10 @@ async def test_loading_leaves_the_event_loop_free(source, loop_while_loading):
 
 async def test_vllm_knows_the_names_of_what_it_is_told_in_the_environment(source):
     assert ENVIRONMENT.keys() <= importlib.import_module("vllm.envs").environment_variables.keys()
+
+
+async def test_weights_and_cache_take_what_was_reckoned(source, checkpoint):
+    assert await deviation(source, checkpoint, OPTIONS) < 0.1
 
 
 async def test_every_token_is_an_audio_token_in_its_place(source):
@@ -255,3 +282,17 @@ async def test_an_engine_ends_with_a_server_that_is_killed(checkpoint):
 async def test_a_start_that_fails_says_why(checkpoint):
     with pytest.raises(ModelUnavailableError, match="no-such-thing"):
         await load_vllm(checkpoint, EngineOptions(quantization="no-such-thing"))
+
+
+async def test_another_shape_takes_what_was_reckoned_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
+    shape = {"num_hidden_layers": 3, "hidden_size": 128, "intermediate_size": 384, "head_dim": 64}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 4_096}
+    family = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "rms_norm_eps": 1e-5}
+    paper = str(write_paper(tmp_path, tie_word_embeddings=False, **shape, **heads, **family))
+    options = EngineOptions(max_streams=5, enforce_eager=True, load_format="dummy")
+    source = await load_vllm(paper, options)
+    try:
+        assert await deviation(source, paper, options) < 0.1
+    finally:
+        await source.close()

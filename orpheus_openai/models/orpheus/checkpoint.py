@@ -1,6 +1,10 @@
 """A checkpoint before it is loaded: where it is, whether it is an Orpheus, how much memory it needs."""
 
 import json
+import math
+import re
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +13,19 @@ import msgspec
 
 from orpheus_openai.errors import ModelUnavailableError
 from orpheus_openai.models.orpheus.frames import LAST_AUDIO_TOKEN
+from orpheus_openai.models.orpheus.memory import ONLINE_BYTES
 
-GIB = 1 << 30
 VOCABULARY = LAST_AUDIO_TOKEN + 1
 """The least a model must have: the text, the special tokens, and a codebook for each place in a frame."""
 
-ENGINE_OVERHEAD = int(1.5 * GIB)
-"""What an engine takes on a GPU beside weights and cache: CUDA's context, activations, captured graphs."""
+HEADER_BYTES = 100 << 20
+"""The most a safetensors file may say of itself, by its format's own limit."""
 
 _FILES = ["*.json", "*.safetensors"]
 """What an engine reads; the published repositories also hold the optimizer's state, many times as large."""
+
+_LINEAR = re.compile(r"\.layers\.\d+\..*_proj\.weight$")
+"""The layers that quantisation on loading changes."""
 
 
 class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"}):
@@ -31,9 +38,10 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"})
     max_position_embeddings: int
     num_key_value_heads: int | None = None
     head_dim: int | None = None
-    torch_dtype: str | None = None
-    dtype: str | None = None
-    """The newer name of `torch_dtype`."""
+    tie_word_embeddings: bool = False
+    """Whether the head is the embedding: files may hold it twice, an engine holds it once."""
+    quantization_config: dict[str, Any] | None = None
+    """Present where the files hold quantised numbers."""
 
     def cache_bytes(self, tokens: int, number_bytes: int = 2) -> int:
         """Memory of keys and values for that many tokens."""
@@ -42,18 +50,35 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"})
         return 2 * self.layers * heads * width * number_bytes * tokens
 
 
+class Weights(msgspec.Struct, frozen=True):
+    """The numbers that an engine holds of a checkpoint's files."""
+
+    linear: int
+    """Numbers in the layers that can be quantised while they are loaded."""
+    other: int
+    """Numbers in embedding, head and norms."""
+    stored: int
+    """Bytes of all of them as they are in the files."""
+
+
 class Checkpoint(msgspec.Struct, frozen=True):
     """A checkpoint on this machine's disk."""
 
     directory: Path
     shape: Shape
-    file_bytes: int
-    """Size of the weight files."""
+    weights: Weights
 
-    def weight_bytes(self, number_bytes: int = 2) -> int:
-        """Memory of the weights: the files, unless an engine keeps other numbers than they hold."""
-        in_files = 4 if "float32" in (self.shape.torch_dtype, self.shape.dtype) else 2
-        return self.file_bytes * number_bytes // in_files
+    @property
+    def quantized(self) -> bool:
+        """Whether its files hold quantised numbers."""
+        return self.shape.quantization_config is not None
+
+    def weight_bytes(self, number_bytes: int = 2, quantization: str | None = None) -> int:
+        """Memory of the weights, quantised as its files are or as `quantization`, by vLLM's name, makes them."""
+        if self.quantized:
+            return self.weights.stored
+        linear = ONLINE_BYTES.get(quantization or "", number_bytes)
+        return round(self.weights.linear * linear) + self.weights.other * number_bytes
 
 
 def fetch_checkpoint(name: str) -> Checkpoint:
@@ -82,10 +107,46 @@ def read_checkpoint(directory: Path) -> Checkpoint:
             f"{directory} is no Orpheus: its vocabulary has {shape.vocab_size} tokens, and text with audio "
             f"takes {VOCABULARY}. Name a checkpoint that was trained to speak."
         )
-    weights = [file.stat().st_size for file in directory.glob("*.safetensors")]
-    if not weights:
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
         raise ModelUnavailableError(f"{directory} holds no weights: there is no *.safetensors file in it.")
-    return Checkpoint(directory=directory, shape=shape, file_bytes=sum(weights))
+    return Checkpoint(directory=directory, shape=shape, weights=_weights(files, shape))
+
+
+def _weights(files: Sequence[Path], shape: Shape) -> Weights:
+    """Count what an engine keeps, from the files' headers alone."""
+    tensors = {name: tensor for file in files for name, tensor in _header(file).items()}
+    linear = other = stored = 0
+    for name, tensor in tensors.items():
+        if name.endswith(".inv_freq") or (shape.tie_word_embeddings and name.startswith("lm_head.")):
+            continue
+        count = math.prod(tensor.shape)
+        stored += tensor.data_offsets[1] - tensor.data_offsets[0]
+        if _LINEAR.search(name):
+            linear += count
+        else:
+            other += count
+    return Weights(linear=linear, other=other, stored=stored)
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+def _header(file: Path) -> dict[str, _Tensor]:
+    """Names and shapes of a safetensors file: eight bytes of length, then JSON (its format's description)."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            text = opened.read(min(length, HEADER_BYTES))
+        entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        return {name: msgspec.json.decode(entry, type=_Tensor) for name, entry in entries.items()}
+    except (OSError, ValueError, struct.error) as error:
+        raise ModelUnavailableError(
+            f"{file} is no file of weights: its header cannot be read ({error}). Download it again."
+        ) from error
 
 
 def _download(repo_id: str) -> Path:

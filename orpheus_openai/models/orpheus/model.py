@@ -21,7 +21,7 @@ from orpheus_openai.models.orpheus.tokenizer import TextTokenizer, load_tokenize
 from orpheus_openai.models.orpheus.tokens import TokenSource
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
-from orpheus_openai.models.orpheus.vllm_engine import EngineOptions
+from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import Sampling, Usage
 
@@ -166,7 +166,7 @@ class OrpheusLoader:
             dtype=settings.dtype,
             quantization=settings.quantization or None,
             tensor_parallel=settings.tensor_parallel,
-            gpu=gpu if settings.tensor_parallel == 1 else None,
+            gpus=(gpu,) if gpu is not None and settings.tensor_parallel == 1 else (),
             enforce_eager=settings.device == "cpu",  # compiling takes longer there than it ever saves
         )
         return await load_vllm(checkpoint, options)

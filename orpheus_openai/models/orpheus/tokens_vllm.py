@@ -13,7 +13,8 @@ from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
 from orpheus_openai.models.orpheus.tokens import IN_SPEECH
-from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineOptions, EngineStart
+from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineStart
+from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.synthesis import Sampling
 
 T = TypeVar("T")

@@ -1,0 +1,74 @@
+"""What Orpheus takes of a card: weights, cache, sampler, engine and codec, added up before anything is loaded.
+
+Weights and cache are exact, as vLLM reports them itself ("Model loading took …", "GPU KV cache size"). The rest is read
+off the sources of vLLM and torch and rounded up: it has not been measured on a card.
+"""
+
+import msgspec
+
+GIB = 1 << 30
+
+ENGINE = int(1.5 * GIB)
+"""An engine's process beside weights, cache and sampler, on each card.
+
+CUDA's context with the kernels of torch and vLLM (0.5 to 0.6 GiB), activations of a step of 2 048 tokens (0.15),
+workspaces of cuBLAS and FlashAttention and the table of rotary positions (0.1), captured graphs of up to 256 tokens
+(0.4), and what the allocator cannot hand out.
+"""
+
+CODEC = int(0.9 * GIB)
+"""SNAC on the card, in the server's own process: a second CUDA context (0.5 GiB), 80 MB of weights, cuDNN's workspaces
+and the graphs of its 22 captured steps. All models share it."""
+
+SAMPLER_BYTES = 46
+"""Of each stream for each entry of the vocabulary, at the peak of a step.
+
+Counts of what was said (4), the engine's logits (2), the same as float32 (4) and a copy that is worked on (4), sorted
+values (4) and ids (8) with the sort's own scratch (12), probabilities (4) and their running sum (4).
+"""
+
+MARGIN = 0.03
+"""Share of a card that is left free for what others on it will still take."""
+LEAST_MARGIN = int(0.3 * GIB)
+
+ONLINE_BYTES = {
+    "fp8_per_tensor": 1.0,
+    "fp8_per_channel": 1.0,
+    "fp8_per_block": 1.0 + 4 / 128**2,
+    "mxfp8": 1.0 + 1 / 32,
+    "mxfp4": 0.5 + 1 / 32,
+}
+"""Bytes of one number in a linear layer that vLLM quantises as it loads it, with its scales.
+
+Source: `_ONLINE_SHORTHANDS` in vllm/config/quantization.py; embedding and head stay as they are.
+"""
+
+
+class Footprint(msgspec.Struct, frozen=True):
+    """Bytes on each card."""
+
+    weights: int
+    cache: int
+    sampler: int
+    engine: int = ENGINE
+    codec: int = CODEC
+
+    @property
+    def of_engine(self) -> int:
+        """All but the codec, which is there already when an engine starts."""
+        return self.weights + self.cache + self.sampler + self.engine
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.of_engine + self.codec
+
+
+def sampler_bytes(vocabulary: int, streams: int) -> int:
+    """What a step's logits take on their way to a token, for all streams; each card has all of them."""
+    return SAMPLER_BYTES * vocabulary * streams
+
+
+def margin(card_total: int) -> int:
+    """What is not to be taken of a card of so many bytes."""
+    return max(LEAST_MARGIN, round(MARGIN * card_total))
