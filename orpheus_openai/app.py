@@ -18,6 +18,7 @@ from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
 from orpheus_openai.audio.encode import warm_up
 from orpheus_openai.gpu.monitor import GPUMonitor
+from orpheus_openai.http.delivery import Pace
 from orpheus_openai.http.middleware.audit import AuditLog
 from orpheus_openai.http.middleware.browsers import BrowserRules
 from orpheus_openai.http.middleware.caller import Callers
@@ -107,6 +108,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         request_max_body_size=None,  # read_body keeps its own limit, and says so in OpenAI's words
     )
     app.state.events = service.events
+    app.state.pace = Pace(settings.min_read_speed, settings.stall_timeout)
     app.state.default_model = service.factory.default_model
     app.asgi_handler = ringed(
         app.asgi_handler, settings, keys=keys, audit=audit, metrics=metrics, tracing=tracing

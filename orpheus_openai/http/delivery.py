@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Generic, Literal, TypeVar
 
+import msgspec
+
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.encode import make_encoder
 
@@ -19,6 +21,28 @@ T = TypeVar("T")
 
 class ClientGoneError(Exception):
     """The client hung up before there was anything to send."""
+
+
+class ListenerTooSlowError(Exception):
+    """Whoever reads a speech takes so long that others should have its place."""
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How slowly a speech may be read before its place is given to others.
+
+    Nothing is asked of a listener but to keep up with half the speed of playing, say, over the whole time: players
+    read in bursts, pause, and fill their buffers first. `grace` is what they may be behind that, in seconds.
+    """
+
+    least: float = 0.0
+    """Multiples of real time; 0: any pace will do."""
+    grace: float = 0.0
+    """0: any pause will do."""
+
+    def require(self, waited: float, audio: float) -> None:
+        """Raise ListenerTooSlowError if `audio` seconds of speech were waited for too long, all waits together."""
+        if self.least and self.grace and waited > audio / self.least + self.grace:
+            raise ListenerTooSlowError
 
 
 async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator[bytes]:

@@ -32,6 +32,9 @@ PIECE_BYTES = 4096
 LINGER_SECONDS = 2.0
 """How long a client that is turned away while it sends may go on: a connection reset would cost it the answer."""
 
+FLUSH_SECONDS = 30.0
+"""How long a client may take to read what was written before an answer broke off."""
+
 RETRY_SECONDS = 10
 
 
@@ -278,7 +281,8 @@ class _Exchange:
                 if until_closed:
                     _reset(cycle.transport)  # closed in order, half would look whole
                 else:
-                    cycle.transport.close()
+                    cycle.transport.close()  # when what is written has been read, in time
+                    asyncio.get_running_loop().call_later(FLUSH_SECONDS, cycle.transport.abort)
 
 
 def _reset(transport: asyncio.Transport) -> None:

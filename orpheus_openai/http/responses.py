@@ -12,7 +12,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.errors import SpeechError
-from orpheus_openai.http.delivery import Started, start, while_connected
+from orpheus_openai.http.delivery import ListenerTooSlowError, Pace, Started, start, while_connected
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.speech.underrun import Listener
@@ -42,6 +42,8 @@ class StreamResponse(ASGIStreamingResponse):
             except SpeechError as error:
                 # Without the terminating chunk the server closes the connection, and every client sees that.
                 logger.error("the stream broke off: %s", error.message)  # noqa: TRY400  the trace is the engine's own
+            except ListenerTooSlowError:
+                logger.info("the answer breaks off: it is read too slowly (ORPHEUS_MIN_READ_SPEED)")
             else:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             tasks.cancel_scope.cancel()
@@ -54,7 +56,8 @@ async def answer_with_speech(
 
     Raises ClientGoneError when the client hangs up first, and whatever goes wrong before the first chunk.
     """
-    started = await while_connected(request.receive, start(_played(speech, chunks)))
+    pace: Pace = request.app.state.get("pace", Pace())
+    started = await while_connected(request.receive, start(_played(speech, chunks, pace)))
     headers = {
         "x-orpheus-model": speech.model.id,
         "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
@@ -74,16 +77,23 @@ def _server_timing(timeline: Timeline) -> str:
     )
 
 
-async def _played(speech: Speech, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """The chunks on their way out, each heard at once by somebody who notices every silence."""
+async def _played(speech: Speech, chunks: AsyncGenerator[bytes], pace: Pace) -> AsyncGenerator[bytes]:
+    """The chunks on their way out, each heard at once by somebody who notices every silence.
+
+    Raises ListenerTooSlowError when whoever really reads them does not keep `pace`.
+    """
     listener = Listener()
+    waited = 0.0
     asked = time.monotonic()
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             now = time.monotonic()
             if speech.timeline.at("first_bytes") is None:
                 speech.timeline.mark("first_bytes", now)
-            if silence := listener.hear(speech.samples / SAMPLE_RATE, asked=asked, now=now):
+            audio = speech.samples / SAMPLE_RATE
+            if silence := listener.hear(audio, asked=asked, now=now):
                 speech.tell_underrun(silence)
             yield chunk
             asked = time.monotonic()
+            waited += asked - now
+            pace.require(waited, audio)

@@ -189,6 +189,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "request's body nor, because nobody reads it, its answer; 0: never.",
         ),
     ] = 120.0
+    min_read_speed: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How fast speech must be read on the whole, in multiples of the speed at which it is played: "
+            "at 0.5 a listener may take twice as long as playing takes, and ORPHEUS_STALL_TIMEOUT on top; 0: as "
+            "slowly as they like.",
+        ),
+    ] = 0.5
     max_connections: Annotated[
         int,
         Meta(
