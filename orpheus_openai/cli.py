@@ -151,7 +151,7 @@ async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, s
     began = time.monotonic()
     try:
         async with contextlib.aclosing(await start(encoded(speech.stream(), audio_format))) as chunks:
-            with _output(options.output) as file:
+            with _output(options.output, audio_format) as file:
                 async for chunk in chunks:
                     file.write(chunk)
                     _progress(speech.samples / SAMPLE_RATE, time.monotonic() - began)
@@ -162,24 +162,19 @@ async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, s
 
 
 @contextlib.contextmanager
-def _output(name: str) -> Generator[BinaryIO]:
-    """Standard output, or a file that takes its name only once it is whole."""
+def _output(name: str, audio_format: str) -> Generator[BinaryIO]:
+    """Standard output, as a stream, or a file that in the end tells its length."""
     if name == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    target = Path(name)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{target} cannot be written: {error.strerror}") from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    from orpheus_openai.audio.lengths import write_lengths  # noqa: PLC0415
+    from orpheus_openai.target import written  # noqa: PLC0415
+
+    with written(Path(name)) as file:
+        yield file
+        if file.readable() and file.seekable():
+            write_lengths(file, audio_format)
 
 
 def _progress(audio_seconds: float, seconds: float) -> None:

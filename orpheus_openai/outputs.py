@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import logging
 import os
 import re
 import secrets
 import stat
-import struct
 import time
 import unicodedata
 from collections.abc import AsyncIterable, Callable, Generator, Iterator
@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.lengths import write_lengths
 from orpheus_openai.errors import NotFoundError, SpeechError
 
 FORMATS_BY_SUFFIX = {f".{audio_format.extension}": name for name, audio_format in FORMATS.items()}
@@ -35,6 +36,9 @@ ABANDONED_SECONDS = 24 * 3600
 """A file that is being written is touched far more often; one so old belongs to a process that died."""
 
 SECONDS_PER_HOUR = 3600
+
+NO_LONGER_A_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
+"""How a file cannot be opened that went away, or became a link or a socket, since it was looked at."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +104,10 @@ class OutputFolder:
             try:
                 # If it has become a link or a pipe since, this neither follows nor waits.
                 descriptor = os.open(self._root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except FileNotFoundError as error:
-                raise _unknown(name) from error
+            except OSError as error:
+                if error.errno in NO_LONGER_A_FILE:
+                    raise _unknown(name) from error
+                raise
         found = _describe(name, os.fstat(descriptor))
         if found is None:
             os.close(descriptor)
@@ -122,10 +128,9 @@ class OutputFolder:
         """
         removed: list[str] = []
         try:
-            self._remove_abandoned()
-            for name in self._superfluous(keep):
-                (self._root / name).unlink(missing_ok=True)
-                removed.append(name)
+            for path in self._abandoned():
+                self._removed(path)
+            removed = [name for name in self._superfluous(keep) if self._removed(self._root / name)]
         except OSError as error:
             logger.warning("the output folder %s cannot be tidied: %s", self._root, error.strerror)
         if removed:
@@ -152,10 +157,8 @@ class OutputFolder:
     def _find(self, name: str) -> SavedFile | None:
         if _format_of(name) is None:
             return None
-        try:
-            return _describe(name, (self._root / name).lstat())
-        except FileNotFoundError:
-            return None
+        status = _lstat(self._root / name)
+        return None if status is None else _describe(name, status)
 
     def _files(self) -> Iterator[SavedFile]:
         try:
@@ -183,11 +186,23 @@ class OutputFolder:
         ]
         return too_much[::-1]
 
-    def _remove_abandoned(self) -> None:
-        for path in self._root.glob(f".*{PARTIAL}"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.lstat().st_mtime > ABANDONED_SECONDS:
-                    path.unlink()
+    def _abandoned(self) -> list[Path]:
+        oldest = time.time() - ABANDONED_SECONDS
+        return [
+            path
+            for path in self._root.glob(f".*{PARTIAL}")
+            if (status := _lstat(path)) is not None
+            and stat.S_ISREG(status.st_mode)
+            and status.st_mtime < oldest
+        ]
+
+    def _removed(self, path: Path) -> bool:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("%s cannot be removed: %s", path, error.strerror)
+            return False
+        return True
 
     @contextlib.contextmanager
     def _reported(self, verb: str) -> Generator[None]:
@@ -210,7 +225,7 @@ class _Partial:
 
     def create(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("xb")
+        self._file = self._path.open("x+b")
 
     def write(self, chunk: bytes) -> None:
         self._opened().write(chunk)
@@ -218,8 +233,7 @@ class _Partial:
     def finish(self, audio_format: str) -> None:
         """Bring everything to the disk, and then give the file its name."""
         file = self._opened()
-        if audio_format == "wav":
-            _write_wav_lengths(file)
+        write_lengths(file, audio_format)
         file.flush()
         os.fsync(file.fileno())
         file.close()
@@ -238,15 +252,11 @@ class _Partial:
         return self._file
 
 
-def _write_wav_lengths(file: BinaryIO) -> None:
-    """Fill in the lengths, which a stream's header leaves open and players of files need.
-
-    The header is the 44 bytes of RIFF, format and data chunk that `audio.encode` writes.
-    """
-    end = file.seek(0, os.SEEK_END)
-    for offset, length in ((4, end - 8), (40, end - 44)):
-        file.seek(offset)
-        file.write(struct.pack("<I", length))
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def _describe(name: str, status: os.stat_result) -> SavedFile | None:
@@ -258,7 +268,11 @@ def _describe(name: str, status: os.stat_result) -> SavedFile | None:
 
 def _format_of(name: str) -> str | None:
     """Tell the format of a name that can be a finished file in the folder itself; None for any other."""
-    if not 0 < len(os.fsencode(name)) <= LONGEST_NAME:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:  # no JSON and no URL can hold it
+        return None
+    if not 0 < size <= LONGEST_NAME:
         return None
     confined = not name.startswith(".") and not any(
         c in "/\\" or unicodedata.category(c) == "Cc" for c in name

@@ -157,11 +157,20 @@ def test_a_terminal_sees_the_progress(tmp_path):
     assert "× real time".encode() in said
 
 
-def test_wav_files_of_the_command_line_can_be_read_by_pythons_own_module(tmp_path):
+def test_files_of_the_command_line_tell_their_length(tmp_path):
     run("speak", "Hello there.", "-o", "a.wav", folder=tmp_path)
     with wave.open(str(tmp_path / "a.wav")) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
-        assert len(file.readframes(10**7)) > 20_000
+        assert len(file.readframes(10**7)) == file.getnframes() * 2 > 20_000
+    run("speak", "Hello there.", "-o", "a.flac", folder=tmp_path)
+    with av.open(str(tmp_path / "a.flac")) as file:
+        samples = sum(frame.samples for frame in file.decode(audio=0))
+        assert file.duration == round(samples / 24_000 * av.time_base)
+
+
+def test_a_stream_keeps_the_header_of_one(tmp_path):
+    done = run("speak", "Hello there.", "-o", "-", "--format", "wav", folder=tmp_path)
+    assert done.stdout[4:8] == done.stdout[40:44] == b"\xff" * 4
 
 
 def test_the_server_starts_without_the_heavy_packages(tmp_path):

@@ -6,7 +6,9 @@ import re
 import time
 import wave
 from datetime import datetime
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,6 +88,16 @@ async def test_a_wav_file_knows_its_length(tmp_path):
     with wave.open(str(tmp_path / saved.name)) as file:
         assert file.getnframes() == 1200
         assert file.readframes(1200) == pcm.tobytes()
+
+
+async def test_a_flac_file_knows_its_length(tmp_path):
+    encoder = make_encoder("flac")
+    pcm = np.arange(5000, dtype=np.int16)
+    stream = chunks(encoder.encode(pcm[:500]), encoder.encode(pcm[500:]), encoder.flush())
+    saved = await OutputFolder(tmp_path).save(stream, voice="tara", text="hi", audio_format="flac")
+    with av.open(str(tmp_path / saved.name)) as file:
+        assert file.duration == round(5000 / 24_000 * av.time_base)
+        assert sum(frame.samples for frame in file.decode(audio=0)) == 5000
 
 
 async def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -187,6 +199,58 @@ def test_nothing_but_finished_files_of_the_folder_is_reached(tmp_path, name):
         outputs.delete(name)
     assert outputs.list_files() == []
     assert secret.exists()
+
+
+def test_a_name_that_no_json_can_hold_does_not_break_the_listing(tmp_path):
+    put(tmp_path, "a.wav")
+    put(tmp_path, os.fsdecode(b"caf\xe9.wav"))
+    outputs = OutputFolder(tmp_path, max_age_hours=1)
+    assert [file.name for file in outputs.list_files()] == ["a.wav"]
+    for name in (os.fsdecode(b"caf\xe9.wav"), "\ud800.wav"):
+        with pytest.raises(NotFoundError):
+            outputs.open(name)
+    assert outputs.prune() == []
+
+
+def test_files_that_vanish_while_they_are_listed_are_left_out(tmp_path, monkeypatch):
+    put(tmp_path, "a.wav")
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [*listed(folder), "gone.wav"])
+    assert [file.name for file in OutputFolder(tmp_path).list_files()] == ["a.wav"]
+
+
+def test_what_becomes_a_link_before_it_is_opened_is_not_followed(tmp_path, monkeypatch):
+    secret = put(tmp_path, "secret.txt")
+    outputs = OutputFolder(tmp_path)
+    put(tmp_path, "a.wav")
+    find = outputs._find
+
+    def exchange(name):
+        found = find(name)
+        (tmp_path / name).unlink()
+        (tmp_path / name).symlink_to(secret)
+        return found
+
+    monkeypatch.setattr(outputs, "_find", exchange)
+    with pytest.raises(NotFoundError):
+        outputs.open("a.wav")
+
+
+def test_what_cannot_be_removed_does_not_keep_the_rest(tmp_path, monkeypatch, caplog):
+    put(tmp_path, "stuck.wav", age_hours=3)
+    put(tmp_path, "old.wav", age_hours=2)
+    (tmp_path / ".folder.partial").mkdir()
+    os.utime(tmp_path / ".folder.partial", (0, 0))
+    unlink = Path.unlink
+
+    def stubborn(path, **options):
+        if path.name == "stuck.wav":
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", stubborn)
+    assert OutputFolder(tmp_path, max_age_hours=1).prune() == ["old.wav"]
+    assert "stuck.wav cannot be removed" in caplog.text
 
 
 def test_the_newest_file_is_listed_first(tmp_path):
