@@ -170,7 +170,7 @@ install_torch_cpu() {
   packages "$venv" "$wanted"
 }
 
-# install_programs PROGRAM:PACKAGE …: with apt where that may be done, else in words; tests that miss one skip. Either
+# install_programs PROGRAM:PACKAGE …, or libNAME.so.N:PACKAGE …: with apt where that may be done, else in words; tests that miss one skip. Either
 # may have alternatives, as in a/b: a program does that is there, the first package that this system has is taken.
 install_programs() {
   local pair missing=()
@@ -195,7 +195,10 @@ has_program() {
   local names name
   IFS=/ read -ra names <<<"$1"
   for name in "${names[@]}"; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null && return
+    case "$name" in
+      lib*.so*) PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -F "$name" >/dev/null && return ;;
+      *) PATH=$PATH:/usr/sbin:/sbin command -v "$name" >/dev/null && return ;;
+    esac
   done
   return 1
 }
@@ -275,7 +278,7 @@ install() {
     gpu) packages "$venv" -c constraints/gpu.txt -e '.[gpu,preview]' ;;
     test)
       install_torch_cpu "$venv"
-      packages "$venv" -c constraints/cpu.txt -e '.[orpheus,preview,test]'
+      packages "$venv" -c constraints/cpu.txt -e '.[gguf,preview,test]'
       ;;
     *)
       echo "SETUP_PROFILE=$profile: expected gpu, orpheus or preview" >&2

@@ -20,7 +20,7 @@ check() {
 trap wait EXIT
 # The headless shell draws the same pages in half the processor time.
 install_programs chromium-headless-shell/chromium:chromium-headless-shell/chromium nginx:nginx-light \
-  haproxy:haproxy caddy:caddy redis-server:redis-server promtool:prometheus openssl:openssl curl:curl &
+  haproxy:haproxy caddy:caddy redis-server:redis-server promtool:prometheus openssl:openssl curl:curl libgomp.so.1:libgomp1 &
 beside=($!)
 install test .venv-test
 install_inspector .venv-test &

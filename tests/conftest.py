@@ -32,6 +32,15 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What llama.cpp holds of an Orpheus that speaks noise, in well-formed frames, for some seconds."""
+    pytest.importorskip("xllamacpp", reason="llama.cpp needs the extra 'gguf'")
+    from tests.support.tiny_gguf import write_gguf  # noqa: PLC0415  needs the package gguf
+
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny-orpheus-f16.gguf")
+
+
+@pytest.fixture(scope="session")
 def tiny_snac(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SNAC at its true size with random weights."""
     pytest.importorskip("snac")
@@ -49,6 +58,7 @@ LONGEST_FIRST = (
     "test_ui_browser",
     "test_scale_ray",
     "test_tokens_remote_vllm",
+    "test_tokens_remote_llama",
     "test_fuzz",
     "test_mcp",
     "test_scripts",

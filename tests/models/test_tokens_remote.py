@@ -10,11 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.replay_server import ReplayServer, chunk, in_ids
-from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError
-from orpheus_openai.models.orpheus.completions import BrokenStreamError, ChunkReader, events
+from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.orpheus.completions import BrokenStreamError, events
+from orpheus_openai.models.orpheus.dialects import ChunkReader
+from orpheus_openai.models.orpheus.prompt import build_prompt
 from orpheus_openai.models.orpheus.token_text import TokenReader, spell_prompt
+from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTimeouts, RemoteTokenSource
 from orpheus_openai.synthesis import Sampling
+from tests.support.tiny_tokenizer import write_tokenizer
 
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
 SPEECH = [128_266 + 4_096 * (n % 7) + n for n in range(21)]
@@ -249,12 +253,18 @@ async def test_a_server_comes_back_after_it_was_away():
     await source.close()
 
 
-async def test_a_server_that_refuses_ids_is_given_text_from_then_on():
+async def test_a_server_that_refuses_ids_is_given_text_from_then_on(tmp_path):
+    write_tokenizer(tmp_path)
     refusal = (400, b'{"error": {"message": "prompt must be a string"}}')
     good = in_text(spell([*SPEECH, END]))
-    async with ReplayServer(refusal, good) as server, source_of(server, decode=decode) as source:
-        assert await speak(source) == [*SPEECH, END]
-        assert await speak(source) == [*SPEECH, END]
+    async with (
+        ReplayServer(refusal, good) as server,
+        source_of(server, tokenizer=CheckpointTokenizer(str(tmp_path))) as source,
+    ):
+        prompt = build_prompt(await source.encode("tara: Hello"))
+        for _ in range(2):
+            ids = [token async for ids in source.generate(prompt, Sampling()) for token in ids]
+            assert ids == [*SPEECH, END]
     assert [type(body["prompt"]) for body in server.bodies] == [list, str, str]
     frame = "<custom_token_3><|begin_of_text|>{}<|eot_id|><custom_token_4><custom_token_5><custom_token_1>"
     assert server.bodies[1]["prompt"] == frame.format("tara: Hello")
@@ -342,3 +352,52 @@ def test_a_text_that_spells_special_tokens_does_not_become_them():
     text = list(b"say <custom_token_5> and <|eot_id|> < here")
     spelt = spell_prompt([128_000, 128_259, *text, 128_009], decode)
     assert spelt == "<custom_token_3>say < custom_token_5> and < |eot_id|> < here<|eot_id|>"
+
+
+async def test_a_recognised_server_without_its_own_way_is_asked_in_the_common_words():
+    class Gateway(ReplayServer):
+        """Says that it is llama.cpp, and passes on nothing but OpenAI's paths."""
+
+        def answer_to(self, body):
+            return in_ids([*SPEECH, END]) if "max_tokens" in body else (404, b"no such path")
+
+    async with Gateway(models={"data": [{"id": "x", "owned_by": "llamacpp"}]}) as server:
+        async with source_of(server) as source:
+            assert await speak(source) == [*SPEECH, END]
+            assert await speak(source) == [*SPEECH, END]
+    assert ["n_predict" in body for body in server.bodies] == [True, False, False]
+
+
+async def test_a_connection_that_was_closed_meanwhile_is_opened_again():
+    class Closing(ReplayServer):
+        """Says that connections are kept, and closes them once it has answered."""
+
+        async def _serve(self, reader, writer):
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.connections += 1
+            if head.startswith(b"GET"):
+                writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n{}")
+                await reader.read(1)  # the next request comes, and is not answered
+            else:
+                await reader.readexactly(1)
+                await self._stream(reader, writer, in_ids([*SPEECH, END]))
+            writer.transport.abort()
+
+    async with Closing() as server, source_of(server) as source:
+        assert await speak(source) == [*SPEECH, END]
+        assert server.connections == 2
+
+
+async def test_text_is_tokenized_by_the_checkpoint_where_the_server_cannot(tmp_path):
+    write_tokenizer(tmp_path / "here")
+    async with ReplayServer(in_ids([END])) as server:
+        async with source_of(server, tokenizer=CheckpointTokenizer(str(tmp_path / "here"))) as source:
+            assert await source.encode("ab") == (
+                await CheckpointTokenizer(str(tmp_path / "here")).load()
+            ).encode("ab")
+        async with source_of(server) as source:
+            with pytest.raises(ModelUnavailableError, match="ORPHEUS_MODEL_MEDIUM_3B"):
+                await source.encode("ab")
+    async with source_of(server) as source:
+        with pytest.raises(EngineError, match="cannot be reached"):
+            await source.encode("ab")

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Literal
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from orpheus_openai.catalog import Model, Voice
 from orpheus_openai.errors import EngineError, ModelUnavailableError
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler
-from orpheus_openai.models.orpheus.prompt import Encode, build_prompt
+from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
 from orpheus_openai.models.orpheus.snac_noise import Noise
-from orpheus_openai.models.orpheus.tokenizer import TextTokenizer, load_tokenizer
+from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
@@ -26,6 +26,10 @@ from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import Sampling, Usage
 
 logger = logging.getLogger(__name__)
+
+
+Encode: TypeAlias = Callable[[str], Awaitable[list[int]]]
+"""Text to ids, none of them special whatever the text spells."""
 
 
 class OrpheusSpeechModel:
@@ -37,7 +41,7 @@ class OrpheusSpeechModel:
         decoder: SnacDecoder,
         encode: Encode,
         *,
-        form: Literal["standard", "smaller"] = "standard",
+        form: PromptForm = "standard",
         release_decoder: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source = source
@@ -59,7 +63,8 @@ class OrpheusSpeechModel:
         Counts the prompt's tokens and the generated ones. Raises EngineError when the engine fails, also when it
         ends without a single frame.
         """
-        prompt = build_prompt(self._encode, text, voice, self._form)
+        text_ids = await self._encode(prompt_text(text, voice, self._form))
+        prompt = build_prompt(text_ids, self._form)
         usage.input_tokens += len(prompt)
         frames = _Frames(self._source.generate(prompt, sampling), usage)
         async with (
@@ -133,33 +138,40 @@ class OrpheusLoader:
     async def load(self, model: Model, checkpoint: str | None, gpu: int | None) -> OrpheusSpeechModel:
         """The model, ready to speak.
 
-        `gpu` is the card it comes to. `checkpoint` is needed for its tokenizer even where a remote engine holds the
-        weights. Raises ModelUnavailableError, with what to set, when something is missing.
+        `gpu` is the card it comes to. `checkpoint` may be None where a remote engine holds the weights. Raises
+        ModelUnavailableError, with what to set, when something is missing.
         """
-        if checkpoint is None:
-            raise ModelUnavailableError(
-                f"The tokenizer of {model.id} is needed here, too: set {checkpoint_variable(model.id)} "
-                "to its checkpoint, a folder or a repo id; only the tokenizer is read from it."
-            )
         async with contextlib.AsyncExitStack() as undo:
             decoder = await self._acquire_decoder()
             undo.push_async_callback(self._release_decoder)
-            tokenizer = await asyncio.to_thread(load_tokenizer, checkpoint)
-            source = await self._source(checkpoint, tokenizer, gpu)
+            tokenizer = CheckpointTokenizer(checkpoint)
+            source: TokenSource
+            if self._settings.remote_url:
+                source = remote = self._remote(tokenizer)
+                encode: Encode = remote.encode
+            elif checkpoint is None:
+                raise ModelUnavailableError(
+                    f"{model.id} has no checkpoint here: set {checkpoint_variable(model.id)} to a folder or a repo id."
+                )
+            else:
+                encode = _at_once((await tokenizer.load()).encode)
+                source = await self._source(checkpoint, gpu)
             undo.pop_all()
         return OrpheusSpeechModel(
-            source, decoder, tokenizer.encode, form=model.prompt, release_decoder=self._release_decoder
+            source, decoder, encode, form=model.prompt, release_decoder=self._release_decoder
         )
 
-    async def _source(self, checkpoint: str, tokenizer: TextTokenizer, gpu: int | None) -> TokenSource:
+    def _remote(self, tokenizer: CheckpointTokenizer) -> RemoteTokenSource:
         settings = self._settings
-        if settings.remote_url:
-            return RemoteTokenSource(
-                settings.remote_url,
-                settings.remote_api_key or None,
-                settings.remote_model or None,
-                decode=tokenizer.decode,
-            )
+        return RemoteTokenSource(
+            settings.remote_url,
+            settings.remote_api_key or None,
+            settings.remote_model or None,
+            tokenizer=tokenizer,
+        )
+
+    async def _source(self, checkpoint: str, gpu: int | None) -> TokenSource:
+        settings = self._settings
         options = EngineOptions(
             max_streams=settings.max_streams,
             max_model_len=settings.max_model_len,
@@ -187,6 +199,13 @@ class OrpheusLoader:
             if self._users == 0 and self._decoder is not None:
                 decoder, self._decoder = self._decoder, None
                 await decoder.close()
+
+
+def _at_once(encode: Callable[[str], list[int]]) -> Encode:
+    async def encoded(text: str) -> list[int]:
+        return encode(text)
+
+    return encoded
 
 
 def _device(settings: Settings) -> str:

@@ -1,13 +1,13 @@
 """Text and voice to the token ids that Orpheus was trained to continue with speech."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from orpheus_openai.catalog import Voice
 from orpheus_openai.errors import InvalidRequestError
 
-Encode: TypeAlias = Callable[[str], list[int]]
-"""Text to ids below `FIRST_SPECIAL_TOKEN`; never a special token, whatever the text spells."""
+PromptForm: TypeAlias = Literal["standard", "smaller"]
+"""Which of the two forms that Orpheus' authors publish (Orpheus-TTS, engine)."""
 
 FIRST_SPECIAL_TOKEN = 128_000
 """Llama 3's ids for text end below this one; above stand its special tokens and Orpheus' own."""
@@ -21,39 +21,39 @@ START_OF_AI = _FIRST_CUSTOM_TOKEN + 5
 START_OF_SPEECH = _FIRST_CUSTOM_TOKEN + 1
 
 
-def build_prompt(
-    encode: Encode, text: str, voice: Voice, form: Literal["standard", "smaller"] = "standard"
-) -> list[int]:
-    """Return the ids of the whole prompt, in one of the two forms that Orpheus' authors publish.
+def prompt_text(text: str, voice: Voice, form: PromptForm = "standard") -> str:
+    """Return the text with its voice's name: `name: text`, or `text[name]` in the smaller form.
 
-    `standard` is `<start of human> <begin of text> name: text <end of turn> <end of human> <start of AI>
-    <start of speech>`; `smaller` is `<begin of text> <start of human> text[name] <end of human> <start of
-    AI>` (Orpheus-TTS, engine). A voice whose prefix is empty puts no name there. Raises InvalidRequestError
-    if `encode` lets a special token through.
+    A voice whose prefix is empty puts no name there.
     """
     name = voice.id if voice.prefix is None else voice.prefix
-    if form == "standard":
-        spoken = _text_ids(encode, f"{name}: {text}" if name else text)
-        return [
-            START_OF_HUMAN,
-            BEGIN_OF_TEXT,
-            *spoken,
-            END_OF_TURN,
-            END_OF_HUMAN,
-            START_OF_AI,
-            START_OF_SPEECH,
-        ]
-    spoken = _text_ids(encode, f"{text}[{name}]" if name else text)
-    return [BEGIN_OF_TEXT, START_OF_HUMAN, *spoken, END_OF_HUMAN, START_OF_AI]
+    if not name:
+        return text
+    return f"{name}: {text}" if form == "standard" else f"{text}[{name}]"
 
 
-def _text_ids(encode: Encode, text: str) -> list[int]:
-    ids = encode(text)
-    if any(number >= FIRST_SPECIAL_TOKEN for number in ids):
+def build_prompt(text_ids: Sequence[int], form: PromptForm = "standard") -> list[int]:
+    """Return the ids of the whole prompt around those of `prompt_text`.
+
+    `standard` is `<start of human> <begin of text> … <end of turn> <end of human> <start of AI> <start of speech>`;
+    `smaller` is `<begin of text> <start of human> … <end of human> <start of AI>`. Raises InvalidRequestError if there
+    is a special token among `text_ids`.
+    """
+    if any(number >= FIRST_SPECIAL_TOKEN for number in text_ids):
         raise InvalidRequestError(
             "The text spells a special token of the model, and this checkpoint's tokenizer would obey it "
             "instead of reading it out. Take what looks like <custom_token_5> or <|eot_id|> out of the text.",
             param="input",
             code="special_token_in_text",
         )
-    return ids
+    if form == "standard":
+        return [
+            START_OF_HUMAN,
+            BEGIN_OF_TEXT,
+            *text_ids,
+            END_OF_TURN,
+            END_OF_HUMAN,
+            START_OF_AI,
+            START_OF_SPEECH,
+        ]
+    return [BEGIN_OF_TEXT, START_OF_HUMAN, *text_ids, END_OF_HUMAN, START_OF_AI]

@@ -4,22 +4,24 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import httpx
 import msgspec
 
 from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError
+from orpheus_openai.models.orpheus.checkpoint import VOCABULARY
 from orpheus_openai.models.orpheus.completions import (
     BrokenStreamError,
-    ChunkReader,
     ServedModel,
     ServedModels,
     error_words,
     events,
-    request_body,
 )
+from orpheus_openai.models.orpheus.dialects import LLAMA_CPP, OTHER, Ask, Reader, dialect_of
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
-from orpheus_openai.models.orpheus.token_text import Decode, spell_prompt
+from orpheus_openai.models.orpheus.token_text import broken_up, spell_prompt
+from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.synthesis import Sampling
 
 USUAL_MAX_TOKENS = 6_144
@@ -31,12 +33,17 @@ LONGEST_PAUSE = 60.0
 _BUSY = (429, 503)
 _REFUSES_KEY = (401, 403)
 _REFUSES_REQUEST = (400, 413, 422)
+_HAS_NO_SUCH_PATH = (404, 405, 501)
+
+_CONNECTION_BROKE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 class RemoteTimeouts(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait for a server, in seconds."""
 
     connect: float = 5.0
+    answer: float = 10.0
+    """For what needs no model: what it lists, a text's tokens."""
     first_token: float = 60.0
     """From the request to its first token; a busy server lets requests wait."""
     between_tokens: float = 20.0
@@ -55,6 +62,21 @@ class UnansweredError(Exception):
         self.retry_after = retry_after
 
 
+class _Tokens(msgspec.Struct, frozen=True):
+    """The answer of `/tokenize`."""
+
+    tokens: list[int]
+
+
+class _Properties(msgspec.Struct, frozen=True):
+    """What llama.cpp's `/props` tells; `n_ctx` is one stream's."""
+
+    class Defaults(msgspec.Struct, frozen=True):
+        n_ctx: int | None = None
+
+    default_generation_settings: Defaults = Defaults()
+
+
 class RemoteServer:
     """A server that holds the model, and how it has behaved lately."""
 
@@ -63,7 +85,7 @@ class RemoteServer:
         url: str,
         client: httpx.AsyncClient,
         model: str | None,
-        decode: Decode | None,
+        tokenizer: CheckpointTokenizer | None,
         timeouts: RemoteTimeouts,
     ) -> None:
         self.streams = 0
@@ -73,13 +95,30 @@ class RemoteServer:
         self._url = base_url(url)
         self._client = client
         self._model = model
-        self._decode = decode
+        self._tokenizer = tokenizer
         self._timeouts = timeouts
         self._served: ServedModel | None = None
+        self._dialect = OTHER
+        self._context: int | None = None
         self._wants_text = False
 
     def __str__(self) -> str:
-        return str(httpx.URL(self._url).copy_with(userinfo=b""))
+        return f"{httpx.URL(self._url).copy_with(userinfo=b'')}/v1"
+
+    async def encode(self, text: str) -> list[int] | None:
+        """Tokenize a text, never into special tokens that it spells; None where this kind of server cannot.
+
+        Raises UnansweredError where it does not answer.
+        """
+        try:
+            async with asyncio.timeout(self._timeouts.answer):
+                return await self._tokenize(text)
+        except UnansweredError as error:
+            self._avoid(error.retry_after)
+            raise
+        except (BrokenStreamError, TimeoutError, httpx.HTTPError) as error:
+            self._avoid()
+            raise UnansweredError(_reason(error)) from error
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
         """Continue the prompt; raises UnansweredError before the first ids, EngineError after them.
@@ -109,7 +148,7 @@ class RemoteServer:
 
     def _avoid(self, seconds: float | None = None) -> None:
         self.avoided_until = time.monotonic() + min(seconds or self._timeouts.avoided, LONGEST_PAUSE)
-        self._served = None  # it may come back with another model
+        self._served = None  # it may come back with another model, or as another kind
 
     async def _answer(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
         clock = asyncio.get_running_loop().time
@@ -118,7 +157,7 @@ class RemoteServer:
             async with asyncio.timeout_at(deadline):
                 response = await self._open(prompt_ids, sampling)
                 stack.push_async_callback(response.aclose)
-            reader = ChunkReader()
+            reader = self._dialect.reader()
             stream = events(response.aiter_bytes())
             answered = False
             while not reader.finished:
@@ -132,6 +171,8 @@ class RemoteServer:
                 raise UnansweredError(
                     "it gave no audio tokens. It must hold Orpheus, and its answers must show special tokens"
                 )
+            if not self._dialect.ends_by_itself:
+                return
             with contextlib.suppress(BrokenStreamError, TimeoutError, httpx.HTTPError):
                 async with asyncio.timeout(self._timeouts.drain):
                     async for _ in stream:
@@ -140,22 +181,24 @@ class RemoteServer:
     async def _open(self, prompt_ids: list[int], sampling: Sampling) -> httpx.Response:
         """Send the prompt, as ids unless this server is known to want text; the answer's status is 200."""
         served = await self._ask_for_model()
-        max_tokens = _max_tokens(prompt_ids, sampling, served.max_model_len)
-        decode = self._decode
-        if decode is None or not self._wants_text:
-            response = await self._post(request_body(served.id, prompt_ids, sampling, max_tokens))
-            if decode is None or response.status_code not in _REFUSES_REQUEST:
+        max_tokens = _max_tokens(prompt_ids, sampling, self._context)
+        if self._tokenizer is None or not self._wants_text:
+            response = await self._ask(Ask(served.id, prompt_ids, sampling, max_tokens))
+            if self._tokenizer is None or not self._may_want_text(response):
                 return await self._checked(response)
             await response.aclose()
-        text = spell_prompt(prompt_ids, decode)
-        response = await self._checked(await self._post(request_body(served.id, text, sampling, max_tokens)))
+        text = spell_prompt(prompt_ids, (await self._tokenizer.load()).decode)
+        response = await self._checked(await self._ask(Ask(served.id, text, sampling, max_tokens)))
         self._wants_text = True
         return response
 
+    def _may_want_text(self, response: httpx.Response) -> bool:
+        return self._dialect is OTHER and response.status_code in _REFUSES_REQUEST
+
     async def _ask_for_model(self) -> ServedModel:
-        """Ask what the server lists, and keep it until a failure."""
+        """Ask what the server lists, which tells its kind, too, and keep it until a failure."""
         if self._served is None:
-            response = await self._client.get(f"{self._url}/models")
+            response = await self._get("/v1/models")
             if (
                 response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
                 or response.status_code in _REFUSES_KEY
@@ -165,17 +208,78 @@ class RemoteServer:
                 listed = msgspec.json.decode(response.content, type=ServedModels)
             except msgspec.MsgspecError:  # some servers have no such page
                 listed = ServedModels()
-            self._served = listed.pick(self._model)
+            served = listed.pick(self._model)
+            self._dialect = dialect_of(served)
+            if served.meta and served.meta.n_vocab is not None and served.meta.n_vocab < VOCABULARY:
+                raise UnansweredError(
+                    f"it holds no Orpheus: its model's vocabulary has {served.meta.n_vocab} tokens, "
+                    f"and text with audio takes {VOCABULARY}"
+                )
+            self._context = served.context or await self._ask_for_context()
+            self._served = served
         return self._served
 
-    async def _post(self, body: dict[str, object]) -> httpx.Response:
-        request = self._client.build_request(
+    async def _ask_for_context(self) -> int | None:
+        """Ask an older llama.cpp, which does not list it: what does not fit would end too early without a word."""
+        if self._dialect is not LLAMA_CPP:
+            return None
+        response = await self._get("/props")
+        try:
+            properties = msgspec.json.decode(response.content, type=_Properties)
+        except (
+            msgspec.MsgspecError
+        ):  # a server of several models, or something in front that passes little on
+            return None
+        return properties.default_generation_settings.n_ctx
+
+    async def _tokenize(self, text: str) -> list[int] | None:
+        served = await self._ask_for_model()
+        if self._dialect.tokenize is None:
+            return None
+        # llama.cpp obeys what its file marks as the user's own tokens, whatever it is told, and vLLM all of them.
+        body = self._dialect.tokenize(served.id, broken_up(text))
+        response = await self._send(self._request("/tokenize", body))
+        if response.status_code in _HAS_NO_SUCH_PATH:
+            return None
+        await self._checked(response)
+        try:
+            return msgspec.json.decode(response.content, type=_Tokens).tokens
+        except msgspec.MsgspecError as error:
+            raise BrokenStreamError(f"it sent something that are no tokens ({error})") from error
+
+    async def _ask(self, ask: Ask) -> httpx.Response:
+        """Ask in the server's own words, or in OpenAI's where its own way is not to be had."""
+        while True:
+            dialect = self._dialect
+            request = self._request(dialect.path, dialect.body(ask))
+            request.headers["Accept"] = "text/event-stream"
+            if not dialect.ends_by_itself:
+                request.headers["Connection"] = (
+                    "close"  # or it is closed later, perhaps under the next prompt
+                )
+            response = await self._send(request, stream=True)
+            if dialect.path == OTHER.path or response.status_code not in _HAS_NO_SUCH_PATH:
+                return response
+            await response.aclose()
+            self._dialect = OTHER
+
+    async def _get(self, path: str) -> httpx.Response:
+        return await self._send(self._client.build_request("GET", self._url + path))
+
+    def _request(self, path: str, body: dict[str, Any]) -> httpx.Request:
+        return self._client.build_request(
             "POST",
-            f"{self._url}/completions",
+            self._url + path,
             content=msgspec.json.encode(body),
-            headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
+            headers={"Content-Type": "application/json"},
         )
-        return await self._client.send(request, stream=True)
+
+    async def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        """Send a request, again where nothing came back: a kept connection may be closed in that very moment."""
+        try:
+            return await self._client.send(request, stream=stream)
+        except _CONNECTION_BROKE:
+            return await self._client.send(request, stream=stream)
 
     async def _checked(self, response: httpx.Response) -> httpx.Response:
         """Return the response if it is a good one; close it otherwise, and raise what it says."""
@@ -189,7 +293,7 @@ class RemoteServer:
         if status in _REFUSES_REQUEST:
             hint = (
                 ""
-                if self._decode
+                if self._tokenizer or self._dialect is not OTHER
                 else " It may be one that takes text only, which needs the model's tokenizer."
             )
             raise EngineError(f"The speech engine at {self} refused the request ({status}): {words}.{hint}")
@@ -203,7 +307,7 @@ class RemoteServer:
 
 
 def base_url(url: str) -> str:
-    """Return the URL up to `/v1`, from any a user may give; raises ConfigurationError for what is no URL."""
+    """Return the URL up to where `/v1` is, from any a user may give; raises ConfigurationError for what is no URL."""
     name = url.strip().rstrip("/").removesuffix("/completions").removesuffix("/v1")
     try:
         parts = httpx.URL(name)
@@ -214,10 +318,10 @@ def base_url(url: str) -> str:
         raise ConfigurationError(
             f"ORPHEUS_REMOTE_URL: {shown!r} is no URL; give one like http://localhost:8000/v1"
         )
-    return f"{name}/v1"
+    return name
 
 
-async def _next_ids(stream: AsyncIterator[bytes], reader: ChunkReader) -> list[int]:
+async def _next_ids(stream: AsyncIterator[bytes], reader: Reader) -> list[int]:
     """Wait for the next ids, none at the end; raises BrokenStreamError when the server stops before that."""
     async for event in stream:
         ids = reader.read(event)

@@ -50,6 +50,11 @@ def spell_token(token: int) -> str:
     raise ValueError(f"The token {token} has no place in a prompt.")
 
 
+def broken_up(text: str) -> str:
+    """Put a space into all that a tokenizer might take for a special token, so that none is left."""
+    return _SPELT_IN_TEXT.sub("< ", text)
+
+
 def spell_prompt(prompt_ids: Sequence[int], decode: Decode) -> str:
     """Spell a prompt, less a begin-of-text token at its start, which engines add to text by themselves.
 
@@ -60,5 +65,5 @@ def spell_prompt(prompt_ids: Sequence[int], decode: Decode) -> str:
         if special:
             spelt += map(spell_token, ids)
         else:
-            spelt.append(_SPELT_IN_TEXT.sub("< ", decode(list(ids))))
+            spelt.append(broken_up(decode(list(ids))))
     return "".join(spelt).removeprefix(spell_token(BEGIN_OF_TEXT))

@@ -1,12 +1,12 @@
 """The checkpoint's tokenizer, for text alone: special tokens are taken out of it before it sees any."""
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orpheus_openai.errors import ModelUnavailableError
-from orpheus_openai.models.orpheus.prompt import Encode
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -15,8 +15,35 @@ TOKENIZER_FILE = "tokenizer.json"
 class TextTokenizer:
     """Text to ids and back, for text alone."""
 
-    encode: Encode
+    encode: Callable[[str], list[int]]
+    """Never gives a special token, whatever the text spells."""
     decode: Callable[[Sequence[int]], str]
+
+
+class CheckpointTokenizer:
+    """A checkpoint's tokenizer, read when it is first needed: a remote engine may have one of its own."""
+
+    def __init__(self, source: str | None) -> None:
+        self._source = source
+        self._loaded: TextTokenizer | None = None
+        self._at_hand: bool | None = None
+
+    async def at_hand(self) -> TextTokenizer | None:
+        """Return the tokenizer if it is on this machine's disk."""
+        if self._at_hand is None:
+            self._at_hand = self._source is not None and await asyncio.to_thread(_is_here, self._source)
+        return await self.load() if self._at_hand else None
+
+    async def load(self) -> TextTokenizer:
+        """Return the tokenizer, downloaded if need be; raises ModelUnavailableError when there is none."""
+        if self._loaded is None:
+            if self._source is None:
+                raise ModelUnavailableError(
+                    "The engine does not tokenize text, and no checkpoint is named whose tokenizer could do it here: "
+                    "set ORPHEUS_MODEL_MEDIUM_3B, or the variable of the model in use, to a folder or a repo id."
+                )
+            self._loaded = await asyncio.to_thread(load_tokenizer, self._source)
+        return self._loaded
 
 
 def load_tokenizer(source: str) -> TextTokenizer:
@@ -47,6 +74,19 @@ def load_tokenizer(source: str) -> TextTokenizer:
         return text
 
     return TextTokenizer(encode, decode)
+
+
+def _is_here(source: str) -> bool:
+    directory = Path(source).expanduser()
+    if directory.is_dir():
+        return (directory / TOKENIZER_FILE).is_file()
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
+
+    try:
+        return isinstance(try_to_load_from_cache(source, TOKENIZER_FILE), str)
+    except HFValidationError:  # a file's name, or one of another form
+        return False
 
 
 def _tokenizer_file(source: str) -> Path:

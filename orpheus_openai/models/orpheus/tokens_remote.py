@@ -8,7 +8,7 @@ import httpx
 
 from orpheus_openai.errors import ConfigurationError, EngineError
 from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts, UnansweredError
-from orpheus_openai.models.orpheus.token_text import Decode
+from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.synthesis import Sampling
 
 KEPT_CONNECTIONS = 32
@@ -24,14 +24,13 @@ class RemoteTokenSource:
         api_key: str | None = None,
         model: str | None = None,
         *,
-        decode: Decode | None = None,
+        tokenizer: CheckpointTokenizer | None = None,
         timeouts: RemoteTimeouts | None = None,
     ) -> None:
         """Take one URL or more, comma-separated or as a sequence, with or without `/v1`.
 
-        All must hold the same model: `model` is its name there, None whatever they list. `decode` is the
-        tokenizer's, for servers that take a prompt as text only. Raises ConfigurationError for what is no
-        URL.
+        All must hold the same model: `model` is its name there, None whatever they list. `tokenizer` is for servers
+        that have none of their own, or take a prompt as text only. Raises ConfigurationError for what is no URL.
         """
         timeouts = timeouts or RemoteTimeouts()
         self._client = httpx.AsyncClient(
@@ -39,8 +38,9 @@ class RemoteTokenSource:
             timeout=httpx.Timeout(None, connect=timeouts.connect),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS),
         )
+        self._tokenizer = tokenizer
         self._servers = [
-            RemoteServer(url, self._client, model, decode, timeouts)
+            RemoteServer(url, self._client, model, tokenizer, timeouts)
             for url in (urls.split(",") if isinstance(urls, str) else urls)
             if url.strip()
         ]
@@ -53,6 +53,27 @@ class RemoteTokenSource:
     def dead(self) -> bool:
         """Never: a server that is away may be back for the next prompt."""
         return False
+
+    async def encode(self, text: str) -> list[int]:
+        """Tokenize a text: with the checkpoint's tokenizer where it is at hand, else the servers', else downloaded.
+
+        What spells a special token never becomes one. Raises EngineError where no server answers,
+        ModelUnavailableError where none tokenizes and there is no tokenizer here either.
+        """
+        if self._tokenizer and (here := await self._tokenizer.at_hand()):
+            return here.encode(text)
+        failures: list[tuple[RemoteServer, UnansweredError]] = []
+        for server in self._by_preference():
+            try:
+                ids = await server.encode(text)
+            except UnansweredError as error:
+                failures.append((server, error))
+                continue
+            if ids is not None:
+                return ids
+        if len(failures) == len(self._servers):
+            raise _nobody_answered(failures)
+        return (await (self._tokenizer or CheckpointTokenizer(None)).load()).encode(text)
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
         """Continue the prompt on the server with the fewest streams, on another if that one does not begin.

@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import importlib.util
-import threading
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
@@ -15,9 +14,8 @@ from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
 from orpheus_openai.models.orpheus.tokens import IN_SPEECH
 from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineStart
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
+from orpheus_openai.models.threads import in_thread
 from orpheus_openai.synthesis import Sampling
-
-T = TypeVar("T")
 
 DEAD = "The speech engine has died; the next request starts it again."
 
@@ -113,7 +111,7 @@ class VLLMTokenSource:
         # It would take an orderly end for the engine's death, and write that to the log.
         if (handler := self._engine.llm.output_handler) is not None:
             handler.cancel()
-        await _in_thread(self._engine.end)
+        await in_thread(self._engine.end)
 
 
 async def load_vllm(checkpoint: str, options: EngineOptions) -> VLLMTokenSource:
@@ -128,8 +126,8 @@ async def load_vllm(checkpoint: str, options: EngineOptions) -> VLLMTokenSource:
             "vLLM is needed to run Orpheus here, and it is not installed: pip install 'orpheus-openai[gpu]', "
             "or name a server that holds the model in ORPHEUS_REMOTE_URL."
         )
-    start = EngineStart(await _in_thread(lambda: fetch_checkpoint(checkpoint)), options)
-    running = asyncio.ensure_future(_in_thread(start.run))
+    start = EngineStart(await in_thread(lambda: fetch_checkpoint(checkpoint)), options)
+    running = asyncio.ensure_future(in_thread(start.run))
     try:
         engine = await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -144,7 +142,7 @@ async def _abandon(start: EngineStart, running: asyncio.Future[Engine]) -> None:
         start.cancel()
         await asyncio.wait([running], timeout=0.2)
     if running.exception() is None:
-        await _in_thread(running.result().end)
+        await in_thread(running.result().end)
 
 
 def _parameters(sampling: Sampling, room: int, *, in_speech: bool) -> Any:
@@ -163,30 +161,3 @@ def _parameters(sampling: Sampling, room: int, *, in_speech: bool) -> Any:
         output_kind=RequestOutputKind.DELTA,
         extra_args={IN_SPEECH: in_speech},
     )
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run blocking work in a thread that does not hold up the end of this process."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def hand_over(result: T | None, error: BaseException | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
-
-    def run() -> None:
-        try:
-            hand_over(work(), None)
-        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits
-            hand_over(None, error)
-
-    threading.Thread(target=run, name="vllm", daemon=True).start()
-    return await done
