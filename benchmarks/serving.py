@@ -14,7 +14,7 @@ START_SECONDS = 60
 STOP_SECONDS = 15
 """Longer than the server's own grace for streams that go on."""
 
-_ANNOUNCED = re.compile(r"API\s+http://\S+:(\d+)/v1")
+_ANNOUNCED = re.compile(r'(?:API\s+|"api":")http://\S+?:(\d+)/v1')
 _POLL_SECONDS = 0.005
 
 

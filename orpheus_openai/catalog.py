@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from orpheus_openai.catalog_form import ALIASED, check_form, written
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, NotFoundError
+from orpheus_openai.expected import complaint
 
 BUILTIN = Path(__file__).with_name("catalog.toml")
 DEFAULT_MODEL = "default"
@@ -55,13 +57,13 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint: str | None = None
     """Path or Hugging Face repo id; None: not released, served once the user names one."""
     languages: tuple[str, ...] = ("en",)
-    memory_gib: float = 0.0
+    memory_gib: Annotated[float, Meta(ge=0, le=10_000)] = 0.0
     """GPU memory it needs to speak well, weights and cache."""
     prompt: Literal["standard", "smaller"] = "standard"
     """Which of the two published prompt forms its checkpoint was trained on."""
     emotion_tags: tuple[str, ...] | None = None
     """Those it can act; None: all of the catalog's."""
-    created: int = 0
+    created: Annotated[int, Meta(ge=0, le=2**53)] = 0
     """Unix time, as OpenAI's model list shows it."""
     owned_by: str = "canopylabs"
 
@@ -73,6 +75,10 @@ class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     english: str
     native: str
     example: str
+
+
+ENTRIES = {"models": Model, "voices": Voice, "languages": Language}
+"""What the entries of each table of a catalog file are."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -134,34 +140,44 @@ def load_catalog(user_file: Path | None = None) -> Catalog:
 
     Raises ConfigurationError, with the file and the entry named, when it cannot be read or makes no sense.
     """
-    tables = [_read(BUILTIN)]
-    if user_file is not None:
-        tables.append(_read(user_file))
-    merged: dict[str, dict[str, Any]] = {"models": {}, "voices": {}, "languages": {}}
-    for section, entries in merged.items():
-        for table in tables:
+    sources = [BUILTIN] if user_file is None else [BUILTIN, user_file]
+    tables = {source: _read(source) for source in sources}
+    merged: dict[str, dict[str, Any]] = {section: {} for section in ENTRIES}
+    aliases: dict[str, dict[str, str]] = {section: {} for section in ALIASED}
+    tags: list[str] = []
+    for source, table in tables.items():
+        check_form(table, source)
+        for section, entries in merged.items():
             for key, entry in table.get(section, {}).items():
-                entries[key] = {"id": key, **entries.get(key, {}), **entry}
-    aliases = {
-        kind: {k.lower(): v for table in tables for k, v in table.get("aliases", {}).get(kind, {}).items()}
-        for kind in ("models", "voices")
-    }
-    tags = dict.fromkeys(tag for table in tables for tag in table.get("emotion_tags", []))
-    source = user_file or BUILTIN
-    try:
-        catalog = msgspec.convert(
-            {
-                **merged,
-                "emotion_tags": list(tags),
-                "model_aliases": aliases["models"],
-                "voice_aliases": aliases["voices"],
-            },
-            Catalog,
-        )
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{source}: {error}") from error
-    _check(catalog, source)
+                entries[key] = _convert(
+                    {"id": key, **_plain(entries.get(key)), **entry}, ENTRIES[section], source, section, key
+                )
+        for section, names in aliases.items():
+            names |= {
+                name.lower(): target for name, target in table.get("aliases", {}).get(section, {}).items()
+            }
+        tags += table.get("emotion_tags", [])
+    catalog = Catalog(
+        models=merged["models"],
+        voices=merged["voices"],
+        languages=merged["languages"],
+        emotion_tags=tuple(dict.fromkeys(tags)),
+        model_aliases=aliases["models"],
+        voice_aliases=aliases["voices"],
+    )
+    _check(catalog, user_file or BUILTIN)
     return catalog
+
+
+def _plain(entry: Any) -> dict[str, Any]:
+    return {} if entry is None else msgspec.to_builtins(entry)
+
+
+def _convert(entry: dict[str, Any], kind: type, source: Path, section: str, key: str) -> Any:
+    try:
+        return msgspec.convert(entry, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{source}: [{section}.{written(key)}] {complaint(error, kind)}") from error
 
 
 @cache

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, SpeechError
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -104,14 +107,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(options: argparse.Namespace) -> int:
     with lasting_import("litestar"):
+        from orpheus_openai.logs import configure_logging  # noqa: PLC0415
         from orpheus_openai.server import serve  # noqa: PLC0415  the other commands need no server
 
     if options.until_stdin_ends:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     given = {"ORPHEUS_HOST": options.host, "PORT": options.port}
-    serve(
-        load_settings({**os.environ, **{name: value for name, value in given.items() if value is not None}})
-    )
+    environ = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
+    doubts: list[str] = []
+    settings = load_settings(environ, warn=doubts.append)
+    configure_logging(settings)
+    for doubt in doubts:  # in the form that the settings ask for, which were not known before
+        logger.warning(doubt)
+    serve(settings)
     return 0
 
 

@@ -1,5 +1,6 @@
 """What a field of a setting or of the catalog must hold, in words, derived from its type and its limits."""
 
+import re
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -31,6 +32,31 @@ def expected(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return NOUNS[dict]
     return NOUNS.get(origin or kind, "another value") + "".join(_limits(meta) for meta in metas)
+
+
+def complaint(error: msgspec.ValidationError, kind: Any) -> str:
+    """What msgspec found wrong in a `kind`, with its place in it, e.g. `espeak.pitch: expected a whole number …`."""
+    what, _, place = str(error).partition(" - at `$")
+    place = place.rstrip("`").removeprefix(".")
+    inner = _type_at(kind, place)
+    if missing := re.search("missing required field `(.+)`", what):
+        words = f"{missing[1]} is missing; expected {expected(_type_at(inner, missing[1]))}"
+    elif unknown := re.search("unknown field `(.+)`", what):
+        names = ", ".join(field.encode_name for field in msgspec.structs.fields(inner))
+        words = f"there is no field {unknown[1]}; there are {names}"
+    else:
+        words = f"expected {expected(inner)}"
+    return f"{place}: {words}" if place else words
+
+
+def _type_at(kind: Any, place: str) -> Any:
+    """The type at a place such as `espeak.pitch` or `languages[0]`."""
+    for step in re.findall(r"[^.\[\]]+", place):
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            kind = next(field.type for field in msgspec.structs.fields(kind) if field.encode_name == step)
+        else:
+            kind = get_args(kind)[0]
+    return kind
 
 
 def _limits(meta: Meta) -> str:

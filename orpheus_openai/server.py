@@ -3,8 +3,6 @@
 import contextlib
 import errno
 import functools
-import ipaddress
-import logging
 import math
 import signal
 import socket
@@ -18,7 +16,7 @@ import uvicorn
 from litestar.datastructures import State
 
 from orpheus_openai.app import create_app
-from orpheus_openai.catalog import PREVIEW
+from orpheus_openai.banner import announce, warn_if_open
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.http.connections import BACKLOG, LOOPBACK, Connections, make_room_for
 from orpheus_openai.http.protocol import BoundedProtocol
@@ -27,8 +25,6 @@ from orpheus_openai.settings import Settings
 
 if TYPE_CHECKING:
     import asyncio
-
-logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 120
 """How long streams may go on after SIGTERM. Whoever sends it waits longer than that before SIGKILL."""
@@ -54,7 +50,7 @@ def serve(settings: Settings) -> None:
     configure_logging(settings)
     app = create_app(settings)
     listener = _listen(settings.host, settings.port, settings.stall_timeout)
-    _warn_if_open(listener, settings)
+    warn_if_open(listener, settings)
     connections = Connections(
         in_all=make_room_for(settings.max_connections),
         per_address=settings.max_connections_per_address,
@@ -70,7 +66,7 @@ def serve(settings: Settings) -> None:
         ws="none",  # there are none: who asks for one is answered as everybody, by what asks for keys and keeps the log
         forwarded_allow_ips=_believed_proxies(settings),
     )
-    _Server(config, app.state).run(sockets=[listener])
+    _Server(config, app.state, settings.log_format).run(sockets=[listener])
 
 
 def _believed_proxies(settings: Settings) -> list[str]:
@@ -86,15 +82,16 @@ def _believed_proxies(settings: Settings) -> list[str]:
 class _Server(uvicorn.Server):
     """Stops in three steps: `/ready` says no, the port closes, and the last stream ends."""
 
-    def __init__(self, config: uvicorn.Config, state: State) -> None:
+    def __init__(self, config: uvicorn.Config, state: State, log_format: str) -> None:
         super().__init__(config)
+        self._log_format = log_format
         self.state = state
         self._closes_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started and sockets:
-            _announce(sockets[0], self.state.default_model)
+            announce(sockets[0], self.state.default_model, self._log_format)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -155,33 +152,3 @@ def _listen(host: str, port: int, stall_timeout: float) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(stall_timeout * 1000))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     return listener
-
-
-def _warn_if_open(listener: socket.socket, settings: Settings) -> None:
-    host = listener.getsockname()[0]
-    if settings.api_keys or ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-        return
-    logger.warning(
-        "NO KEYS: everybody who can reach %s can use this server, its files and its GPU. Set ORPHEUS_API_KEYS, "
-        "or ORPHEUS_HOST=127.0.0.1 to serve this machine alone.",
-        "this machine" if ipaddress.ip_address(host).is_unspecified else host,
-    )
-
-
-def _announce(listener: socket.socket, default_model: str) -> None:
-    host, port = listener.getsockname()[:2]
-    everywhere = host in ("0.0.0.0", "::")  # noqa: S104
-    shown = "localhost" if everywhere else f"[{host}]" if ":" in host else host
-    base = f"http://{shown}:{port}"
-    what = ": eSpeak NG, a synthetic stand-in that is not Orpheus" if default_model == PREVIEW else ""
-    lines = (
-        f"Page   {base}/",
-        f"API    {base}/v1",
-        f"MCP    {base}/mcp",
-        f"Docs   {base}/apidocs",
-        f"Health {base}/health",
-        f"Model  {default_model}{what}",
-    )
-    words = "\n".join(["", "orpheus-openai is ready", *(f"  {line}" for line in lines), "", ""])
-    sys.stderr.write(words)
-    sys.stderr.flush()

@@ -81,15 +81,54 @@ def test_a_user_adds_models_voices_and_aliases_without_touching_code(tmp_path):
     assert "leah" in catalog.voices
 
 
+VOICE = '[voices.x]\nlanguage = "en"\n'
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         ("models = ", "not valid TOML"),
         ('[voices.x]\nlanguage = "xx"\ngender = "female"\nespeak = {language="en-us"}', "'xx'"),
-        ('[voices.x]\nlanguage = "en"\ngender = "f"\nespeak = {language="en-us"}', "gender"),
+        (
+            f'{VOICE}gender = "f"\nespeak = {{language="en-us"}}',
+            "[voices.x] gender: expected one of female, male",
+        ),
+        (f'{VOICE}gender = "male"', "[voices.x] espeak is missing; expected a table"),
+        (f'{VOICE}gender = "male"\nespeak = 3', "[voices.x] espeak: expected a table"),
+        (f'{VOICE}gender = "male"\nespeak = {{}}', "[voices.x] espeak: language is missing; expected a text"),
+        (
+            f'{VOICE}gender = "male"\nespeak = {{language="de", pitch=100}}',
+            "[voices.x] espeak.pitch: expected a whole number from 0 to 99",
+        ),
+        ("[voices.tara]\nprefix = 3", "[voices.tara] prefix: expected a text"),
         ('[aliases.voices]\nbob = "nobody"', "'nobody'"),
         ('[aliases.models]\nbob = "nothing"', "'nothing'"),
-        ('[models.x]\ntitle = "x"\ncheckpiont = "y"', "checkpiont"),
+        (
+            '[models.x]\ntitle = "x"\ncheckpiont = "y"',
+            "[models.x] there is no field checkpiont; there are id, title",
+        ),
+        ('[models."my.x"]\ntitle = 3', '[models."my.x"] title: expected a text'),
+        (
+            '[models.x]\ntitle = "x"\nlanguages = "en"',
+            "[models.x] languages: expected a list, each entry a text",
+        ),
+        ('[models.x]\ntitle = "x"\nlanguages = ["en", 3]', "[models.x] languages[1]: expected a text"),
+        ('[models.x]\ntitle = "x"\nmemory_gib = -1', "[models.x] memory_gib: expected a number from 0"),
+        ('[models.x]\ntitle = "x"\nmemory_gib = nan', "[models.x] memory_gib: expected a number from 0"),
+        ("models = 5", "models: expected a table, such as [models.NAME]"),
+        ("[[voices]]\nid = 'x'", "voices: expected a table, such as [voices.NAME]"),
+        ("[voices]\ntara = 3", "[voices] tara: expected a table, [voices.tara]"),
+        ("[languages]\n'a b' = []", '[languages] "a b": expected a table, [languages."a b"]'),
+        ('[voices.tara]\nid = "leo"', "[voices.tara] id: it is 'tara'"),
+        ('[voices.Tara]\nlanguage = "en"', "[voices.Tara]: a name is asked for in any case"),
+        ("[aliases]\nmodels = 3", "[aliases] models: expected a table, [aliases.models]"),
+        ("[aliases.models]\nx = 3", "[aliases.models] x: expected the name it stands for"),
+        ('[aliases.voice]\nx = "tara"', "[aliases] voice: there is no such table; there are models, voices"),
+        ("aliases = 1", "aliases: expected a table, such as [aliases.voices]"),
+        ('[voice.x]\nlanguage = "en"', "voice: there is no such table; there are models, voices, languages"),
+        ('emotion_tags = "abc"', "emotion_tags: expected a list of words"),
+        ('emotion_tags = ["<laugh>"]', "emotion_tags: expected a list of words without < and >"),
+        ("emotion_tags = [1]", "emotion_tags: expected a list of words"),
     ],
 )
 def test_a_wrong_file_is_explained_in_one_line(tmp_path, content, words):
@@ -97,8 +136,9 @@ def test_a_wrong_file_is_explained_in_one_line(tmp_path, content, words):
     own.write_text(content)
     with pytest.raises(ConfigurationError) as caught:
         load_catalog(own)
-    assert words in str(caught.value)
-    assert "mine.toml" in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith(f"{own}: ")
+    assert words in message
     assert "\n" not in str(caught.value)
 
 

@@ -22,7 +22,7 @@ PATIENCE = 60
 A_BIT = 20_000
 """Bytes after which such a client has heard enough."""
 
-MEANT = {(503, "model_unavailable")}
+MEANT = {(503, "model_unavailable"), (503, "model_offloading")}
 """Failures of a server that has no GPU: status and code. All others are faults."""
 
 

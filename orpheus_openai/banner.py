@@ -1,0 +1,51 @@
+"""What a server says when it starts: where everything is, and who may use it."""
+
+import ipaddress
+import logging
+import socket
+import sys
+
+from orpheus_openai.catalog import PREVIEW
+from orpheus_openai.settings import Settings
+
+READY = "orpheus-openai is ready"
+
+logger = logging.getLogger(__name__)
+
+
+def announce(listener: socket.socket, default_model: str, log_format: str) -> None:
+    """Say where the server is: to people in lines, to machines in one record of the log, at whatever level that is."""
+    host, port = listener.getsockname()[:2]
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104
+    shown = "localhost" if everywhere else f"[{host}]" if ":" in host else host
+    base = f"http://{shown}:{port}"
+    what = ": eSpeak NG, a synthetic stand-in that is not Orpheus" if default_model == PREVIEW else ""
+    places = {
+        "Page": f"{base}/",
+        "API": f"{base}/v1",
+        "MCP": f"{base}/mcp",
+        "Docs": f"{base}/apidocs",
+        "Health": f"{base}/health",
+        "Model": default_model + what,
+    }
+    if log_format == "json":
+        fields = {"fields": {name.lower(): place for name, place in places.items()}}
+        logger.handle(
+            logger.makeRecord(logger.name, logging.INFO, __file__, 0, READY, (), None, extra=fields)
+        )
+        return
+    lines = [f"  {name:<6} {place}" for name, place in places.items()]
+    sys.stderr.write("\n".join(["", READY, *lines, "", ""]))
+    sys.stderr.flush()
+
+
+def warn_if_open(listener: socket.socket, settings: Settings) -> None:
+    """Say so where everybody who reaches the server may use it."""
+    host = listener.getsockname()[0]
+    if settings.api_keys or ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        return
+    logger.warning(
+        "NO KEYS: everybody who can reach %s can use this server, its files and its GPU. Set ORPHEUS_API_KEYS, "
+        "or ORPHEUS_HOST=127.0.0.1 to serve this machine alone.",
+        "this machine" if ipaddress.ip_address(host).is_unspecified else host,
+    )
