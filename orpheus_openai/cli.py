@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orpheus_openai import __version__
-from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, SpeechError
 from orpheus_openai.models.imports import lasting_import
@@ -148,7 +147,7 @@ def _format_of(output: str) -> str:
 
 
 async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, settings: Settings) -> None:
-    from orpheus_openai.http.delivery import encoded, start  # noqa: PLC0415
+    from orpheus_openai.http.delivery import delivered, start  # noqa: PLC0415
     from orpheus_openai.limits.caller import PROGRAM  # noqa: PLC0415
     from orpheus_openai.speech.request import speech_request  # noqa: PLC0415
     from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
@@ -158,11 +157,11 @@ async def _speak_to(text: str, audio_format: str, options: argparse.Namespace, s
     speech = service.prepare(wanted, account=PROGRAM)
     began = time.monotonic()
     try:
-        async with contextlib.aclosing(await start(encoded(speech.stream(), audio_format))) as chunks:
+        async with contextlib.aclosing(await start(delivered(speech, audio_format))) as chunks:
             with _output(options.output, audio_format) as file:
                 async for chunk in chunks:
                     file.write(chunk)
-                    _progress(speech.samples / SAMPLE_RATE, time.monotonic() - began)
+                    _progress(speech.audio_seconds, time.monotonic() - began)
     finally:
         await service.manager.close()
     if sys.stderr.isatty():

@@ -21,6 +21,8 @@ class Event(msgspec.Struct, frozen=True):
     time: float
     type: str
     data: dict[str, Any]
+    owner: str | None = None
+    """The account whose business it is; None: everybody's."""
 
 
 class EventHub:
@@ -38,9 +40,12 @@ class EventHub:
         """How many are subscribed."""
         return len(self._lost)
 
-    def publish(self, kind: str, **data: Any) -> None:
-        """Tell every listener; `kind` is a dotted name such as `model.state`."""
-        event = Event(next(self._ids), time.time(), kind, data)
+    def publish(self, kind: str, *, owner: str | None = None, **data: Any) -> None:
+        """Tell every listener; `kind` is a dotted name such as `model.state`.
+
+        `owner` is the account whose business alone it is; whoever passes events on keeps them to it.
+        """
+        event = Event(next(self._ids), time.time(), kind, data, owner)
         for observe in self._observers.get(kind, ()):
             observe(event)
         for queue in self._lost:

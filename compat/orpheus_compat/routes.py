@@ -27,7 +27,7 @@ from orpheus_openai.errors import SpeechError
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import prepare_speech
-from orpheus_openai.http.delivery import encoded
+from orpheus_openai.http.delivery import delivered
 from orpheus_openai.http.responses import StreamResponse, answer_with_speech
 from orpheus_openai.speech.request import tuned
 from orpheus_openai.speech.service import SpeechService
@@ -72,7 +72,7 @@ class SpeechController(Controller):
             ),
         )
         audio_format = body.response_format or DEFAULT_FORMAT
-        chunks = encoded(speech.stream(), audio_format)
+        chunks = delivered(speech, audio_format)
         if body.stream_format == "sse":
             chunks, media_type = _events(chunks, speech), "text/event-stream"
         else:

@@ -1,17 +1,14 @@
 """One speech on its way into a file, and what can be told of it meanwhile."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncGenerator
 
 import anyio
 from fastmcp import Context
 
-from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.gpu.slot import ModelState
-from orpheus_openai.http.delivery import encoded
+from orpheus_openai.http.delivery import delivered
 from orpheus_openai.outputs import OutputFolder, SavedFile
 from orpheus_openai.speech.speech import Speech
 
@@ -24,8 +21,6 @@ class Generation:
 
     def __init__(self, speech: Speech, manager: GPUManager, audio_format: str) -> None:
         self.speech = speech
-        self.first_seconds: float | None = None
-        """Until the first encoded audio was there."""
         self._manager = manager
         self._format = audio_format
         self._began = time.monotonic()
@@ -36,18 +31,16 @@ class Generation:
         """How long it has been going on."""
         return time.monotonic() - self._began
 
-    @property
-    def audio_seconds(self) -> float:
-        """Speech so far."""
-        return self.speech.samples / SAMPLE_RATE
-
     async def run(self, outputs: OutputFolder, text: str, context: Context) -> SavedFile:
         """Speak, save, and keep the client informed. Cancelling ends the speech and leaves no file.
 
         Raises SpeechError as `Speech.stream` and `OutputFolder.save` do.
         """
         saving = outputs.save(
-            self._chunks(), voice=self.speech.voice.id, text=text, audio_format=self._format
+            delivered(self.speech, self._format),
+            voice=self.speech.voice.id,
+            text=text,
+            audio_format=self._format,
         )
         # MCP cancels by anyio's scopes, which interrupt cleaning up as well; not so in a task of its own.
         task = asyncio.create_task(saving)
@@ -62,26 +55,19 @@ class Generation:
         await self._report(context)
         return saved
 
-    async def _chunks(self) -> AsyncGenerator[bytes]:
-        async with contextlib.aclosing(encoded(self.speech.stream(), self._format)) as chunks:
-            async for chunk in chunks:
-                if self.first_seconds is None:
-                    self.first_seconds = self.seconds
-                    self.speech.timeline.mark("first_bytes")
-                yield chunk
-
     async def _report(self, context: Context) -> None:
         """Progress counts seconds, of waiting and then of audio, and a little where none came.
 
         MCP wants every notice to be higher than the one before.
         """
-        waited = self.seconds if self.first_seconds is None else self.first_seconds
-        self._told = round(max(waited + self.audio_seconds, self._told + 0.001), 3)
+        waited = self.speech.report().first_bytes_seconds
+        heard = (self.seconds if waited is None else waited) + self.speech.audio_seconds
+        self._told = round(max(heard, self._told + 0.001), 3)
         await context.report_progress(self._told, message=self._in_words())
 
     def _in_words(self) -> str:
         if self.speech.samples:
-            return f"{self.audio_seconds:.1f} s of speech"
+            return f"{self.speech.audio_seconds:.1f} s of speech"
         model = self.speech.model.id
         states = {status.id: status.state for status in self._manager.get_status()}
         doing = "Loading" if states.get(model) is ModelState.LOADING else "Waiting for"

@@ -7,24 +7,17 @@ from msgspec import Meta
 
 from orpheus_openai.gpu.device import GPU
 from orpheus_openai.gpu.slot import ModelStatus
+from orpheus_openai.speech.report import SpeechReport
 
 
-class GeneratedSpeech(msgspec.Struct, frozen=True, kw_only=True):
+class GeneratedSpeech(SpeechReport, frozen=True, kw_only=True):
     """A text that was spoken and saved."""
 
-    id: Annotated[str, Meta(description="Names this speech in the server's log and events.")]
     path: Annotated[str, Meta(description="The audio file on the server's machine.")]
     url: Annotated[str, Meta(description="Where the file can be downloaded.")]
     uri: Annotated[str, Meta(description="The MCP resource that holds the audio.")]
     format: str
     bytes: Annotated[int, Meta(description="Size of the file.")]
-    model: Annotated[str, Meta(description="The model that spoke.")]
-    voice: Annotated[str, Meta(description="The voice that spoke.")]
-    audio_seconds: Annotated[float, Meta(description="How long the speech is.")]
-    load_seconds: Annotated[float, Meta(description="How long the request waited for its model to be ready.")]
-    first_audio_seconds: Annotated[
-        float, Meta(description="From the call to the first audio, loading included.")
-    ]
     total_seconds: Annotated[float, Meta(description="From the call to the saved file.")]
 
 

@@ -107,20 +107,14 @@ class SpeechTools:
         return self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}")
 
     def _spoken(self, generation: Generation, saved: SavedFile, base_url: str) -> ToolResult:
-        speech = generation.speech
         uri = output_uri(saved.name)
         spoken = GeneratedSpeech(
-            id=speech.id,
+            **msgspec.structs.asdict(generation.speech.report()),
             path=str(self._folder / saved.name),
             url=f"{base_url}/api/files/{uri.rpartition('/')[2]}",
             uri=uri,
             format=saved.format,
             bytes=saved.bytes,
-            model=speech.model.id,
-            voice=speech.voice.id,
-            audio_seconds=round(generation.audio_seconds, 3),
-            load_seconds=round(speech.load_seconds, 3),
-            first_audio_seconds=round(generation.first_seconds or 0.0, 3),
             total_seconds=round(generation.seconds, 3),
         )
         words = (

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -382,7 +382,7 @@ class GPUManager:
         transition.cancel()
         await asyncio.wait([transition])
 
-    def _enter(self, slot: Slot, state: ModelState, **details: object) -> None:
+    def _enter(self, slot: Slot, state: ModelState, **details: Any) -> None:
         slot.state = state
         if state in (ModelState.UNLOADED, ModelState.FAILED, ModelState.ASLEEP):
             slot.on_card = False

@@ -9,6 +9,7 @@ import msgspec
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.encode import make_encoder
+from orpheus_openai.speech.speech import Speech
 
 AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 """The names of `audio.encode.FORMATS`, as a type that request bodies are checked against."""
@@ -62,6 +63,15 @@ async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator
             yield chunk
     finally:
         encoder.close()
+
+
+async def delivered(speech: Speech, audio_format: str) -> AsyncGenerator[bytes]:
+    """`speech` in one of `audio.encode.FORMATS`, for whichever door; notes when its first bytes were there."""
+    async with contextlib.aclosing(encoded(speech.stream(), audio_format)) as chunks:
+        async for chunk in chunks:
+            if speech.timeline.at("first_bytes") is None:
+                speech.timeline.mark("first_bytes")
+            yield chunk
 
 
 class Started(Generic[T]):

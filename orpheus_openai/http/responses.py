@@ -10,7 +10,6 @@ import anyio
 from litestar import Request
 from litestar.response.streaming import ASGIStreamingResponse
 
-from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.http.delivery import ListenerTooSlowError, Pace, Started, start, while_connected
 from orpheus_openai.speech.speech import Speech
@@ -61,7 +60,7 @@ async def answer_with_speech(
     headers = {
         "x-orpheus-model": speech.model.id,
         "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
-        "x-orpheus-load-seconds": f"{speech.load_seconds:.3f}",
+        "x-orpheus-load-seconds": f"{speech.report().load_seconds:.3f}",
         "cache-control": "no-store",
         "server-timing": _server_timing(speech.timeline),
     }
@@ -88,12 +87,9 @@ async def _played(speech: Speech, chunks: AsyncGenerator[bytes], pace: Pace) -> 
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             now = time.monotonic()
-            if speech.timeline.at("first_bytes") is None:
-                speech.timeline.mark("first_bytes", now)
-            audio = speech.samples / SAMPLE_RATE
-            if silence := listener.hear(audio, asked=asked, now=now):
+            if silence := listener.hear(speech.audio_seconds, asked=asked, now=now):
                 speech.tell_underrun(silence)
             yield chunk
             asked = time.monotonic()
             waited += asked - now
-            pace.require(waited, audio)
+            pace.require(waited, speech.audio_seconds)

@@ -1,5 +1,6 @@
 """POST /api/generate: speak a text, and stream it or keep it as a file."""
 
+import contextlib
 import time
 from typing import Annotated, Any
 
@@ -10,18 +11,18 @@ from litestar.openapi.spec import Example, OpenAPIResponse
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
-from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import prepare_speech
-from orpheus_openai.http.delivery import AudioFormat, encoded, start, while_connected
+from orpheus_openai.http.delivery import AudioFormat, delivered, start, while_connected
 from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.http.responses import answer_with_speech
 from orpheus_openai.native.files import url_of
 from orpheus_openai.outputs import OutputFolder
+from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import Tuning, tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
@@ -61,20 +62,16 @@ class GenerateRequest(Tuning, frozen=True, kw_only=True):
     ] = False
 
 
-class SavedSpeech(msgspec.Struct, frozen=True, kw_only=True):
-    """Speech that was saved; times are in seconds from the arrival of the request."""
+class SavedSpeech(SpeechReport, frozen=True, kw_only=True):
+    """Speech that was saved: where, and what it took."""
 
-    id: Annotated[str, Meta(description="The request's id, which names it in events and log.")]
     file: Annotated[str, Meta(examples=["2026-11-23-tara-hello-there-1a2b3c.wav"])]
     url: Annotated[str, Meta(examples=["/api/files/2026-11-23-tara-hello-there-1a2b3c.wav"])]
     format: Annotated[str, Meta(examples=["wav"])]
-    model: Annotated[str, Meta(description="The model that spoke.", examples=["medium-3b"])]
-    voice: Annotated[str, Meta(examples=["tara"])]
     bytes: Annotated[int, Meta(examples=[96_044])]
-    audio_seconds: Annotated[float, Meta(description="How long it sounds.", examples=[2.0])]
-    load_seconds: Annotated[float, Meta(description="How long it waited for its model.", examples=[0.0])]
-    first_audio_seconds: Annotated[float, Meta(examples=[0.18])]
-    total_seconds: Annotated[float, Meta(examples=[0.9])]
+    total_seconds: Annotated[
+        float, Meta(description="From the request's arrival to the saved file.", examples=[0.9])
+    ]
 
 
 _EXAMPLES = {
@@ -125,7 +122,7 @@ async def generate(
     text, speech = _prepare(request, body, service)
     audio_format = body.response_format or DEFAULT_FORMAT
     if not body.save:
-        chunks = encoded(speech.stream(), audio_format)
+        chunks = delivered(speech, audio_format)
         return await answer_with_speech(request, speech, chunks, FORMATS[audio_format].media_type)
     saved = await while_connected(request.receive, _save(outputs, speech, text, audio_format, asked))
     return ASGIResponse(
@@ -156,23 +153,14 @@ def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService)
 async def _save(
     outputs: OutputFolder, speech: Speech, text: str, audio_format: AudioFormat, asked: float
 ) -> SavedSpeech:
-    chunks = await start(encoded(speech.stream(), audio_format))
-    first_audio = time.monotonic()
-    speech.timeline.mark("first_bytes", first_audio)
-    try:
+    # A speech that cannot begin leaves the folder alone.
+    async with contextlib.aclosing(await start(delivered(speech, audio_format))) as chunks:
         file = await outputs.save(chunks, voice=speech.voice.id, text=text, audio_format=audio_format)
-    finally:
-        await chunks.aclose()
     return SavedSpeech(
-        id=speech.id,
+        **msgspec.structs.asdict(speech.report()),
         file=file.name,
         url=url_of(file.name),
         format=audio_format,
-        model=speech.model.id,
-        voice=speech.voice.id,
         bytes=file.bytes,
-        audio_seconds=round(speech.samples / SAMPLE_RATE, 3),
-        load_seconds=round(speech.load_seconds, 3),
-        first_audio_seconds=round(first_audio - asked, 3),
         total_seconds=round(time.monotonic() - asked, 3),
     )

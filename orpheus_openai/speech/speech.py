@@ -5,7 +5,9 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
@@ -16,6 +18,7 @@ from orpheus_openai.errors import EngineError, SpeechError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
+from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.segments import spoken
@@ -55,12 +58,8 @@ class Speech:
         self.samples = 0
         """Samples yielded so far, at 24 kHz."""
         self.timeline = Timeline()
-        self.outcome: str | None = None
-        """`completed`, `cancelled` or an error's message, once it has ended."""
         self.error: str | None = None
-        """What kind of error that is."""
-        self.real_time_factor: float | None = None
-        """Seconds of a model's work for a second of audio, once completed; waiting for turn or reader is no work."""
+        """What kind of error it ended in."""
         self.input = request.text
         """The text as it came."""
         self._manager = manager
@@ -69,23 +68,40 @@ class Speech:
         self._script = script
         self._speed = request.speed
         self._sampling = request.sampling
+        self._segments = 0
+        """How many were begun."""
+        self._outcome: str | None = None
+        self._real_time_factor: float | None = None
+        """Of a model's work alone: waiting for turn or reader is none."""
         self._held = 0.0
         """Seconds in which there was a sound, and nobody took it."""
 
-    @property
-    def queue_seconds(self) -> float:
-        """How long the request waited for its turn."""
-        return self.timeline.seconds("asked", "admitted") or 0.0
+    def report(self) -> SpeechReport:
+        """What is known of it now."""
+        return SpeechReport(
+            id=self.id,
+            model=self.model.id,
+            voice=self.voice.id,
+            characters=len(self.input),
+            segments=self._segments,
+            queue_seconds=_seconds(self.timeline.seconds("asked", "admitted")) or 0.0,
+            load_seconds=_seconds(self.timeline.seconds("admitted", "ready")) or 0.0,
+            first_token_seconds=_seconds(self.timeline.seconds("asked", "first_token")),
+            first_audio_seconds=_seconds(self.timeline.seconds("asked", "first_audio")),
+            first_bytes_seconds=_seconds(self.timeline.seconds("asked", "first_bytes")),
+            audio_seconds=self.audio_seconds,
+            real_time_factor=self._real_time_factor,
+            input_tokens=self.usage.input_tokens,
+            output_tokens=self.usage.output_tokens,
+            dropped_frames=self.usage.dropped_frames,
+            outcome=self._outcome,
+            error=self.error,
+        )
 
     @property
-    def load_seconds(self) -> float:
-        """How long the request waited for its model, after that."""
-        return self.timeline.seconds("admitted", "ready") or 0.0
-
-    @property
-    def first_audio_seconds(self) -> float | None:
-        """From when it was first asked for a sound until there was one."""
-        return self.timeline.seconds("asked", "first_audio")
+    def audio_seconds(self) -> float:
+        """Speech so far."""
+        return round(self.samples / SAMPLE_RATE, 3)
 
     async def stream(self) -> AsyncGenerator[PCM]:
         """The speech as PCM, from the first sample the model meant to the last.
@@ -95,14 +111,7 @@ class Speech:
         """
         self.timeline.mark("asked")
         self.share = await self._gate.check(self._script.text, len(self.input), self.account)
-        events = self._events
-        events.publish(
-            "speech.queued",
-            id=self.id,
-            model=self.model.id,
-            voice=self.voice.id,
-            characters=len(self.input),
-        )
+        self._tell("queued", model=self.model.id, voice=self.voice.id, characters=len(self.input))
         try:
             async with contextlib.aclosing(self._in_turn()) as sounds:
                 async for pcm in sounds:
@@ -112,68 +121,47 @@ class Speech:
                     offered = time.monotonic()
                     yield pcm
                     self._held += time.monotonic() - offered
-                    events.publish(
-                        "speech.progress", id=self.id, audio_seconds=round(self.samples / SAMPLE_RATE, 3)
-                    )
+                    self._tell("progress", audio_seconds=self.audio_seconds)
             self._complete()
         except SpeechError as error:
-            self.outcome, self.error = error.message, error.kind
+            self._outcome, self.error = error.message, error.kind
             raise
         except Exception:
-            self.outcome, self.error = "The server failed.", "internal_error"
+            self._outcome, self.error = "The server failed.", "internal_error"
             raise
         finally:
-            self.outcome = self.outcome or "cancelled"
-            self._tell_end()
+            self._outcome = self._outcome or "cancelled"
+            self._tell("ended", **msgspec.structs.asdict(self.report()))
 
     def tell_underrun(self, silence: float) -> None:
         """Whoever plays the stream as it comes heard nothing for so many seconds."""
-        at = round(self.samples / SAMPLE_RATE, 3)
-        self._events.publish(
-            "speech.underrun",
-            id=self.id,
+        self._tell(
+            "underrun",
             model=self.model.id,
-            audio_seconds=at,
+            audio_seconds=self.audio_seconds,
             silence_seconds=round(silence, 3),
         )
 
     def _complete(self) -> None:
         if self.samples == 0:
             raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
-        self.outcome = "completed"
+        self._outcome = "completed"
         if (ready := self.timeline.at("ready")) is not None:
             worked = time.monotonic() - ready - self._held
-            self.real_time_factor = round(worked * SAMPLE_RATE / self.samples, 4)
+            self._real_time_factor = round(worked * SAMPLE_RATE / self.samples, 4)
 
     def _tell_start(self) -> None:
         if self.usage.first_token_at is not None:
             self.timeline.mark("first_token", self.usage.first_token_at)
         self.timeline.mark("first_audio")
-        self._events.publish(
-            "speech.started",
-            id=self.id,
-            model=self.model.id,
-            queue_seconds=round(self.queue_seconds, 3),
-            load_seconds=round(self.load_seconds, 3),
-            first_audio_seconds=round(self.first_audio_seconds or 0.0, 4),
-        )
-
-    def _tell_end(self) -> None:
-        self._events.publish(
-            "speech.ended",
-            id=self.id,
-            model=self.model.id,
-            outcome=self.outcome,
-            error=self.error,
-            audio_seconds=round(self.samples / SAMPLE_RATE, 3),
-            real_time_factor=self.real_time_factor,
-            input_tokens=self.usage.input_tokens,
-            output_tokens=self.usage.output_tokens,
-            dropped_frames=self.usage.dropped_frames,
-        )
+        self._tell("started", **msgspec.structs.asdict(self.report()))
 
     def _tell_position(self, position: int) -> None:
-        self._events.publish("speech.waiting", id=self.id, position=position)
+        self._tell("waiting", position=position)
+
+    def _tell(self, what: str, **data: Any) -> None:
+        """Publish an event about this speech, for its owner's eyes."""
+        self._events.publish(f"speech.{what}", owner=self.account, **{"id": self.id, **data})
 
     async def _in_turn(self) -> AsyncGenerator[PCM]:
         """What is heard: silence where there is nothing to say, else the model, when it is this speech's turn."""
@@ -209,11 +197,21 @@ class Speech:
         ) as items:
             async for item in items:
                 if isinstance(item, Segment):
-                    at = round(self.samples / SAMPLE_RATE, 3)
-                    self._events.publish("speech.segment", id=self.id, text=item.text, audio_seconds=at)
+                    self._segments += 1
+                    self._tell(
+                        "segment",
+                        text=item.text,
+                        start=item.start,
+                        end=item.end,
+                        audio_seconds=self.audio_seconds,
+                    )
                     ready = joiner.start_segment(PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE)
                 else:
                     ready = joiner.push(item)
                 if len(ready):
                     yield ready
         yield joiner.finish()
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -146,11 +146,11 @@ async def test_progress_grows_also_while_no_speech_comes() -> None:
     async def hear(progress: float, *, message: str) -> None:
         notices.append(progress)
 
-    speech: Any = SimpleNamespace(samples=24_000)
+    begun = SimpleNamespace(first_bytes_seconds=0.5)
+    speech: Any = SimpleNamespace(samples=1, report=lambda: begun)
     generation = Generation(speech, manager=SimpleNamespace(), audio_format="wav")
-    generation.first_seconds = 0.5
-    for samples in (24_000, 24_000, 24_000, 48_000, 48_000):
-        speech.samples = samples
+    for audio_seconds in (1.0, 1.0, 1.0, 2.0, 2.0):
+        speech.audio_seconds = audio_seconds
         await generation._report(SimpleNamespace(report_progress=hear))
     assert notices == [1.5, 1.501, 1.502, 2.5, 2.501]
 

@@ -172,7 +172,7 @@ async def test_a_text_with_nothing_to_say_is_silence_that_asks_nothing_of_model_
     assert len(pcm) == 4_800
     assert not pcm.any()
     assert (speech.usage.input_tokens, speech.usage.output_tokens) == (0, 0)
-    assert speech.outcome == "completed"
+    assert speech.report().outcome == "completed"
     assert service.manager.get_status() == []
 
 

@@ -8,12 +8,13 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.limits.caller import Caller
+from orpheus_openai.speech.report import FACTS
 from orpheus_openai.speech.speech import Speech
 
 STANDARD_OUTPUT = "-"
@@ -21,32 +22,6 @@ BACKLOG = 10_000
 """Lines that may wait for a slow disk; those beyond are lost, and the log says how many."""
 
 logger = logging.getLogger(__name__)
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A line. What there was no speech for is null; times are in seconds."""
-
-    time: datetime
-    """When the request came."""
-    id: str
-    key: str | None
-    address: str
-    method: str
-    path: str
-    status: int
-    """0: the client left before there was an answer."""
-    seconds: float
-    """From the request's arrival to the end of its answer."""
-    model: str | None = None
-    voice: str | None = None
-    characters: int | None = None
-    audio_seconds: float | None = None
-    queue_seconds: float | None = None
-    load_seconds: float | None = None
-    first_audio_seconds: float | None = None
-    outcome: str | None = None
-    """`completed`, `cancelled` or what went wrong; null: it was refused before it began."""
-    text: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def describe(
@@ -59,34 +34,26 @@ def describe(
     status: int,
     seconds: float,
     with_text: bool,
-) -> Entry:
-    """What the log says of a request that has ended just now."""
-    time = datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC)
-    entry = Entry(
-        time=time,
-        id=request_id,
-        key=caller.key,
-        address=caller.address,
-        method=method,
-        path=path,
-        status=status,
-        seconds=round(seconds, 3),
-    )
-    if speech is None:
-        return entry
-    first = speech.first_audio_seconds
-    return msgspec.structs.replace(
-        entry,
-        model=speech.model.id,
-        voice=speech.voice.id,
-        characters=len(speech.input),
-        audio_seconds=round(speech.samples / SAMPLE_RATE, 3),
-        queue_seconds=round(speech.queue_seconds, 3),
-        load_seconds=round(speech.load_seconds, 3),
-        first_audio_seconds=None if first is None else round(first, 3),
-        outcome=speech.outcome,
-        text=speech.input if with_text else msgspec.UNSET,
-    )
+) -> dict[str, Any]:
+    """The line of a request that has ended just now; what there was no speech for is null, times are in seconds.
+
+    `status` 0: the client left before there was an answer; `seconds` are those from the request's arrival to the end
+    of its answer. Where an `outcome` is null the speech was refused before it began.
+    """
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC),
+        "id": request_id,
+        "key": caller.key,
+        "address": caller.address,
+        "method": method,
+        "path": path,
+        "status": status,
+        "seconds": round(seconds, 3),
+        **(dict.fromkeys(FACTS) if speech is None else speech.report().facts()),
+    }
+    if speech is not None and with_text:
+        line["text"] = speech.input
+    return line
 
 
 class AuditLog:
@@ -104,10 +71,10 @@ class AuditLog:
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
 
-    def write(self, entry: Entry) -> None:
+    def write(self, line: dict[str, Any]) -> None:
         """Hand a line over; never waits."""
         try:
-            self._lines.put_nowait(msgspec.json.encode(entry) + b"\n")
+            self._lines.put_nowait(msgspec.json.encode(line) + b"\n")
         except queue.Full:
             self._lost += 1
 

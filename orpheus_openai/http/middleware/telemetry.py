@@ -5,14 +5,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.http.caller import speech_of
 from orpheus_openai.http.middleware.answer import Answer, is_request, method_of
 from orpheus_openai.http.redaction import Redaction
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.observability.tracing import Answered, Tracing
-from orpheus_openai.speech.speech import Speech
 
 if TYPE_CHECKING:
     from litestar.datastructures import MutableScopeHeaders
@@ -68,7 +66,7 @@ class Telemetry:
         speech, method = speech_of(scope), method_of(scope)
         error, told = state.get("error"), bool(speech and speech.error)
         self._metrics.count_request(_door(path), status, None if told else error)
-        measured = _measured(speech) if speech else {}
+        measured = speech.report().facts() if speech else {}
         shown = state["shown_path"]
         line = ascii(shown)[1:-1]  # a line break in it would forge a line of the log
         fields = {"method": method, "path": shown, "status": status, "seconds": round(seconds, 4)}
@@ -104,21 +102,3 @@ def _door(path: str) -> str:
     if path in QUIET_PATHS:
         return "probe"
     return next((door for start, door in DOORS.items() if f"{path}/".startswith(start)), "page")
-
-
-def _measured(speech: Speech) -> dict[str, Any]:
-    """What a speech was and took; seconds."""
-    first = speech.first_audio_seconds
-    return {
-        "model": speech.model.id,
-        "voice": speech.voice.id,
-        "outcome": speech.outcome,
-        "characters": len(speech.input),
-        "audio_seconds": round(speech.samples / SAMPLE_RATE, 3),
-        "queue_seconds": round(speech.queue_seconds, 4),
-        "load_seconds": round(speech.load_seconds, 4),
-        "first_audio_seconds": None if first is None else round(first, 4),
-        "real_time_factor": speech.real_time_factor,
-        "input_tokens": speech.usage.input_tokens,
-        "output_tokens": speech.usage.output_tokens,
-    }

@@ -1,0 +1,50 @@
+"""The one report of a speech: event, log line, audit line, trace, JSON answer and MCP result are views of it."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+
+class SpeechReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a speech was and took, so far or in the end; what has not come yet is null."""
+
+    id: Annotated[str, Meta(description="The request's id, which names the speech in events and logs.")]
+    model: Annotated[str, Meta(description="The model that spoke.", examples=["medium-3b"])]
+    voice: Annotated[str, Meta(description="The voice that spoke.", examples=["tara"])]
+    characters: Annotated[int, Meta(description="Length of the text.", examples=[27])]
+    segments: Annotated[int, Meta(description="Parts of the text that were begun.", examples=[1])]
+    queue_seconds: Annotated[float, Meta(description="Waiting for its turn.", examples=[0.0])]
+    load_seconds: Annotated[float, Meta(description="Waiting for its model, after that.", examples=[0.0])]
+    first_token_seconds: Annotated[
+        float | None,
+        Meta(description="Until the model's first token, all waiting included.", examples=[0.09]),
+    ]
+    first_audio_seconds: Annotated[
+        float | None, Meta(description="Until its first sound, all waiting included.", examples=[0.18])
+    ]
+    first_bytes_seconds: Annotated[
+        float | None, Meta(description="Until the first bytes in the format asked for.", examples=[0.18])
+    ]
+    audio_seconds: Annotated[float, Meta(description="How long it sounds.", examples=[2.0])]
+    real_time_factor: Annotated[
+        float | None, Meta(description="Seconds of work for a second of audio.", examples=[0.3])
+    ]
+    input_tokens: Annotated[int, Meta(description="Tokens of the prompts.", examples=[14])]
+    output_tokens: Annotated[int, Meta(description="Tokens of the speech.", examples=[168])]
+    dropped_frames: Annotated[
+        int, Meta(description="Frames of 85 ms that could not be decoded.", examples=[0])
+    ]
+    outcome: Annotated[
+        str | None,
+        Meta(description="`completed`, `cancelled`, or the message of the error.", examples=["completed"]),
+    ]
+    error: Annotated[str | None, Meta(description="The kind of that error.", examples=[None])]
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but the id, for lines that have the request's anyway."""
+        return {name: getattr(self, name) for name in FACTS}
+
+
+FACTS = tuple(name for name in SpeechReport.__struct_fields__ if name != "id")
+"""The names of what is told of a speech."""
