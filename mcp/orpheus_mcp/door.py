@@ -6,10 +6,11 @@ import contextvars
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from litestar import asgi
 
+from orpheus_mcp.hang_up import GONE
 from orpheus_mcp.sessions import IDLE_SECONDS, Sessions
 from orpheus_openai.errors import ShuttingDownError
 from orpheus_openai.gpu.monitor import GPUMonitor
@@ -20,7 +21,7 @@ from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.speech.service import SpeechService
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from fastmcp.server.http import StarletteWithLifespan
     from litestar.handlers import ASGIRouteHandler
@@ -30,9 +31,6 @@ PATH = "/mcp"
 
 SESSION_ID = b"mcp-session-id"
 _INITIALIZES = re.compile(rb'"method"\s*:\s*"initialize"')
-
-GONE = "mcp_client_gone"
-"""In the state of a request's scope: the event that its client has hung up."""
 
 
 class MCPDoor:
@@ -134,15 +132,6 @@ async def _nothing_more() -> "HTTPReceiveMessage":
 
 def _header(headers: "Iterable[tuple[bytes, bytes]]", wanted: bytes) -> str | None:
     return next((value.decode("latin-1") for name, value in headers if name.lower() == wanted), None)
-
-
-async def hang_up(scope: "Mapping[str, Any]") -> dict[str, str]:
-    """Wait until the client that sent a request over HTTP has hung up, as ASGI's `receive` would.
-
-    FastMCP lets calls of a session run on: it might have sent what it has to say elsewhere.
-    """
-    await scope["state"][GONE].wait()
-    return {"type": "http.disconnect"}
 
 
 def _replaying(body: bytes, receive: "Receive", gone: asyncio.Event) -> "Receive":

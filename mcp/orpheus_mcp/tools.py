@@ -15,8 +15,8 @@ from fastmcp.tools import ToolResult
 from mcp_types import ContentBlock, ResourceLink, TextContent
 from pydantic import Field, WithJsonSchema
 
-from orpheus_mcp.door import hang_up
 from orpheus_mcp.generation import Generation
+from orpheus_mcp.hang_up import hang_up
 from orpheus_mcp.resources import media_type, output_uri
 from orpheus_mcp.results import GeneratedSpeech, GPUStatus, ModelEntry, Models, VoiceEntry, Voices
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
