@@ -12,13 +12,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
 
-from orpheus_compat.errors import EXCEPTION_HANDLERS
 from orpheus_compat.routes import compat_router
 from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
 from orpheus_openai.audio.encode import warm_up
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.delivery import Pace
+from orpheus_openai.http.errors import EXCEPTION_HANDLERS
 from orpheus_openai.http.middleware.audit import AuditLog
 from orpheus_openai.http.middleware.browsers import BrowserRules
 from orpheus_openai.http.middleware.caller import Callers

@@ -11,7 +11,6 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
 from orpheus_compat import openapi
-from orpheus_compat.errors import error_body
 from orpheus_compat.schemas import (
     AudioModel,
     AudioModelList,
@@ -28,6 +27,7 @@ from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.http.delivery import delivered
+from orpheus_openai.http.errors import openai_shape
 from orpheus_openai.http.responses import StreamResponse, answer_with_speech
 from orpheus_openai.speech.request import tuned
 from orpheus_openai.speech.service import SpeechService
@@ -185,7 +185,7 @@ async def _events(chunks: AsyncGenerator[bytes], speech: Speech) -> AsyncGenerat
     except SpeechError as error:
         if not began:
             raise
-        yield _event({"type": "error", "error": error_body(error).error})
+        yield _event({"type": "error", "error": openai_shape(error).error})
         raise
     usage = speech.usage
     yield _event(

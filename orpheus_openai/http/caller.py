@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from orpheus_openai.http.errors import TEXT_FIELD
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
@@ -21,13 +22,21 @@ def speech_of(scope: Mapping[str, object]) -> Speech | None:
     return speech
 
 
-def prepare_speech(scope: Mapping[str, object], service: SpeechService, wanted: SpeechRequest) -> Speech:
+def prepare_speech(
+    scope: Mapping[str, object],
+    service: SpeechService,
+    wanted: SpeechRequest,
+    *,
+    text_field: str = TEXT_FIELD,
+) -> Speech:
     """Ask `service` for a speech in the name of whoever sent the request.
 
     It is noted in the request's state: the answer tells what is left of the caller's share; log, audit log and trace
-    what came of it. Raises what `SpeechService.prepare` does.
+    what came of it. `text_field` is what the door calls the text, in errors about it.
+    Raises what `SpeechService.prepare` does.
     """
     state = _state(scope)
+    state["text_field"] = text_field
     speech = service.prepare(wanted, account=caller_of(scope).account, request_id=state.get("request_id"))
     state["speech"] = speech
     return speech

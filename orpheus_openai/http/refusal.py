@@ -1,13 +1,12 @@
-"""An error answered before the application sees the request, in OpenAI's shape as everywhere."""
+"""An error answered before the application sees the request, as it would answer it."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar.enums import ScopeType
 
-from orpheus_openai.errors import AuthenticationError, RequestTimeoutError, SpeechError
-from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
+from orpheus_openai.errors import SpeechError
+from orpheus_openai.http.errors import body_of, headers_of
 
 if TYPE_CHECKING:
     from litestar.types import Scope, Send
@@ -30,15 +29,9 @@ async def refuse(scope: "Scope", send: "Send", error: SpeechError) -> None:
             reason = error.message.encode()[:MAX_REASON].decode(errors="ignore")
             await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
             return
-    body = msgspec.json.encode(ErrorBody(ErrorDetail(error.message, error.type, error.param, error.code)))
+    body = msgspec.json.encode(body_of(error, scope["state"]))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if isinstance(error, AuthenticationError):
-        headers.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, RequestTimeoutError):
-        headers.append((b"connection", b"close"))  # what of its body still comes is no new request
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
-    headers += [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    headers += [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
     start: Any = {"type": f"{prefix}.response.start", "status": error.status, "headers": headers}
     end: Any = {"type": f"{prefix}.response.body", "body": body, "more_body": False}
     await send(start)

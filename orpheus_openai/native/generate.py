@@ -142,12 +142,8 @@ def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService)
             "Missing required field 'text'.", param="text", code="missing_required_parameter"
         )
     wanted = tuned(body, text=text, model=body.model, voice=body.voice)
-    try:
-        return text, prepare_speech(request.scope, service, wanted)
-    except InvalidRequestError as error:
-        if error.param == "input":  # OpenAI's name for it
-            error.param = "prompt" if body.text is None else "text"
-        raise
+    text_field = "prompt" if body.text is None else "text"
+    return text, prepare_speech(request.scope, service, wanted, text_field=text_field)
 
 
 async def _save(

@@ -14,11 +14,11 @@ import uvicorn
 from litestar import Litestar
 from litestar.di import Provide
 
-from orpheus_compat.errors import EXCEPTION_HANDLERS
 from orpheus_openai.app import create_app
 from orpheus_openai.gpu import monitor
 from orpheus_openai.gpu.device import GPU, GPUSample
 from orpheus_openai.gpu.monitor import GPUMonitor
+from orpheus_openai.http.errors import EXCEPTION_HANDLERS
 from orpheus_openai.native import events as events_route
 from orpheus_openai.native.events import Pulse
 from orpheus_openai.native.routes import native_router

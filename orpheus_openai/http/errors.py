@@ -1,14 +1,23 @@
-"""Every error as OpenAI's JSON body, whatever raised it."""
+"""Where every error becomes HTTP, whichever door or ring raised it: its status, its headers, and its body."""
 
 import http
 import logging
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 
-from orpheus_openai.errors import InvalidRequestError, MethodNotAllowedError, NotFoundError, SpeechError
+from orpheus_openai.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestTimeoutError,
+    SpeechError,
+)
 from orpheus_openai.http.delivery import ClientGoneError
 from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
 
@@ -18,28 +27,59 @@ AnyRequest = Request[Any, Any, Any]
 CLIENT_CLOSED_REQUEST = 499
 """For the log only: nobody reads the answer to a request whose client has gone."""
 
+TEXT_FIELD = "input"
+"""The core's name, and OpenAI's, for what is to be said."""
 
-def error_body(error: SpeechError) -> ErrorBody:
-    """The body that OpenAI's SDKs turn into an exception."""
+Shape = Callable[[SpeechError], msgspec.Struct]
+"""What the body of an error looks like to a door's clients."""
+
+
+def openai_shape(error: SpeechError) -> ErrorBody:
+    """The body that OpenAI's SDKs turn into an exception; every door's, unless it has one of its own."""
     return ErrorBody(ErrorDetail(error.message, error.type, error.param, error.code))
 
 
-def answer_speech_error(request: AnyRequest, error: SpeechError) -> Response[ErrorBody]:
-    """An error of ours; its class knows the status."""
-    request.scope["state"]["error"] = error.kind
+def body_of(error: SpeechError, state: Mapping[str, Any]) -> msgspec.Struct:
+    """The body, in the shape and with the field names of the door that the request's `state` tells of.
+
+    `error_shape` is a Shape; `text_field` is what the door calls the text.
+    """
+    if error.param == TEXT_FIELD:
+        error.param = state.get("text_field", TEXT_FIELD)
+    shape: Shape = state.get("error_shape", openai_shape)
+    return shape(error)
+
+
+def headers_of(error: SpeechError) -> dict[str, str]:
+    """What the answer's headers say of it."""
     headers = dict(error.headers)
+    if isinstance(error, AuthenticationError):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, RequestTimeoutError):
+        headers["connection"] = "close"  # what of its body still comes is no new request
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
     if error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("%s: %s", error.code, error.message)
         # OpenAI's SDKs obey this header; without it they would ask a machine without a GPU three times.
         headers["x-should-retry"] = "true" if error.retryable or error.retry_after is not None else "false"
+    return headers
+
+
+def answer_speech_error(request: AnyRequest, error: SpeechError) -> Response[msgspec.Struct]:
+    """An error of ours; its class knows the status."""
+    state = request.scope["state"]
+    state["error"] = error.kind
+    if error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("%s: %s", error.code, error.message)
     return Response(
-        error_body(error), status_code=error.status, headers=headers, media_type="application/json"
+        body_of(error, state),
+        status_code=error.status,
+        headers=headers_of(error),
+        media_type="application/json",
     )
 
 
-def answer_http_error(request: AnyRequest, error: HTTPException) -> Response[ErrorBody]:
+def answer_http_error(request: AnyRequest, error: HTTPException) -> Response[msgspec.Struct]:
     """An error of the framework's: an unknown path, a wrong method, a bad query."""
     path = request.scope["path"]
     if isinstance(error, NotFoundException):
@@ -64,16 +104,17 @@ def answer_client_gone(_request: AnyRequest, _error: ClientGoneError) -> Respons
     return Response(None, status_code=CLIENT_CLOSED_REQUEST)
 
 
-def answer_crash(request: AnyRequest, error: Exception) -> Response[ErrorBody]:
+def answer_crash(request: AnyRequest, error: Exception) -> Response[msgspec.Struct]:
     """A fault of ours: the trace goes to the log, the client learns the request id that finds it there."""
     logger.error("unhandled error", exc_info=error)
     request_id = request.scope.get("state", {}).get("request_id", "")
     ours = SpeechError(
         f"The server failed at this request; its log says why (request {request_id}).", code="internal_error"
     )
-    request.scope["state"]["error"] = ours.kind
+    state = request.scope["state"]
+    state["error"] = ours.kind
     return Response(
-        error_body(ours), status_code=500, headers={"x-should-retry": "false"}, media_type="application/json"
+        body_of(ours, state), status_code=500, headers=headers_of(ours), media_type="application/json"
     )
 
 
