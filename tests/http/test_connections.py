@@ -347,6 +347,12 @@ def test_connections_never_outnumber_the_files_that_may_be_opened():
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= soft
 
 
+def test_a_connection_that_nobody_uses_is_closed(server_url):
+    with connect(int(server_url.rpartition(":")[2])) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert statuses(read_all(connection)) == [200]
+
+
 # --- the server as it is started --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,149 @@
+"""docs/security.md lists every limit: its default is the code's, and a test shows what lies beyond it."""
+
+import asyncio
+import logging
+import re
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+import uvicorn
+
+from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CALLER
+from orpheus_openai.events import LISTENER_BACKLOG, EventHub
+from orpheus_openai.gpu.manager import HELD_SECONDS
+from orpheus_openai.gpu.monitor import ANSWER_SECONDS
+from orpheus_openai.http.body import MAX_BODY_BYTES
+from orpheus_openai.http.middleware.audit import BACKLOG, AuditLog
+from orpheus_openai.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES
+from orpheus_openai.limits.filter import MODERATION_SECONDS
+from orpheus_openai.limits.rates import ACCOUNTS_KEPT
+from orpheus_openai.settings import Settings, variable_name
+from orpheus_openai.settings.reading import plain
+
+ROOT = Path(__file__).parents[2]
+
+SHOWN = {
+    "Connections": "test_a_server_full_of_connections_says_so_and_logs_it_once",
+    "Connections from one address": "test_one_connection_too_many_is_answered_503_and_closed_and_the_next_may_come",
+    "Head and trailers of a request": "test_a_head_may_have_64_kib_and_not_a_byte_more",
+    "Seconds until a head is complete": "test_three_hundred_half_heads_close_the_server_to_nobody_and_are_gone_after",
+    "Requests read ahead on a connection": "test_requests_sent_ahead_are_all_answered_in_their_order_and_not_read",
+    "Seconds between two requests": "test_a_connection_that_nobody_uses_is_closed",
+    "Body of a request": "test_a_body_of_ten_megabytes_is_refused_in_words",
+    "Seconds in which nothing moves": "test_a_reader_who_stands_still_is_let_go_and_his_place_is_free",
+    "Seconds for a request altogether": "test_a_request_that_takes_too_long_ends_before_its_audio_or_within",
+    "Least speed of reading, times real time": "test_a_slow_reader_is_cut_off_and_its_place_is_free",
+    "Characters of a text": "test_what_is_wrong_is_said_with_the_fields_name",
+    "Repetitions in a row": "test_endless_repetition_is_refused_and_emphasis_is_not",
+    "Seconds for a judge of your own": "test_a_moderator_of_ones_own_decides",
+    "Speeches at once": "test_who_waits_is_told_the_position_and_is_served_in_order",
+    "Speeches that wait": "test_beyond_the_line_the_answer_is_429_at_once_and_all_is_well_after_it",
+    "Seconds of waiting": "test_a_turn_that_does_not_come_in_time_is_429",
+    "What one caller may ask for": "test_requests_are_counted_for_each_key_and_the_answer_says_what_is_left",
+    "Callers whose shares are remembered": "test_callers_without_number_do_not_fill_the_memory",
+    "Seconds of waiting for a model to load": "test_waiting_for_a_load_has_an_end",
+    "Seconds of waiting while a model is offloaded": "test_whoever_comes_while_an_offload_waits_is_told_to_come_again",
+    "MCP sessions": "test_all_sessions_together_have_a_bound_and_idle_ones_make_room",
+    "MCP sessions of one caller": "test_who_opens_too_many_sessions_loses_the_one_they_have_not_used_for_longest",
+    "Seconds an MCP session is not used": "test_a_session_that_nobody_uses_ends",
+    "Events that a slow listener is behind": "test_a_listener_who_falls_behind_is_told_how_many_events_were_lost",
+    "Lines of the audit log that wait for the disk": "test_lines_that_come_faster_than_the_disk_takes_them_are_counted",
+    "Seconds that the GPU's driver may take to answer": "test_a_driver_that_hangs_takes_one_thread_and_nobodys_time",
+    "Bytes of saved speech": "test_what_is_too_much_goes_oldest_first_after_each_save",
+    "Hours that saved speech is kept": "test_what_is_too_old_goes",
+}
+"""Each limit, and the beginning of the name of the test that goes beyond it."""
+
+FIXED = {
+    "Head and trailers of a request": f"{MAX_HEAD_BYTES // 1024} KiB",
+    "Seconds until a head is complete": HEAD_SECONDS,
+    "Requests read ahead on a connection": 1,
+    "Seconds between two requests": uvicorn.Config("").timeout_keep_alive,
+    "Body of a request": f"{MAX_BODY_BYTES // 1024 // 1024} MiB",
+    "Seconds for a judge of your own": MODERATION_SECONDS,
+    "Callers whose shares are remembered": ACCOUNTS_KEPT,
+    "Seconds of waiting while a model is offloaded": HELD_SECONDS,
+    "MCP sessions": MAX_SESSIONS,
+    "MCP sessions of one caller": MAX_SESSIONS_PER_CALLER,
+    "Seconds an MCP session is not used": IDLE_SECONDS,
+    "Events that a slow listener is behind": LISTENER_BACKLOG,
+    "Lines of the audit log that wait for the disk": BACKLOG,
+    "Seconds that the GPU's driver may take to answer": ANSWER_SECONDS,
+}
+"""Those without a setting, by what the code says."""
+
+
+def rows():
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    table = page.partition("| What | At most | Setting | What is beyond it |\n| --- | --- | --- | --- |\n")[2]
+    lines = table.partition("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_limit_has_the_default_of_the_code():
+    fields = {f"`{variable_name(field.name)}`": field for field in msgspec.structs.fields(Settings)}
+    assert len(rows()) > 20
+    for what, at_most, setting, _ in rows():
+        if setting == "–":
+            assert at_most == str(plain(FIXED[what])), what
+        else:
+            assert at_most == str(plain(fields[setting].default)), what
+
+
+def test_every_setting_that_is_a_limit_is_listed():
+    listed = {setting.strip("`") for _, _, setting, _ in rows()}
+    names = [variable_name(field.name) for field in msgspec.structs.fields(Settings)]
+    of_one_model = {"ORPHEUS_MAX_MODEL_LEN", "ORPHEUS_MAX_STREAMS"}
+    limits = {
+        name for name in names if re.match(r"ORPHEUS_(OUTPUT_)?(MAX|MIN)_|ORPHEUS_.*(TIMEOUT|WAIT)$", name)
+    }
+    assert limits - of_one_model - {"ORPHEUS_UNLOAD_TIMEOUT"} <= listed
+
+
+def test_every_limit_is_shown_by_a_test():
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for what, *_ in rows():
+        assert re.search(rf"^(async )?def {SHOWN[what]}", written, flags=re.MULTILINE), what
+    assert SHOWN.keys() == {what for what, *_ in rows()}
+
+
+# --- limits that have no other place ----------------------------------------------------------------------------------
+
+
+async def test_a_listener_who_falls_behind_is_told_how_many_events_were_lost():
+    hub = EventHub()
+    with hub.subscribe() as events:
+        for number in range(LISTENER_BACKLOG + 500):
+            hub.publish("speech.progress", number=number)
+        heard = [await asyncio.wait_for(anext(events), 30) for _ in range(LISTENER_BACKLOG + 1)]
+    assert (heard[0].type, heard[0].data) == ("events.lost", {"count": 500})
+    assert [event.data["number"] for event in heard[1:]] == list(range(500, LISTENER_BACKLOG + 500))
+
+
+def test_lines_that_come_faster_than_the_disk_takes_them_are_counted(tmp_path, monkeypatch, caplog):
+    slow, stuck = threading.Event(), threading.Event()
+    log = AuditLog(str(tmp_path / "audit.jsonl"))
+    append = log._append
+
+    def append_slowly(lines):
+        stuck.set()
+        slow.wait(60)
+        append(lines)
+
+    monkeypatch.setattr(log, "_append", append_slowly)
+    log.write({"n": 0})
+    assert stuck.wait(60)
+    for number in range(BACKLOG + 25):
+        log.write({"n": number})
+    slow.set()
+    with caplog.at_level(logging.ERROR):
+        log.close()
+    assert "the audit log lost 25 lines" in caplog.text
+    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == BACKLOG + 1
+
+
+@pytest.mark.parametrize("what", sorted(FIXED))
+def test_what_has_no_setting_says_so(what):
+    assert {row[0]: row[2] for row in rows()}[what] == "–"
