@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.limits.caller import PROGRAM
 from orpheus_openai.limits.filter import InputFilter, load_blocked, load_moderator
 from orpheus_openai.limits.queue import Admission
 from orpheus_openai.limits.rates import MemoryRates, RateLimits, RateStore, parse_rates
@@ -29,7 +30,12 @@ class Gate:
                 load_moderator(settings.moderation),
             ),
             RateLimits(parse_rates(settings.rate_limit), _store(settings)),
-            Admission(at_once=settings.max_concurrent, queue=settings.max_queue, wait=settings.queue_wait),
+            Admission(
+                at_once=settings.max_concurrent,
+                queue=settings.max_queue,
+                wait=settings.queue_wait,
+                per_caller=settings.max_concurrent_per_caller,
+            ),
         )
 
     async def check(
@@ -42,12 +48,12 @@ class Gate:
         """
         if self._filter.active:
             await self._filter.check(await read())
-        self.admission.require_room()
+        self.admission.require_room(account)
         return await self._rates.charge(account, characters)
 
-    def turn(self, moved: Callable[[int], None]) -> AbstractAsyncContextManager[None]:
+    def turn(self, moved: Callable[[int], None], account: str = PROGRAM) -> AbstractAsyncContextManager[None]:
         """See Admission.turn."""
-        return self.admission.turn(moved)
+        return self.admission.turn(moved, account)
 
     async def close(self) -> None:
         """Give connections back."""

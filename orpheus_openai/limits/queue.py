@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 
 from orpheus_openai.errors import OverloadedError
+from orpheus_openai.limits.caller import PROGRAM
 
 TYPICAL_SECONDS = 5.0
 """How long a speech is taken to last before any has ended."""
@@ -27,10 +29,13 @@ class _Ticket:
 class Admission:
     """First come, first served; lives on one event loop. `wait` is in seconds."""
 
-    def __init__(self, *, at_once: int, queue: int, wait: float) -> None:
+    def __init__(self, *, at_once: int, queue: int, wait: float, per_caller: int = 0) -> None:
+        """`per_caller` is how many one account may have in line and speaking; 0: no limit."""
         self._at_once = at_once
         self._queue = queue
         self._wait = wait
+        self._per_caller = per_caller
+        self._callers: Counter[str] = Counter()
         self._running = 0
         self._line: list[_Ticket] = []
         self._mean = TYPICAL_SECONDS
@@ -45,29 +50,39 @@ class Admission:
         """How many stand in line."""
         return len(self._line)
 
-    def require_room(self) -> None:
-        """Raise OverloadedError if one more could neither start nor wait."""
+    def require_room(self, account: str = PROGRAM) -> None:
+        """Raise OverloadedError if one more, of `account`, could neither start nor wait."""
+        if self._per_caller and account != PROGRAM and self._callers[account] >= self._per_caller:
+            raise self._overloaded(
+                f"{self._callers[account]} of your requests are under way, and nobody may have more."
+            )
         if self._running >= self._at_once and len(self._line) >= self._queue:
             raise self._overloaded(f"{self._running} requests are being spoken and {len(self._line)} wait.")
 
     @contextlib.asynccontextmanager
-    async def turn(self, moved: Callable[[int], None]) -> AsyncGenerator[None]:
-        """Wait in line, and count as speaking inside the block.
+    async def turn(self, moved: Callable[[int], None], account: str = PROGRAM) -> AsyncGenerator[None]:
+        """Wait in line in the name of `account`, and count as speaking inside the block.
 
         `moved` is told the position, 1 for whoever is next, on joining the line and at every step forward; it
         is not called where there is no line. Raises OverloadedError when the line is full, or the turn does
         not come in time.
         """
-        await self._enter(moved)
-        began = time.monotonic()
+        self.require_room(account)
+        self._callers[account] += 1
         try:
-            yield
+            await self._enter(moved)
+            began = time.monotonic()
+            try:
+                yield
+            finally:
+                self._mean = MEMORY * self._mean + (1 - MEMORY) * (time.monotonic() - began)
+                self._leave()
         finally:
-            self._mean = MEMORY * self._mean + (1 - MEMORY) * (time.monotonic() - began)
-            self._leave()
+            self._callers[account] -= 1
+            if not self._callers[account]:
+                del self._callers[account]
 
     async def _enter(self, moved: Callable[[int], None]) -> None:
-        self.require_room()
         if self._running < self._at_once:  # then nobody waits: whoever leaves hands the place on
             self._running += 1
             return

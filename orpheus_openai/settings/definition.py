@@ -166,6 +166,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrent: Annotated[
         int, Meta(ge=1, le=100_000, description="Requests for speech that are served at the same time.")
     ] = 64
+    max_concurrent_per_caller: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="How many of them one key, or without keys one address, may have under way, those that wait "
+            "included; one more is answered 429; 0: no limit of their own.",
+        ),
+    ] = 0
     max_queue: Annotated[
         int,
         Meta(

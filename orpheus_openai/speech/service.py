@@ -70,7 +70,7 @@ class SpeechService:
         Raises InvalidRequestError or NotFoundError with the field's name, ModelUnavailableError when the model
         cannot speak on this machine, OverloadedError when the line before it is full.
         """
-        self.gate.admission.require_room()  # in a rush to refuse must cost next to nothing
+        self.gate.admission.require_room(account)  # in a rush to refuse must cost next to nothing
         if len(request.text) > self._max_input_chars:
             raise InvalidRequestError(
                 f"The text has {len(request.text)} characters; at most {self._max_input_chars} are spoken in one "

@@ -168,7 +168,7 @@ class Speech:
         if await self._script.peek() is None:
             yield NOTHING_TO_SAY
             return
-        async with self._gate.turn(self._tell_position):
+        async with self._gate.turn(self._tell_position, self.account):
             self.timeline.mark("admitted")
             async with contextlib.aclosing(self._paced()) as paced:
                 async for pcm in paced:

@@ -17,6 +17,7 @@ from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError, ContentRefusedError, OverloadedError, RateLimitError
 from orpheus_openai.http.middleware.disconnects import HangUps
+from orpheus_openai.limits import filter as filter_module
 from orpheus_openai.limits import rates
 from orpheus_openai.limits.caller import ANONYMOUS, PROGRAM, Caller
 from orpheus_openai.limits.filter import InputFilter, load_blocked
@@ -244,6 +245,27 @@ def test_beyond_the_line_the_answer_is_429_at_once_and_all_is_well_after_it(tmp_
         while speak(client).status_code == 429 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert [speak(client).status_code for _ in range(3)] == [200] * 3
+
+
+def test_one_caller_may_be_kept_from_taking_every_place(tmp_path):
+    with served(
+        tmp_path, max_concurrent=4, max_concurrent_per_caller=1, api_keys=("one:sk-1", "two:sk-2")
+    ) as client:
+        mine = {"authorization": "Bearer sk-1"}
+        with client.stream("POST", "/v1/audio/speech", json=LONG, headers=mine) as speaking:
+            assert speaking.status_code == 200
+            for answer in (
+                speak(client, "sk-1"),
+                client.post("/api/generate", json={"text": "Hello."}, headers=mine),
+            ):
+                assert (answer.status_code, answer.json()["error"]["code"]) == (429, "overloaded")
+                assert "your requests" in answer.json()["error"]["message"]
+                assert int(answer.headers["retry-after"]) >= 1
+            assert speak(client, "sk-2").status_code == 200
+        deadline = time.monotonic() + 30
+        while speak(client, "sk-1").status_code == 429 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [speak(client, "sk-1").status_code for _ in range(3)] == [200] * 3
 
 
 def test_who_waits_is_told_the_position_and_is_served_in_order(tmp_path):
@@ -493,6 +515,8 @@ async def test_a_long_text_against_a_long_list_is_looked_through_in_no_time():
 async def moderate(text):
     """For the tests below, named by ORPHEUS_MODERATION."""
     await asyncio.sleep(0)
+    if "dawdle" in text:
+        await asyncio.sleep(3600)
     if "explode" in text:
         raise RuntimeError("the moderator is ill")
     return "No rumours, please." if "rumour" in text else None
@@ -510,6 +534,13 @@ def test_a_moderator_of_ones_own_decides(tmp_path):
         ill = speak(client, input="explode")
         assert (ill.status_code, ill.json()["error"]["code"]) == (503, "moderation_unavailable")
         assert "ill" not in ill.text
+
+
+def test_a_moderator_that_dawdles_lets_nothing_pass(tmp_path, monkeypatch):
+    monkeypatch.setattr(filter_module, "MODERATION_SECONDS", 0.1)
+    with served(tmp_path, moderation="tests.limits.test_limits:moderate") as client:
+        late = speak(client, input="dawdle")
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "moderation_unavailable")
 
 
 @pytest.mark.parametrize(
