@@ -51,6 +51,11 @@ def figures(**more):
             "middle": health,
             "end": {**health, "p99": 5.0 + more.get("later", 0.0)},
         },
+        "lag_ms": {
+            "start": health,
+            "middle": health,
+            "end": {**health, "p99": 5.0 + more.get("driver", 0.0)},
+        },
         "done": {},
         "faults": {},
     }
@@ -60,3 +65,7 @@ def figures(**more):
 def test_what_grows_beyond_its_bound_is_told_and_what_stays_within_is_not(what, bound):
     assert grown(figures(**{what: bound})) == []
     assert len(grown(figures(**{what: bound + 1}))) == 1
+
+
+def test_a_machine_that_has_become_slower_is_not_the_servers_fault():
+    assert grown(figures(later=LATER_P99_MS + 200, driver=200.0)) == []
