@@ -97,6 +97,7 @@ ENV HOME=/home/orpheus \
     TRITON_CACHE_DIR=/home/orpheus/.cache/triton \
     TORCHINDUCTOR_CACHE_DIR=/home/orpheus/.cache/torchinductor \
     CUDA_CACHE_PATH=/home/orpheus/.cache/nv \
+    ORPHEUS_MODEL=medium-3b \
     ORPHEUS_OUTPUT_DIR=/outputs \
     PORT=8899
 WORKDIR /home/orpheus

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import socket
 import sys
+from collections.abc import Sequence
 
 from orpheus_openai.catalog import PREVIEW
 from orpheus_openai.settings import Settings
@@ -13,8 +14,13 @@ READY = "orpheus-openai is ready"
 logger = logging.getLogger(__name__)
 
 
-def announce(listener: socket.socket, default_model: str, log_format: str) -> None:
-    """Say where the server is: to people in lines, to machines in one record of the log, at whatever level that is."""
+def announce(listener: socket.socket, default_model: str, unmet: Sequence[str], log_format: str) -> None:
+    """Say where the server is: to people in lines, to machines in one record of the log, at whatever level that is.
+
+    Each of `unmet` is a wish of the settings that this machine cannot meet.
+    """
+    for wish in unmet:
+        logger.warning(wish)
     host, port = listener.getsockname()[:2]
     everywhere = host in ("0.0.0.0", "::")  # noqa: S104
     shown = "localhost" if everywhere else f"[{host}]" if ":" in host else host

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Self
 
+RETRY_SECONDS = 10
+"""After how long it is worth to ask again for a model whose load has failed or lasts."""
+
 
 class SpeechError(Exception):
     """The base of all errors a caller can meet.
@@ -129,7 +132,26 @@ class OverloadedError(SpeechError):
 
 
 class ModelUnavailableError(SpeechError):
-    """The model is known but cannot speak here and now; the message names the ways out."""
+    """The model is known but cannot speak here, however often one asks; the message names the ways out.
+
+    A 4xx: most clients ask again after a 503, whatever else they are told.
+    """
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_unavailable"
+
+
+class NotReadyError(SpeechError):
+    """The server cannot do it now, but will be able to: a model loads, memory is short; `retry_after` says when."""
+
+    status = 503
+    code = "not_ready"
+    retryable = True
+
+
+class ServerUnreadyError(SpeechError):
+    """What `/ready` says of a server that cannot speak at all: nobody shall send it requests."""
 
     status = 503
     code = "model_unavailable"

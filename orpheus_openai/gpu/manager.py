@@ -12,7 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from orpheus_openai.catalog import Model
-from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError, SpeechError
+from orpheus_openai.errors import (
+    RETRY_SECONDS,
+    EngineError,
+    NotReadyError,
+    ShuttingDownError,
+    SpeechError,
+)
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.policy import Mode
 from orpheus_openai.gpu.room import Cards, DesertedError, Room
@@ -103,8 +109,8 @@ class GPUManager:
     async def get_model(self, model: Model) -> AsyncGenerator[SpeechModel]:
         """A lease: the model is ready inside the block, and stays unless it is offloaded by force.
 
-        Raises ModelUnavailableError when it cannot be loaded or that takes longer than `load_wait`, EngineError
-        when loading fails, ShuttingDownError when the server stops.
+        Raises ModelUnavailableError when it can never be loaded here, NotReadyError where there is no room now or
+        loading takes longer than `load_wait`, EngineError when it fails, ShuttingDownError when the server stops.
         """
         slot = self._slot(model)
         speaker = await self._ready(slot)
@@ -209,18 +215,19 @@ class GPUManager:
         if not await self._changes(slot, deadline):
             if (draining := slot.draining_seconds) is not None:
                 raise offloading_error(slot.model.id, draining)
-            raise ModelUnavailableError(
+            raise NotReadyError(
                 f"The model {slot.model.id} is not ready after {self._rules.load_wait:g} s; try again shortly.",
                 code="model_loading",
-                retry_after=10,
+                retry_after=RETRY_SECONDS,
             )
         if loading is None:
             return
         if loading.cancelled():
             if self._closing:
                 raise ShuttingDownError("The server is shutting down.")
-            raise ModelUnavailableError(
+            raise NotReadyError(
                 f"The model {slot.model.id} was offloaded while it was being loaded; try again.",
+                code="model_loading",
                 retry_after=1,
             )
         if (error := loading.exception()) is not None:

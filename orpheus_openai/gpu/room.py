@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from orpheus_openai.catalog import Model
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import RETRY_SECONDS, ModelUnavailableError, NotReadyError
 from orpheus_openai.gpu.policy import Card, Mode, Placement, Resident, place
 from orpheus_openai.gpu.slot import Slot
 
@@ -46,8 +46,8 @@ class Room:
     async def make(self, slot: Slot, needed: int, evict: Evict) -> int | None:
         """Evict until `needed` bytes fit; returns the card, None where no card is known.
 
-        Raises ModelUnavailableError, naming need, room and holders, where it cannot ever fit, and DesertedError
-        where nobody waits for it any more.
+        Raises NotReadyError, naming need, room and holders, where it does not fit whatever leaves,
+        ModelUnavailableError where no card is large enough, and DesertedError where nobody waits for it any more.
         """
         while True:
             placement = await self._placement(slot, needed)
@@ -79,11 +79,13 @@ class Room:
                 f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards
             )
             held = ", ".join(f"{r.id} on GPU {r.gpu}" for r in residents) or "other programs"
-            raise ModelUnavailableError(
+            words = (
                 f"{slot.model.id} needs {needed / GIB:.1f} GiB of GPU memory. {room}. Held by: {held}. "
-                "Free some, choose a smaller model, or set ORPHEUS_REMOTE_URL.",
-                code="insufficient_gpu_memory",
+                "Free some, choose a smaller model, or set ORPHEUS_REMOTE_URL."
             )
+            if needed > max((card.total for card in cards), default=0):
+                raise ModelUnavailableError(words, param="model")
+            raise NotReadyError(words, code="insufficient_gpu_memory", retry_after=RETRY_SECONDS)
         return placement
 
     def _resident(self, slot: Slot) -> Resident:

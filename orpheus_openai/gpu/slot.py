@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orpheus_openai.catalog import Model
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import NotReadyError
 from orpheus_openai.gpu.policy import decayed
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class ModelStatus(msgspec.Struct, frozen=True):
     """How long an offload still waits for its streams to end, while newcomers are held; null: none does."""
 
 
-def offloading_error(model_id: str, seconds: float) -> ModelUnavailableError:
+def offloading_error(model_id: str, seconds: float) -> NotReadyError:
     """What newcomers are told of a model that an offload waits for, which it will do for `seconds` at most."""
-    return ModelUnavailableError(
+    return NotReadyError(
         f"The model {model_id} is being offloaded: it leaves as soon as it has spoken for those it speaks for, and "
         f"takes nobody new for {math.ceil(seconds)} s at most. Try again shortly.",
         code="model_offloading",

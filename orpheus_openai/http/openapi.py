@@ -22,10 +22,10 @@ _REFERENCE = "#/{name}"
 
 SPEECH_PROBLEMS = {
     "400": "A field is missing, of the wrong type or out of its range; `param` names it.",
-    "404": "There is no such model.",
+    "404": "There is no such model, or it can never speak here; then the message names the ways out.",
     "429": "The caller has had its share, or the server is busy; `Retry-After` says when to try again.",
     "502": "The engine failed before the first sound.",
-    "503": "The model cannot speak here and now; the message names the ways out.",
+    "503": "The model is not ready, or memory is short; `Retry-After` says when to try again.",
 }
 """What can go wrong with a request for speech, by status."""
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orpheus_openai.errors import ConfigurationError, ContentRefusedError, ModelUnavailableError, SpeechError
+from orpheus_openai.errors import ConfigurationError, ContentRefusedError, NotReadyError, SpeechError
 
 Moderator = Callable[[str], Awaitable[str | None]]
 """Given the text; None lets it pass, words refuse it and tell the caller why."""
@@ -54,7 +54,7 @@ class InputFilter:
         return bool(self._blocked or self._max_repetition or self._moderator)
 
     async def check(self, text: str) -> None:
-        """Raise ContentRefusedError if `text` is not to be spoken, ModelUnavailableError if nobody can tell.
+        """Raise ContentRefusedError if `text` is not to be spoken, NotReadyError if nobody can tell.
 
         A text that the moderator fails to judge is not spoken.
         """
@@ -90,7 +90,7 @@ async def _ask(moderator: Moderator, text: str) -> None:
         raise
     except Exception as error:
         logger.exception("the moderator failed")
-        raise ModelUnavailableError(
+        raise NotReadyError(
             "The text could not be checked, and is not spoken unchecked; try again later.",
             code="moderation_unavailable",
             retry_after=5,

@@ -25,6 +25,10 @@ WAYS_OUT = (
     "or start this server on a machine with a GPU."
 )
 
+AUTO = "auto"
+ORPHEUS = "medium-3b"
+"""What `auto` stands for where it can run, or is asked for in another setting."""
+
 GIB = 1024**3
 
 logger = logging.getLogger(__name__)
@@ -97,6 +101,28 @@ class ModelFactory:
         chosen = [m for m in models if m.id in self._settings.pinned or self._settings.mode == "multi"]
         return [m for m in chosen if self.footprint(m) and self.availability(m).status == "available"]
 
+    def unmet(self) -> list[str]:
+        """What the settings ask for by name and cannot have here, each in one line with the way out.
+
+        Nothing else takes its place: whoever set it would take the stand-in for the thing.
+        """
+        settings = self._settings
+        asked = {
+            self.default_model: f"ORPHEUS_MODEL={settings.model}" if settings.model != AUTO else self._wish()
+        }
+        asked |= {name: f"ORPHEUS_PINNED={name}" for name in settings.pinned if not asked.get(name)}
+        found = {name: self.availability(self._catalog.models[name]) for name in asked}
+        return [
+            f"{asked[name] or 'no model for the default'}: {name} cannot speak here. {each.reason}"
+            + (
+                " To be served by the preview, set ORPHEUS_MODEL=preview."
+                if name == self.default_model
+                else ""
+            )
+            for name, each in found.items()
+            if each.status != "available"
+        ]
+
     async def load(self, model: Model, gpu: int | None) -> SpeechModel:
         """A model that is ready to speak. Heavy packages are imported here and nowhere before."""
         self.require(model)
@@ -134,6 +160,19 @@ class ModelFactory:
             variables[name]: path for name, path in self._settings.checkpoints.items() if name in variables
         }
 
+    def _wish(self) -> str:
+        """The setting that asks for Orpheus by name, beside ORPHEUS_MODEL; empty where none does."""
+        settings = self._settings
+        pinned = [name for name in settings.pinned if self._catalog.models[name].engine == "orpheus"]
+        own = checkpoint_variable(ORPHEUS)
+        wishes = {
+            "ORPHEUS_REMOTE_URL": ",".join(settings.remote_url),
+            "ORPHEUS_PINNED": ",".join(pinned),
+            "ORPHEUS_DEVICE": "" if settings.device == AUTO else settings.device,
+            own: settings.checkpoints.get(own, ""),
+        }
+        return next((f"{name}={value}" for name, value in wishes.items() if value), "")
+
     def _check_pinned(self) -> None:
         for name in self._settings.pinned:
             if name not in self._catalog.models:
@@ -144,11 +183,12 @@ class ModelFactory:
 
     def _resolve_default(self) -> str:
         wanted = self._settings.model
-        if wanted == "auto":
-            orpheus = self._catalog.models["medium-3b"]
-            return orpheus.id if self.availability(orpheus).status == "available" else PREVIEW
+        if wanted == AUTO:
+            orpheus = self._catalog.models[ORPHEUS]
+            available = self.availability(orpheus).status == "available"
+            return orpheus.id if available or self._wish() else PREVIEW
         if wanted not in self._catalog.models:
-            known = ", ".join(["auto", *self._catalog.models])
+            known = ", ".join([AUTO, *self._catalog.models])
             raise ConfigurationError(
                 f"ORPHEUS_MODEL={wanted}: there is no such model; expected one of {known}"
             )

@@ -8,7 +8,13 @@ from litestar import get
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 
-from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
+from orpheus_openai.errors import (
+    RETRY_SECONDS,
+    ModelUnavailableError,
+    NotReadyError,
+    ServerUnreadyError,
+    ShuttingDownError,
+)
 from orpheus_openai.gpu.slot import ModelState, offloading_error
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.speech.service import SpeechService
@@ -23,15 +29,18 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 def require_ready(service: SpeechService) -> Ready:
-    """Raise ModelUnavailableError unless the default model can speak; loads nothing."""
+    """Raise an error of status 503 unless the default model can speak; loads nothing."""
     model = service.catalog.models[service.factory.default_model]
-    service.factory.require(model)
+    try:
+        service.factory.require(model)
+    except ModelUnavailableError as error:
+        raise ServerUnreadyError(error.message) from error
     found = next((status for status in service.manager.get_status() if status.id == model.id), None)
     if found is not None and found.state is ModelState.FAILED:
-        raise ModelUnavailableError(
+        raise NotReadyError(
             f"The model {model.id} could not be loaded: {found.error}. The next request for it tries again.",
             code="model_load_failed",
-            retry_after=10,
+            retry_after=RETRY_SECONDS,
         )
     if found is not None and found.draining_seconds is not None:
         raise offloading_error(model.id, found.draining_seconds)

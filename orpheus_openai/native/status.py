@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from msgspec import Meta
 
 from orpheus_openai import __version__
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import SpeechError
 from orpheus_openai.gpu.device import GPU
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.gpu.slot import ModelStatus
@@ -75,7 +75,7 @@ class StatusBoard:
     def _ready(self) -> bool:
         try:
             require_ready(self._service)
-        except ModelUnavailableError:
+        except SpeechError:
             return False
         return True
 

@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             description="The default model, for which OpenAI's names (`tts-1`, …) stand. "
-            "`auto`: medium-3b where it can run, else preview.",
+            "`auto`: medium-3b where it can run or another setting asks for Orpheus, else preview.",
         ),
     ] = "auto"
     checkpoints: Annotated[

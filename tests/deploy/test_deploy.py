@@ -164,6 +164,13 @@ def test_the_profiles_keep_models_as_long_as_their_names_say() -> None:
     assert chosen["low-latency"].pinned == ("medium-3b",)
 
 
+def test_where_others_are_served_the_model_is_named_so_that_nothing_takes_its_place() -> None:
+    chosen = {path.stem: load_settings({}, path).model for path in PROFILES}
+    assert chosen.pop("development") == "auto"
+    in_kubernetes = read_yaml(DEPLOY / "kubernetes/settings.yaml")["data"]["ORPHEUS_MODEL"]
+    assert {*chosen.values(), in_kubernetes} == {"medium-3b"}
+
+
 # --- the proxies and the watchers, by their own programs; test_scale.py runs them -------------------------------------
 
 

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from orpheus_openai.catalog import Model
-from orpheus_openai.errors import EngineError, ModelUnavailableError, ShuttingDownError
+from orpheus_openai.errors import EngineError, ModelUnavailableError, NotReadyError, ShuttingDownError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager, Residency
 from orpheus_openai.gpu.room import GIB
@@ -172,13 +172,16 @@ async def test_a_model_comes_to_the_idlest_card_that_fits():
     assert {s.id: s.gpu for s in manager.get_status()}["b"] in (1, 2)
 
 
-async def test_what_never_fits_is_an_error_that_names_need_room_and_holders():
+async def test_what_is_larger_than_every_card_can_never_speak_here():
+    with pytest.raises(ModelUnavailableError, match=r"b needs 8.0 GiB.*6.0 of 6.0 GiB free"):
+        await use(make(FakeLoader(6)), B)
+
+
+async def test_what_does_not_fit_now_is_an_error_that_names_need_room_and_holders():
     loader = FakeLoader(12)
     manager = make(loader, mode="hybrid", pinned=frozenset("a"))
     await use(manager, A)
-    with pytest.raises(
-        ModelUnavailableError, match=r"b needs 8.0 GiB.*4.0 of 12.0 GiB free.*a on GPU 0"
-    ) as caught:
+    with pytest.raises(NotReadyError, match=r"b needs 8.0 GiB.*4.0 of 12.0 GiB free.*a on GPU 0") as caught:
         await use(manager, B)
     assert caught.value.code == "insufficient_gpu_memory"
     assert state(manager, B) is ModelState.FAILED
@@ -249,7 +252,7 @@ async def test_a_load_that_nobody_waits_for_any_more_ends_as_if_it_had_not_begun
 
 async def test_waiting_for_a_load_has_an_end():
     manager = make(FakeLoader(24, seconds=5), load_wait=0.05)
-    with pytest.raises(ModelUnavailableError, match="not ready") as caught:
+    with pytest.raises(NotReadyError, match="not ready") as caught:
         await use(manager)
     assert caught.value.retry_after
     await manager.close()
@@ -293,7 +296,7 @@ async def test_whoever_comes_while_an_offload_waits_is_told_to_come_again_and_wh
     async with manager.get_model(A) as engine:
         offload = asyncio.create_task(manager.force_offload("a", wait=3600))
         await until(lambda: manager.get_status()[0].draining_seconds)
-        with pytest.raises(ModelUnavailableError, match="a is being offloaded") as caught:
+        with pytest.raises(NotReadyError, match="a is being offloaded") as caught:
             await use(manager)
         assert (caught.value.code, caught.value.retry_after) == ("model_offloading", 30)
         await use(manager, SMALL)
@@ -366,7 +369,7 @@ async def test_offload_by_force_breaks_a_load_off(seconds):
     await asyncio.sleep(seconds)
     async with asyncio.timeout(1):
         assert (await manager.force_offload(force=True)).offloaded == ["a"]
-        with pytest.raises(ModelUnavailableError, match="offloaded while it was being loaded") as caught:
+        with pytest.raises(NotReadyError, match="offloaded while it was being loaded") as caught:
             await asked
     assert caught.value.retry_after
     assert state(manager) is ModelState.UNLOADED

@@ -23,8 +23,8 @@ KEY = "sk-contract-51c0"
 LONGEST = 100
 """Characters of a text that are really spoken: what is looked at here is the answers' form."""
 
-MEANT = {(503, "model_unavailable")}
-"""Failures of a server that has no GPU: status and code."""
+MEANT = {(503, "model_offloading")}
+"""Failures that anybody can bring about: status and code."""
 
 BEYOND_SCHEMAS = {"voice_not_found", "missing_required_parameter"}
 BEYOND_SCHEMAS_IN_WORDS = ("nothing to speak", "mean the same, but differ")

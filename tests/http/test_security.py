@@ -508,7 +508,9 @@ def test_a_listed_site_may_use_the_server_and_others_may_not(tmp_path, keys):
         spoken = client.post("/v1/audio/speech", json=SPEECH, headers={**listed, **bearer(KEY)})
         assert spoken.status_code == 200
         assert spoken.headers["access-control-allow-origin"] == "https://app.example.com"
-        assert "x-request-id" in spoken.headers["access-control-expose-headers"]
+        shown = set(spoken.headers["access-control-expose-headers"].split(", "))
+        assert {"x-request-id", "x-should-retry", "retry-after"} <= shown
+        assert {name for name in spoken.headers if name.startswith("x-orpheus-")} <= shown
         assert "origin" in spoken.headers["vary"]
         if keys:  # also the refusal can be read by the page
             refused = client.post("/v1/audio/speech", json=SPEECH, headers=listed)

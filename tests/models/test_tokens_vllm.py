@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.errors import EngineError, InvalidRequestError, NotReadyError
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
 from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
 from orpheus_openai.models.orpheus.vllm_engine import ENVIRONMENT
@@ -280,7 +280,7 @@ async def test_an_engine_ends_with_a_server_that_is_killed(checkpoint):
 
 
 async def test_a_start_that_fails_says_why(checkpoint):
-    with pytest.raises(ModelUnavailableError, match="no-such-thing"):
+    with pytest.raises(NotReadyError, match="no-such-thing"):
         await load_vllm(checkpoint, EngineOptions(quantization="no-such-thing"))
 
 

@@ -166,7 +166,7 @@ async def test_requests_in_all_their_forms_are_spoken(client, body):
         ({"text": 1}, 400, "text", "Expected a string for 'text'"),
         ({"text": "a", "voice": "nobody"}, 400, "voice", "There is no voice 'nobody'"),
         ({"text": "a", "model": "nothing"}, 404, "model", "does not exist"),
-        ({"text": "a", "model": "small-1b"}, 503, "model", "ORPHEUS_MODEL_SMALL_1B"),
+        ({"text": "a", "model": "small-1b"}, 404, "model", "ORPHEUS_MODEL_SMALL_1B"),
         ({"text": "a", "response_format": "ogg"}, 400, "response_format", "mp3, opus, aac, flac, wav, pcm"),
         ({"text": "a", "speed": 5}, 400, "speed", "at most 4"),
         ({"text": "a", "temperature": 3}, 400, "temperature", "at most 2"),

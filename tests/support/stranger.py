@@ -22,8 +22,8 @@ PATIENCE = 60
 A_BIT = 20_000
 """Bytes after which such a client has heard enough."""
 
-MEANT = {(503, "model_unavailable"), (503, "model_offloading")}
-"""Failures of a server that has no GPU: status and code. All others are faults."""
+MEANT = {(503, "model_offloading")}
+"""Failures that anybody can bring about: status and code. All others are faults."""
 
 
 @dataclass

@@ -17,12 +17,19 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 
 PREFLIGHT_SECONDS = 600
-EXPOSED = (
-    "content-disposition, retry-after, openai-processing-ms, x-request-id, x-orpheus-model, x-orpheus-voice, "
-    "x-orpheus-load-seconds, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
-    "x-ratelimit-reset-requests, x-ratelimit-limit-characters, x-ratelimit-remaining-characters, "
-    "x-ratelimit-reset-characters"
+EXPOSED = ", ".join(
+    (
+        *("content-disposition", "retry-after", "x-should-retry", "openai-processing-ms", "x-request-id"),
+        *("x-orpheus-model", "x-orpheus-voice", "x-orpheus-load-seconds"),
+        *(
+            f"x-ratelimit-{what}-{unit}"
+            for unit in ("requests", "characters")
+            for what in ("limit", "remaining", "reset")
+        ),
+    )
 )
+"""Headers of ours that pages of listed sites may read."""
+
 SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import RETRY_SECONDS, ModelUnavailableError, NotReadyError
 from orpheus_openai.models.orpheus.frames import LAST_AUDIO_TOKEN
 from orpheus_openai.models.orpheus.memory import ONLINE_BYTES
 
@@ -166,7 +166,9 @@ def _download(repo_id: str) -> Path:
             "Face that can be seen with this HF_TOKEN."
         ) from error
     except (httpx.HTTPError, OSError, ValueError) as error:
-        raise ModelUnavailableError(
+        raise NotReadyError(
             f"The checkpoint {repo_id} could not be downloaded ({error}). Check the network, or download it "
-            "elsewhere and name the directory."
+            "elsewhere and name the directory.",
+            code="model_load_failed",
+            retry_after=RETRY_SECONDS,
         ) from error

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import RETRY_SECONDS, NotReadyError
 from orpheus_openai.models.threads import in_thread
 
 CHILD = Path(__file__).with_name("llama_child.py")
@@ -90,12 +90,18 @@ class LlamaProcess:
             process.kill()
             await asyncio.shield(in_thread(process._see_off))
             if isinstance(error, TimeoutError):
-                raise ModelUnavailableError(f"llama.cpp is not ready after {START_SECONDS:g} s.") from error
+                raise NotReadyError(
+                    f"llama.cpp is not ready after {START_SECONDS:g} s.",
+                    code="model_load_failed",
+                    retry_after=RETRY_SECONDS,
+                ) from error
             raise
         if not process.address:
             await in_thread(process._see_off)
-            raise ModelUnavailableError(
-                f"llama.cpp could not start with {parameters.model}: {process.reason()}"
+            raise NotReadyError(
+                f"llama.cpp could not start with {parameters.model}: {process.reason()}",
+                code="model_load_failed",
+                retry_after=RETRY_SECONDS,
             )
         return process
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import RETRY_SECONDS, NotReadyError
 from orpheus_openai.gpu.device import only_visible
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint
@@ -66,7 +66,7 @@ class EngineStart:
         self._others: set[BaseProcess] | None = None
 
     def run(self) -> Engine:
-        """Start the engine; raises ModelUnavailableError when it cannot, or was cancelled."""
+        """Start the engine; raises NotReadyError when it cannot, or was cancelled."""
         while not _starting.acquire(timeout=0.2):
             self._check()
         try:
@@ -116,13 +116,15 @@ class EngineStart:
                 processes=Family(self._processes()),
                 can_sleep=can_sleep,
             )
-        except ModelUnavailableError:
+        except NotReadyError:
             raise
         except Exception as error:
             self._check()
-            raise ModelUnavailableError(
+            raise NotReadyError(
                 f"vLLM could not start with {self._checkpoint.directory}: {_in_short(error)} What it wrote "
-                "to the log before this tells more."
+                "to the log before this tells more.",
+                code="model_load_failed",
+                retry_after=RETRY_SECONDS,
             ) from error
 
     def _processes(self) -> set[BaseProcess]:
@@ -131,7 +133,11 @@ class EngineStart:
 
     def _check(self) -> None:
         if self._cancelled.is_set():
-            raise ModelUnavailableError("The start of the speech engine was cancelled.")
+            raise NotReadyError(
+                "The start of the speech engine was cancelled.",
+                code="model_load_failed",
+                retry_after=RETRY_SECONDS,
+            )
 
 
 def _in_short(error: Exception) -> str:
