@@ -26,7 +26,7 @@ from pathlib import Path
 from benchmarks.http_stream import Answer, fetch
 from benchmarks.playback import listen
 from benchmarks.replay_server import ReplayServer, in_ids, random_speech
-from benchmarks.serving import Server, serving
+from benchmarks.serving import Server, Waits, serving
 from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, SECONDS_PER_FRAME
 from tests.support.tiny_snac import write_snac
 from tests.support.tiny_tokenizer import write_tokenizer
@@ -91,17 +91,6 @@ class Measured:
     def cpu_per_second(self) -> float:
         """Processor time of the server for each second of audio."""
         return self.server_cpu / (len(self.total) * self.frames * SECONDS_PER_FRAME)
-
-
-class Waits:
-    """How long the server's main thread and our own have stood ready and had no core to run on, on Linux."""
-
-    def __init__(self, pid: int) -> None:
-        self._files = [Path(f"/proc/{each}/task/{each}/schedstat") for each in (pid, os.getpid())]
-
-    def seconds(self) -> float:
-        """Both together so far; 0 where the system does not count it."""
-        return sum(int(file.read_text().split()[1]) / 1e9 for file in self._files if file.exists())
 
 
 async def measure(server: Server, engine: ReplayServer, runs: int) -> list[Measured]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import re
 import subprocess
 import sys
@@ -44,6 +45,17 @@ class Server:
             return float("nan")
         # The clock of another process, by its number (CPUCLOCK_SCHED): /proc counts in steps of 10 ms.
         return time.clock_gettime((~self.pid << 3) | 2)
+
+
+class Waits:
+    """How long the server's main thread and our own have stood ready and had no core to run on, on Linux."""
+
+    def __init__(self, pid: int) -> None:
+        self._files = [Path(f"/proc/{each}/task/{each}/schedstat") for each in (pid, os.getpid())]
+
+    def seconds(self) -> float:
+        """Both together so far; 0 where the system does not count it."""
+        return sum(int(file.read_text().split()[1]) / 1e9 for file in self._files if file.exists())
 
 
 @contextlib.contextmanager

@@ -66,8 +66,8 @@ class OrpheusModel:
     ) -> Generator[bytes]:
         """Speak `prompt`: yields PCM as it is spoken, 16 bit, little-endian, mono, at `sample_rate`.
 
-        `sampling` may hold temperature, top_p, repetition_penalty, max_tokens and seed. Leaving the loop early
-        stops the work. Raises a SpeechError when the request or the engine is at fault.
+        `sampling` may hold temperature, top_p, repetition_penalty, max_tokens, seed and text_cleaning. Leaving the loop
+        early stops the work. Raises a SpeechError when the request or the engine is at fault.
         """
         stream = self._stream(prompt, voice, speed, sampling)
         try:

@@ -88,6 +88,8 @@ class Catalog(msgspec.Struct, frozen=True):
     voices: dict[str, Voice]
     languages: dict[str, Language]
     emotion_tags: tuple[str, ...]
+    directions: dict[str, dict[str, list[str]]]
+    """Stage directions by language: those that mean an emotion, by its tag, and those under `left_out`."""
     model_aliases: dict[str, str]
     voice_aliases: dict[str, str]
 
@@ -145,6 +147,7 @@ def load_catalog(user_file: Path | None = None) -> Catalog:
     merged: dict[str, dict[str, Any]] = {section: {} for section in ENTRIES}
     aliases: dict[str, dict[str, str]] = {section: {} for section in ALIASED}
     tags: list[str] = []
+    directions: dict[str, dict[str, list[str]]] = {}
     for source, table in tables.items():
         check_form(table, source)
         for section, entries in merged.items():
@@ -157,11 +160,14 @@ def load_catalog(user_file: Path | None = None) -> Catalog:
                 name.lower(): target for name, target in table.get("aliases", {}).get(section, {}).items()
             }
         tags += table.get("emotion_tags", [])
+        for language, words in table.get("directions", {}).items():
+            directions[language] = {**directions.get(language, {}), **words}
     catalog = Catalog(
         models=merged["models"],
         voices=merged["voices"],
         languages=merged["languages"],
         emotion_tags=tuple(dict.fromkeys(tags)),
+        directions=directions,
         model_aliases=aliases["models"],
         voice_aliases=aliases["voices"],
     )

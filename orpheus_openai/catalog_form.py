@@ -9,7 +9,7 @@ from orpheus_openai.errors import ConfigurationError
 
 TABLES = ("models", "voices", "languages")
 ALIASED = ("models", "voices")
-TOP = (*TABLES, "aliases", "emotion_tags")
+TOP = (*TABLES, "aliases", "emotion_tags", "directions")
 
 
 def check_form(table: dict[str, Any], source: Path) -> None:
@@ -21,6 +21,7 @@ def check_form(table: dict[str, Any], source: Path) -> None:
                 _check_entry(section, key, entry)
         _check_aliases(_table(table, "aliases", "such as [aliases.voices]"))
         _check_tags(table.get("emotion_tags", []))
+        _check_directions(_table(table, "directions", "such as [directions.en]"))
     except _WrongFormError as error:
         raise ConfigurationError(f"{source}: {error}") from None
 
@@ -78,3 +79,13 @@ def _check_tags(tags: Any) -> None:
         raise _WrongFormError(
             'emotion_tags: expected a list of words without < and >, such as ["laugh", "sigh"]'
         )
+
+
+def _check_directions(directions: dict[str, Any]) -> None:
+    for language in directions:
+        words = _table(directions, language, f"[directions.{written(language)}]", "[directions] ")
+        for tag, meanings in words.items():
+            if not isinstance(meanings, list) or not all(isinstance(m, str) and m.strip() for m in meanings):
+                raise _WrongFormError(
+                    f'[directions.{written(language)}] {written(tag)}: expected a list of words, such as ["laughs"]'
+                )

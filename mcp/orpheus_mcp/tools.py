@@ -79,6 +79,7 @@ class SpeechTools:
         repetition_penalty: Annotated[float | None, tuning("repetition_penalty")] = None,
         max_tokens: Annotated[int | None, tuning("max_tokens")] = None,
         seed: Annotated[int | None, tuning("seed")] = None,
+        text_cleaning: Annotated[bool | None, tuning("text_cleaning")] = None,
     ) -> ToolResult:
         """Speak a text and save it as an audio file on the server.
 
@@ -100,6 +101,7 @@ class SpeechTools:
                 repetition_penalty=repetition_penalty,
                 max_tokens=max_tokens,
                 seed=seed,
+                text_cleaning=text_cleaning,
             )
             speech = prepare_speech(request.scope, self._service, wanted)
             generation = Generation(speech, self._service.manager, response_format)

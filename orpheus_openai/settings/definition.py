@@ -224,6 +224,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "proxies may have all.",
         ),
     ] = 256
+    text_cleaning: Annotated[
+        bool,
+        Meta(
+            description="Whether Markdown, HTML, thoughts, code, emoji and citations are left out of speech, and stage "
+            "directions such as `[laughs]` acted; a request's `text_cleaning` goes before it."
+        ),
+    ] = True
+    read_code: Annotated[
+        bool, Meta(description="Whether code between fences is read out, where texts are cleaned.")
+    ] = False
     block_list: Annotated[
         str,
         Meta(

@@ -29,6 +29,8 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str = DEFAULT_MODEL
     voice: str = DEFAULT_VOICE
     speed: Speed = 1.0
+    text_cleaning: bool | None = None
+    """Whether the text is cleaned (see `text.clean`); None: as the server is set."""
     sampling: Sampling = Sampling()
 
 
@@ -77,6 +79,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
         Seed | None,
         Meta(description="The same seed draws the same tokens; null or -1: another draw each time."),
     ] = None
+    text_cleaning: Annotated[
+        bool | None,
+        Meta(
+            description="false: the text is spoken as it stands, Markdown, emoji and all; null: as the server is set."
+        ),
+    ] = None
 
 
 SAMPLING = frozenset(Sampling.__struct_fields__)
@@ -102,6 +110,7 @@ def speech_request(
     given = {name: value for name, value in given.items() if value is not None}
     sampling = Sampling(**{name: value for name, value in given.items() if name in SAMPLING})
     fields: dict[str, Any] = {"text": text, "model": model, "voice": voice, "speed": given.get("speed")}
+    fields["text_cleaning"] = given.get("text_cleaning")
     chosen = {name: value for name, value in fields.items() if value is not None}
     return msgspec.structs.replace(from_values(chosen, SpeechRequest), sampling=sampling)
 

@@ -1,6 +1,7 @@
 """What one speech says: its segments, made no sooner than they are wanted, and a long text's off the event loop."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterator
 
@@ -9,6 +10,9 @@ from orpheus_openai.text.split import Segment
 
 SHORT_TEXT = 1_000
 """Characters up to which the text desk costs less than other work on the event loop does; more goes to a thread."""
+
+STEP_SECONDS = 0.002
+"""A thread that makes many segments stops so often: as long as it works, the event loop gets its turn more slowly."""
 
 
 class Script:
@@ -33,10 +37,21 @@ class Script:
     async def text(self) -> str:
         """Return all that is still to be said, for those who judge it: this reads the whole text."""
         if self._in_thread:
-            self._read.extend(await asyncio.to_thread(list, self._unread))
+            while some := await asyncio.to_thread(self._some):
+                self._read.extend(some)
         else:
             self._read.extend(self._unread)
         return "".join(s.text + (PARAGRAPH_BREAK if s.paragraph else " ") for s in self._read).rstrip()
+
+    def _some(self) -> list[Segment]:
+        """Make segments for a moment, then let the event loop have the interpreter; none: there are no more."""
+        enough = time.monotonic() + STEP_SECONDS
+        made: list[Segment] = []
+        for segment in self._unread:
+            made.append(segment)
+            if time.monotonic() > enough:
+                break
+        return made
 
     async def _make(self) -> Segment | None:
         if self._in_thread:

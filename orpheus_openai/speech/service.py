@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Catalog, load_catalog
+from orpheus_openai.catalog import Catalog, Voice, load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
@@ -16,7 +16,7 @@ from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.speech import Speech
-from orpheus_openai.text.desk import speakable
+from orpheus_openai.text.desk import Desk, Reading
 
 
 class SpeechService:
@@ -30,14 +30,15 @@ class SpeechService:
         events: EventHub,
         gate: Gate,
         *,
-        max_input_chars: int,
+        settings: Settings,
     ) -> None:
         self.gate = gate
         self.catalog = catalog
         self.events = events
         self.manager = manager
         self.factory = factory
-        self._max_input_chars = max_input_chars
+        self._settings = settings
+        self._desk = Desk(catalog.emotion_tags, catalog.directions)
 
     @classmethod
     def create(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self:
@@ -57,7 +58,7 @@ class SpeechService:
         )
         manager = GPUManager(factory, events, rules, clock=clock)
         gate = Gate.create(settings)
-        return cls(catalog, manager, factory, events, gate, max_input_chars=settings.max_input_chars)
+        return cls(catalog, manager, factory, events, gate, settings=settings)
 
     def prepare(
         self, request: SpeechRequest, *, account: str = ANONYMOUS, request_id: str | None = None
@@ -71,9 +72,9 @@ class SpeechService:
         cannot speak on this machine, OverloadedError when the line before it is full.
         """
         self.gate.admission.require_room(account)  # in a rush to refuse must cost next to nothing
-        if len(request.text) > self._max_input_chars:
+        if len(request.text) > (most := self._settings.max_input_chars):
             raise InvalidRequestError(
-                f"The text has {len(request.text)} characters; at most {self._max_input_chars} are spoken in one "
+                f"The text has {len(request.text)} characters; at most {most} are spoken in one "
                 "request. Send it in parts.",
                 param="input",
                 code="string_above_max_length",
@@ -85,12 +86,7 @@ class SpeechService:
             raise InvalidRequestError(
                 "There is nothing to speak in the text.", param="input", code="empty_input"
             )
-        segments = speakable(
-            request.text,
-            voice.language,
-            self.catalog.emotion_tags,
-            model.emotion_tags,
-        )
+        segments = self._desk.read(request.text, self._reading(request, voice), model.emotion_tags)
         return Speech(
             self.manager,
             self.events,
@@ -102,6 +98,11 @@ class SpeechService:
             voice=voice,
             script=Script(segments, characters=len(request.text)),
         )
+
+    def _reading(self, request: SpeechRequest, voice: Voice) -> Reading:
+        settings = self._settings
+        cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
+        return Reading(language=voice.language, cleaning=cleaning, read_code=settings.read_code)
 
     def stream(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""

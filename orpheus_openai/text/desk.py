@@ -1,23 +1,70 @@
 """The text desk: a request's text becomes what is spoken, segment by segment."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
+from orpheus_openai.text.clean import cleaned
+from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.normalise import has_speech, paragraphs
 from orpheus_openai.text.split import Segment, segments
+from orpheus_openai.text.trace import Traced
+
+COMMON_LANGUAGE = "en"
+"""Whose stage directions are understood in every language."""
 
 
-def speakable(
-    text: str, language: str, emotion_tags: Sequence[str], acted: Sequence[str] | None = None
-) -> Iterator[Segment]:
-    """Yield what is spoken of `text`, in order; nothing where there is nothing to say.
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a text is to be read."""
 
-    `language` is the voice's, ISO 639-1. `emotion_tags` are known by name, and those that the model can act are
-    `acted` (None: all): a paragraph of nothing but others is a silence. No more is read than the next segment
-    needs, in time linear in that.
-    """
-    mute = [] if acted is None else [f"<{tag}>" for tag in emotion_tags if tag not in acted]
-    spoken = (p for p in paragraphs(text, emotion_tags) if not mute or has_speech(_without(p.text, mute)))
-    return segments(spoken, language)
+    language: str
+    """The voice's, ISO 639-1."""
+    cleaning: bool = True
+    """Whether Markdown, HTML, emoji and their like are left out (see `clean`)."""
+    read_code: bool = False
+    """Whether code between fences is read, where there is cleaning."""
+
+
+class Desk:
+    """Reads texts for voices whose models know the same emotions."""
+
+    def __init__(
+        self,
+        emotion_tags: Sequence[str],
+        directions: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    ) -> None:
+        """All emotion tags by name, and other words for them by language and tag (see `Directions`)."""
+        self._tags = tuple(emotion_tags)
+        tables = directions or {}
+        every = {COMMON_LANGUAGE: {}, **tables}
+        self._directions = {
+            language: Directions(self._tags, [tables.get(COMMON_LANGUAGE, {}), table])
+            for language, table in every.items()
+        }
+
+    def read(self, text: str, reading: Reading, acted: Sequence[str] | None = None) -> Iterator[Segment]:
+        """Yield what is spoken of `text`, in order; nothing where there is nothing to say.
+
+        `acted` are the emotion tags that the model can act (None: all): a paragraph of nothing but others is a
+        silence. No more of the text is read than the next segment needs, in time linear in that.
+        """
+        mute = [] if acted is None else [f"<{tag}>" for tag in self._tags if tag not in acted]
+        read = self.paragraphs(text, reading)
+        spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
+        return segments(spoken, reading.language)
+
+    def paragraphs(self, text: str, reading: Reading) -> Iterator[Traced]:
+        """Yield what is spoken of `text` by paragraphs, uncut."""
+        return paragraphs(self.blocks(text, reading), self._tags)
+
+    def blocks(self, text: str, reading: Reading) -> Iterator[Traced]:
+        """Yield `text` as it is worked on, cleaned where that is wanted."""
+        if not reading.cleaning:
+            return iter([Traced.of(text)])
+        return cleaned(text, self._directions_in(reading.language), read_code=reading.read_code)
+
+    def _directions_in(self, language: str) -> Directions:
+        return self._directions.get(language) or self._directions[COMMON_LANGUAGE]
 
 
 def _without(text: str, tags: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from orpheus_openai.text.trace import Edit, Traced, join
 PARAGRAPH_BREAK = "\n\n"
 """What stands between paragraphs where several are one text."""
 
-_NEWLINE = re.compile(r"\r\n?|[\n\v\f\x1c-\x1e\x85\u2028\u2029]")
+NEWLINE = re.compile(r"\r\n?|[\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 _NONCHARACTERS = "".join(
     f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
 )
@@ -40,11 +40,11 @@ _WRAPPED_CHARS = 40
 
 def normalise(text: str, emotion_tags: Sequence[str]) -> str:
     """`text` as a model may be given it: its `paragraphs`, with a blank line between them."""
-    return PARAGRAPH_BREAK.join(paragraph.text for paragraph in paragraphs(text, emotion_tags))
+    return PARAGRAPH_BREAK.join(paragraph.text for paragraph in paragraphs([Traced.of(text)], emotion_tags))
 
 
-def paragraphs(text: str, emotion_tags: Sequence[str]) -> Iterator[Traced]:
-    """Yield the paragraphs of `text`: what cannot be spoken is gone, what can be is unchanged.
+def paragraphs(blocks: Iterable[Traced], emotion_tags: Sequence[str]) -> Iterator[Traced]:
+    """Yield the paragraphs of `blocks`: what cannot be spoken is gone, what can be is unchanged.
 
     They are NFC, with single spaces. Characters that nobody sees or hears, and lines without anything to speak,
     are dropped; of a mark that is repeated, three are kept; a line break that only wraps a sentence is a space.
@@ -54,20 +54,19 @@ def paragraphs(text: str, emotion_tags: Sequence[str]) -> Iterator[Traced]:
     Time is linear, and no more of the text is read than the next paragraph needs.
     """
     tags = {name.casefold(): f"<{name}>" for name in emotion_tags}
-    for paragraph in _unwrapped(_lines(text)):
+    for paragraph in (paragraph for block in blocks for paragraph in _unwrapped(_lines(block))):
         folded = _stripped(_resolve_markup(paragraph, tags).sub(_SPACES, " "))
         if has_speech(folded.text):
             yield folded
 
 
-def _lines(text: str) -> Iterator[Traced]:
+def _lines(block: Traced) -> Iterator[Traced]:
     """Yield the lines, clean of what cannot be spoken."""
     start = 0
-    while start < len(text):
-        newline = _NEWLINE.search(text, start)
-        end = newline.start() if newline else len(text)
-        yield _clean(Traced.of(text, start, end))
-        start = newline.end() if newline else end
+    while (newline := NEWLINE.search(block.text, start)) is not None:
+        yield _clean(block.slice(start, newline.start()))
+        start = newline.end()
+    yield _clean(block.slice(start, len(block.text)))
 
 
 def _clean(line: Traced) -> Traced:

@@ -67,13 +67,14 @@ class Traced(msgspec.Struct, frozen=True):
         done = 0
         for start, end, text in edits:
             parts.append((self, done, start))
-            parts.append((self._replacement(start, end, text), 0, len(text)))
+            parts.append((self.replaced(start, end, text), 0, len(text)))
             done = end
         if not parts:
             return self
         return _built([*parts, (self, done, len(self.text))])
 
-    def _replacement(self, start: int, end: int, text: str) -> "Traced":
+    def replaced(self, start: int, end: int, text: str) -> "Traced":
+        """`text`, which stands for `self.text[start:end]`."""
         if start < end:
             source_start, source_end = self.span(start, end)
         else:

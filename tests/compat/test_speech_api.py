@@ -143,6 +143,24 @@ def test_integrations_find_voices_and_models(client):
     assert "preview" in [model["id"] for model in client.get("/v1/audio/models").json()["models"]]
 
 
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "marked_up",
+    [
+        "**The quick** brown [fox](https://a.example) jumped.",
+        "<think>What?</think>The quick brown fox jumped.",
+    ],
+)
+def test_markup_is_not_heard_unless_it_is_wanted(client, marked_up):
+    plain = speak(client, input="The quick brown fox jumped.", response_format="pcm").content
+    cleaned = speak(client, input=marked_up, response_format="pcm").content
+    assert abs(len(cleaned) - len(plain)) < 0.05 * len(plain)
+    as_it_stands = speak(client, input=marked_up, response_format="pcm", text_cleaning=False).content
+    assert len(as_it_stands) > 1.1 * len(plain)
+
+
 # --- nothing to say --------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from orpheus_openai.speech.segments import SEGMENTS_AT_ONCE
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text import normalise
-from orpheus_openai.text.desk import speakable
+from orpheus_openai.text.desk import Desk, Reading
 
 SENTENCES = [
     f"This is sentence number {i}, and it is long enough to fill a segment of its own. " * 3 for i in range(8)
@@ -143,7 +143,7 @@ async def test_events_tell_what_is_spoken_and_when(service):
     kinds = [event.type for event in seen if event.type.startswith("speech.")]
     assert kinds.index("speech.queued") < kinds.index("speech.started") < kinds.index("speech.ended")
     starts = [event.data["audio_seconds"] for event in seen if event.type == "speech.segment"]
-    assert len(starts) == len(list(speakable(TEXT, "en", [])))
+    assert len(starts) == len(list(Desk([]).read(TEXT, Reading(language="en"))))
     assert starts[0] == 0
     assert starts == sorted(starts)
     assert seen[-1].data["outcome"] == "completed"
@@ -207,6 +207,27 @@ async def test_only_a_short_text_is_read_on_the_event_loop(service, monkeypatch,
     await anext(sounds)
     await sounds.aclose()
     assert (threading.get_ident() in threads) == (characters < 1_000)
+
+
+@pytest.mark.parametrize(
+    ("setting", "wish", "spoken"),
+    [
+        (True, None, "It is sentence number 1, so."),
+        (False, None, "It is **sentence** number 1, so."),
+        (True, False, "It is **sentence** number 1, so."),
+        (False, True, "It is sentence number 1, so."),
+    ],
+)
+async def test_a_text_is_cleaned_as_the_server_is_set_unless_the_request_says_otherwise(
+    service, monkeypatch, setting, wish, spoken
+):
+    monkeypatch.setattr(service, "_settings", Settings(model="preview", text_cleaning=setting))
+    with service.events.subscribe() as told:
+        await anext(service.stream(request(text="It is **sentence** number 1, so.", text_cleaning=wish)))
+        async for event in told:
+            if event.type == "speech.segment":
+                assert event.data["text"] == spoken
+                break
 
 
 def count_lines_read(monkeypatch):

@@ -1,0 +1,73 @@
+"""A text in blocks: what belongs together in Markdown, each of bounded size, without thoughts and fenced code."""
+
+import re
+from collections.abc import Iterator
+
+from orpheus_openai.text.normalise import NEWLINE
+from orpheus_openai.text.trace import Traced, join
+
+MAX_BLOCK = 4_000
+"""Characters from which a block ends with the next sentence or two, if a line does: as much is worked on at once."""
+
+_SENTENCE_ENDS = frozenset(".!?…。！？।")
+_THOUGHT = re.compile(r"<(think|thinking)>", re.IGNORECASE)
+_FENCE = re.compile(r"[\s>]*(?P<marks>`{3,}(?=[^`]*\Z)|~{3,})")
+
+
+def blocks(text: str, *, read_code: bool = False) -> Iterator[Traced]:
+    r"""Yield the blocks of `text`, their lines parted by `\n`; a blank line, or their size, ends them.
+
+    What stands in `<think>…</think>` is left out, and so is code between fences unless `read_code` is set; where
+    the closing end is missing, only the mark is. Time is linear in the text, and no more is read than is wanted.
+    """
+    lines: list[Traced] = []
+    size = 0
+    for line in _Reader(text, read_code=read_code):
+        if line.text.strip(" \t>"):
+            lines.append(line)
+            size += len(line.text)
+        enough = size >= MAX_BLOCK and (line.text[-1:] in _SENTENCE_ENDS or size >= 2 * MAX_BLOCK)
+        if lines and (enough or not line.text.strip(" \t>")):
+            yield join("\n", lines)
+            lines, size = [], 0
+    if lines:
+        yield join("\n", lines)
+
+
+class _Reader:
+    """The lines of a text that are meant to be heard."""
+
+    def __init__(self, text: str, *, read_code: bool) -> None:
+        self._text = text
+        self._read_code = read_code
+        self._at = 0
+        self._never_closed: set[str] = set()
+        """Ends that do not come any more."""
+
+    def __iter__(self) -> Iterator[Traced]:
+        while self._at < len(self._text):
+            start = self._at
+            newline = NEWLINE.search(self._text, start)
+            end = newline.start() if newline else len(self._text)
+            self._at = newline.end() if newline else end
+            line = self._text[start:end]
+            if "<" in line and (thought := _THOUGHT.search(line)):
+                end = start + thought.start()
+                self._at = self._after(f"</{thought[1]}>", start + thought.end(), line_end=False)
+            elif fence := _FENCE.match(line):
+                if self._read_code:
+                    continue
+                self._at = self._after(fence["marks"][:3], self._at, line_end=True)
+                continue
+            yield Traced.of(self._text, start, end)
+
+    def _after(self, closing: str, start: int, *, line_end: bool) -> int:
+        """Where to read on after what began before `start`: behind `closing`, at `start` if there is none."""
+        if closing in self._never_closed:
+            return start
+        mark = re.escape(closing)
+        pattern = rf"(?m:^[ \t>]*{mark}+[`~]*[ \t]*$)\n?" if line_end else f"(?i:{mark})"
+        if (found := re.compile(pattern).search(self._text, start)) is None:
+            self._never_closed.add(closing)
+            return start
+        return found.end()

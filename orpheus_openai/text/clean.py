@@ -1,0 +1,46 @@
+"""Cleaning: what is written for the eye is left out, or given the form in which people say it."""
+
+import re
+from collections.abc import Iterator
+
+from orpheus_openai.text.blocks import blocks
+from orpheus_openai.text.directions import Directions
+from orpheus_openai.text.markdown import plain
+from orpheus_openai.text.trace import Traced
+
+_ADDRESS = re.compile(
+    r"(?i:\bhttps?://|\bwww\.)(?:[^\s<>\"'/?#@]*@)?(?P<host>[^\s<>\"'/?#:@，。、）]+)[^\s<>\"'，。、）]*"
+)
+_HOST_END = re.compile(r"[.,;:!?)\]}…*_]*\Z")
+_CITATION = re.compile(
+    r"(?:(?<=[^\W\d_]{2})|(?<=[.,;:!?)”\"’。！？]))(?:\s?\[\^?[1-9]\d{0,2}(?:\s?[,;–-]\s?[1-9]\d{0,2})*\])+"
+)
+_EMOJI = re.compile(
+    "(?:[\U0001f000-\U0001faff\u2600-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u231a\u231b\u2328\u23cf"
+    "\u23e9-\u23f3\u23f8-\u23fa\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe\u2934\u2935\u3030\u303d]"
+    "|[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u24c2\u3297\u3299]\ufe0f)"
+    "[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\u200d\u20e3\U000e0020-\U000e007f]*"
+)
+
+_KEYCAP = re.compile("(?<=[0-9#*])\ufe0f?\u20e3")
+
+
+def cleaned(text: str, directions: Directions, *, read_code: bool = False) -> Iterator[Traced]:
+    """Yield `text` block by block, without Markdown, HTML, thoughts, code, emoji and citations, addresses shortened.
+
+    Stage directions become emotion tags, or are left out (see `Directions`). What only looks alike stays.
+    """
+    for block in blocks(text, read_code=read_code):
+        yield tidy(plain(directions.acted(block)))
+
+
+def tidy(text: Traced) -> Traced:
+    """`text` without emoji and citations, each address by the name of its site."""
+    text = text.sub(_ADDRESS, _site).sub(_CITATION, "")
+    return text if text.text.isascii() else text.sub(_KEYCAP, "").sub(_EMOJI, " ")
+
+
+def _site(address: re.Match[str]) -> str:
+    """Return what a person would say, with the marks that end the sentence, not the address."""
+    end = _HOST_END.search(address[0])
+    return address["host"].rstrip(".,;:!?)]}…*_").removeprefix("www.") + (end[0] if end else "")

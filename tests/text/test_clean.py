@@ -1,0 +1,104 @@
+"""What is written for the eye is not read out; what only looks like it is."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orpheus_openai.catalog import load_catalog
+from orpheus_openai.text import markdown
+from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.normalise import normalise, paragraphs
+from orpheus_openai.text.split import split
+
+CATALOG = load_catalog()
+DESK = Desk(CATALOG.emotion_tags, CATALOG.directions)
+CASES = tomllib.loads(Path(__file__).with_name("cleaning.toml").read_text(encoding="utf-8"))["case"]
+README = Path(__file__).parents[2] / "README.md"
+
+
+def spoken(text, language="en", **reading):
+    """The paragraphs that are read of a text."""
+    return [p.text for p in DESK.paragraphs(text, Reading(language=language, **reading))]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
+def test_what_is_read_of_a_text(case):
+    assert spoken(case["text"], case.get("language", "en")) == case["spoken"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["why"])
+def test_cleaning_what_is_clean_changes_nothing(case):
+    once = spoken(case["text"], case.get("language", "en"))
+    assert spoken("\n\n".join(once), case.get("language", "en")) == once
+
+
+def test_code_is_read_where_that_is_wanted():
+    assert spoken("Run:\n```sh\nls -l\n```\n", read_code=True) == ["Run:", "ls -l"]
+
+
+def test_a_real_readme_is_read_without_its_markup():
+    read = "\n".join(spoken(README.read_text(encoding="utf-8")))
+    assert len(read) > 3_000
+    assert not re.search(r"\*\*|\]\(|```|^#|\|---|&\w+;|<img|https?://", read, re.MULTILINE)
+    assert "OpenAI" in read
+
+
+def test_a_text_without_markup_is_not_parsed(monkeypatch):
+    monkeypatch.setattr(markdown, "_parser", lambda: pytest.fail("parsed"))
+    assert spoken("Plain words, and more of them. 5 + 5.\n\nNew paragraph!") == [
+        "Plain words, and more of them. 5 + 5.",
+        "New paragraph!",
+    ]
+
+
+@given(
+    st.text()
+    | st.lists(st.sampled_from(["**a**", "# b", "\n", " ", "<b>", "👍", "[laughs]", "1.", "*"])).map("".join)
+)
+def test_off_means_off_byte_for_byte(text):
+    read = [(s.text, s.paragraph) for s in DESK.read(text, Reading(language="en", cleaning=False))]
+    before = split(normalise(text, CATALOG.emotion_tags), "en")
+    assert read == [(s.text, s.paragraph) for s in before]
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "**a ",
+        "[a](",
+        "[",
+        "> ",
+        "`a``",
+        "<!-- ",
+        "<think>",
+        "```\n",
+        "~~~\n",
+        "|a|b\n",
+        "&amp;",
+        "*a",
+        "![[",
+        "<a ",
+    ],
+)
+@pytest.mark.timeout(20)
+def test_no_text_is_parsed_in_large_pieces(monkeypatch, unit):
+    longest = []
+    parser = markdown._parser()
+    for name in ("parse", "parseInline"):
+        plain = getattr(parser, name)
+        monkeypatch.setattr(parser, name, lambda text, plain=plain: longest.append(len(text)) or plain(text))
+    list(DESK.read((unit * 20_000)[:20_000], Reading(language="en")))
+    assert max(longest, default=0) <= 2 * markdown.MAX_LINE + 100
+
+
+def test_paragraphs_take_blocks_one_by_one():
+    def blocks():
+        yield from DESK.blocks("One.\n\nTwo.", Reading(language="en"))
+        pytest.fail("read on")
+
+    found = paragraphs(blocks(), [])
+    assert next(found).text == "One."
