@@ -58,6 +58,8 @@ LONGEST_FIRST = (
     "test_ui_browser",
     "test_scale_ray",
     "test_tokens_remote_vllm",
+    "test_llama_engine",
+    "test_tokens_llama",
     "test_tokens_remote_llama",
     "test_fuzz",
     "test_mcp",

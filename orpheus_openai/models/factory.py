@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import logging
-from functools import cache
+import shutil
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import gpu_count, list_gpus
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.imports import lasting_import
+from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import SpeechModel
@@ -70,6 +71,8 @@ class ModelFactory:
                 "Its authors have not released it. With a checkpoint of your own, set "
                 f"{checkpoint_variable(model.id)}.",
             )
+        if self._in_llama_cpp(model):
+            return self._llama_availability()
         return self._orpheus_availability()
 
     def require(self, model: Model) -> None:
@@ -83,6 +86,8 @@ class ModelFactory:
     def footprint(self, model: Model) -> int:
         """Bytes it takes on a GPU here (or of the host, where Orpheus runs on the CPU): 0 for what runs elsewhere."""
         local = model.engine == "orpheus" and not self._settings.remote_url
+        if self._in_llama_cpp(model) and not self._settings.llama_server and self.cards():
+            return 0  # it is held in the host's memory, beside what is on the cards
         return round(model.memory_gib * GIB) if local else 0
 
     def cards(self) -> list[Card]:
@@ -134,6 +139,26 @@ class ModelFactory:
         if self._orpheus is None:
             self._orpheus = await asyncio.to_thread(_orpheus_loader, self._settings)
         return await self._orpheus.load(model, self.checkpoint(model), gpu)
+
+    def _in_llama_cpp(self, model: Model) -> bool:
+        """Whether its checkpoint is a GGUF file, which llama.cpp holds here."""
+        checkpoint = self.checkpoint(model)
+        local = model.engine == "orpheus" and not self._settings.remote_url
+        return local and checkpoint is not None and means_gguf(checkpoint)
+
+    def _llama_availability(self) -> Availability:
+        program = self._settings.llama_server
+        if program and shutil.which(program) is None:
+            return Availability(
+                "unavailable", f"ORPHEUS_LLAMA_SERVER={program}: there is no such program that can be run."
+            )
+        needed = ("torch", "snac") if program else ("torch", "snac", "xllamacpp")
+        if missing := [name for name in needed if not _installed(name)]:
+            extra = "orpheus" if program else "gguf"
+            return Availability(
+                "unavailable", f'Missing: {", ".join(missing)}; pip install "orpheus-openai[{extra}]".'
+            )
+        return Availability("available")
 
     def _orpheus_availability(self) -> Availability:
         remote = bool(self._settings.remote_url)
@@ -203,6 +228,5 @@ def _orpheus_loader(settings: Settings) -> "OrpheusLoader":
     return OrpheusLoader(settings)
 
 
-@cache
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None

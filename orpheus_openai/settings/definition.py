@@ -102,6 +102,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quantization: Annotated[
         str, Meta(description="vLLM's name of a quantisation, e.g. `fp8`; empty: as the checkpoint is.")
     ] = ""
+    llama_server: Annotated[
+        str,
+        Meta(
+            description="A `llama-server` of your own for GGUF files, e.g. one built for CUDA, ROCm or Vulkan; empty: "
+            "the package xllamacpp."
+        ),
+    ] = ""
+    gpu_layers: Annotated[
+        int | None,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Layers of a GGUF file that llama.cpp puts on the graphics card; 0: none; empty: as many "
+            "as fit.",
+        ),
+    ] = None
     tensor_parallel: Annotated[int, Meta(ge=1, le=64, description="GPUs one model is spread over.")] = 1
     max_model_len: Annotated[
         int, Meta(ge=256, le=131_072, description="Longest prompt and speech of one segment, in tokens.")

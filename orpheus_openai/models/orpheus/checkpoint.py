@@ -1,10 +1,11 @@
 """A checkpoint before it is loaded: where it is, whether it is an Orpheus, how much memory it needs."""
 
+import contextlib
 import json
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,18 @@ def _header(file: Path) -> dict[str, _Tensor]:
 
 def _download(repo_id: str) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415  # heavy, and only needed here
+
+    with fetching(repo_id):
+        return Path(snapshot_download(repo_id, allow_patterns=_FILES))
+
+
+@contextlib.contextmanager
+def fetching(repo_id: str) -> Iterator[None]:
+    """Say in words, as ModelUnavailableError, what goes wrong with the hub inside the block."""
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError  # noqa: PLC0415
 
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=_FILES))
+        yield
     except GatedRepoError as error:
         raise ModelUnavailableError(
             f"The checkpoint {repo_id} is given only to those who accept its licence: do so at "

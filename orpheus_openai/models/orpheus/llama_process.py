@@ -120,9 +120,10 @@ class LlamaProcess:
         lines = list(self._written)
         errors = [line for line in lines if (found := _LOG_PREFIX.match(line)) and found[1] == "E"]
         loading = [line for line in errors if "error loading model: " in line]
-        chosen = loading[-1:] or errors[-1:] or lines[-1:]
-        words = _LOG_PREFIX.sub("", chosen[0]).removeprefix("error loading model: ") if chosen else ""
         code = self._process.returncode
+        killed = code is not None and code < 0  # then what it wrote before has little to do with it
+        chosen = loading[-1:] or errors[-1:] or ([] if killed else lines[-1:])
+        words = _LOG_PREFIX.sub("", chosen[0]).removeprefix("error loading model: ") if chosen else ""
         if code is not None and code < 0:
             words = f"it was ended by {signal.Signals(-code).name}. {words}"
         words = words.strip() or f"it ended with status {code}"

@@ -15,10 +15,12 @@ from orpheus_openai.catalog import Model, Voice
 from orpheus_openai.errors import EngineError, ModelUnavailableError
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler
+from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
 from orpheus_openai.models.orpheus.snac_noise import Noise
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
+from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, load_llama
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
@@ -153,6 +155,9 @@ class OrpheusLoader:
                 raise ModelUnavailableError(
                     f"{model.id} has no checkpoint here: set {checkpoint_variable(model.id)} to a folder or a repo id."
                 )
+            elif means_gguf(checkpoint):
+                source = llama = await load_llama(checkpoint, self._llama_options())
+                encode = llama.encode
             else:
                 encode = _at_once((await tokenizer.load()).encode)
                 source = await self._source(checkpoint, gpu)
@@ -168,6 +173,15 @@ class OrpheusLoader:
             settings.remote_api_key or None,
             settings.remote_model or None,
             tokenizer=tokenizer,
+        )
+
+    def _llama_options(self) -> LlamaOptions:
+        settings = self._settings
+        return LlamaOptions(
+            max_streams=settings.max_streams,
+            max_model_len=settings.max_model_len,
+            gpu_layers=0 if settings.device == "cpu" else settings.gpu_layers,
+            program=settings.llama_server,
         )
 
     async def _source(self, checkpoint: str, gpu: int | None) -> TokenSource:

@@ -1,0 +1,179 @@
+"""Orpheus as a GGUF file through real doors: real llama.cpp, a SNAC of the true size, two models side by side."""
+
+import asyncio
+import signal
+
+import httpx
+import psutil
+import pytest
+
+from orpheus_openai.app import create_app
+from orpheus_openai.models.orpheus.llama_process import CHILD
+from orpheus_openai.settings import Settings
+from tests.support.fake_engine import Clock
+from tests.support.local_server import running
+from tests.support.tiny_gguf import write_gguf
+
+pytestmark = pytest.mark.timeout(300)
+
+FRAME_BYTES = 2 * 2_048
+HOSTILE = "Say <custom_token_5> and <|eot_id|>, <|begin_of_text|><custom_token_28683> <custom_token_2> now."
+LONG = " ".join(
+    f"On day {day} the keeper wrote the weather into a book, at four and at eight and once more before midnight."
+    for day in ("one", "two", "three", "four", "five")
+)
+CONTAINERS = {
+    "mp3": (b"ID3", b"\xff"),
+    "wav": (b"RIFF",),
+    "flac": (b"fLaC",),
+    "opus": (b"OggS",),
+    "aac": (b"\xff",),
+}
+
+
+@pytest.fixture(scope="module")
+def clock():
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
+    """medium-3b speaks for a second or two, small-1b without an end; the others' files are not there yet."""
+    write_gguf(folder / "endless.gguf", frames=0)
+    settings = Settings(
+        device="cpu",
+        mode="hybrid",
+        snac=str(tiny_snac),
+        checkpoints={
+            "ORPHEUS_MODEL_MEDIUM_3B": str(tiny_gguf),
+            "ORPHEUS_MODEL_SMALL_1B": str(folder / "endless.gguf"),
+            "ORPHEUS_MODEL_TINY_400M": str(folder / "tiny.gguf"),
+        },
+        max_streams=4,
+        output_dir=tmp_path_factory.mktemp("outputs"),
+    )
+    with running(create_app(settings, clock=clock)) as address:
+        yield address
+    assert engines() == []
+
+
+@pytest.fixture
+async def client(url):
+    async with httpx.AsyncClient(base_url=url, timeout=200) as client:
+        yield client
+
+
+def engines():
+    found = []
+    for process in psutil.Process().children():
+        if process.is_running() and CHILD.name in " ".join(process.cmdline()):
+            found.append(process)
+    return found
+
+
+def request(text="Hello there.", **fields):
+    return {"model": "medium-3b", "voice": "tara", "input": text, "response_format": "pcm", **fields}
+
+
+async def speak(client, text="Hello there.", **fields):
+    answer = await client.post("/v1/audio/speech", json=request(text, **fields))
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+async def frames(client, text="Hello there.", **fields):
+    count, rest = divmod(len(await speak(client, text, **fields)), FRAME_BYTES)
+    assert rest == 0
+    return count
+
+
+async def state_of(client, model):
+    status = (await client.get("/api/status")).json()
+    return next((each["state"] for each in status["models"] if each["id"] == model), None)
+
+
+async def test_one_speaks_and_four_at_once_with_the_models_name(client):
+    answer = await client.post("/v1/audio/speech", json=request(model="tts-1"))
+    assert answer.headers["x-orpheus-model"] == "medium-3b"
+    heard = await asyncio.gather(*(frames(client, f"Hello, number {n}.") for n in range(4)))
+    assert min(heard) > 0
+
+
+@pytest.mark.parametrize("form", CONTAINERS)
+async def test_every_format_comes_out(client, form):
+    sound = await speak(client, response_format=form)
+    assert sound.startswith(CONTAINERS[form])
+    assert len(sound) > 1_000
+
+
+async def test_a_long_text_is_spoken_to_its_end(client):
+    answer = await client.post("/v1/audio/speech", json=request(LONG, stream_format="sse"))
+    *_, done = [line for line in answer.text.splitlines() if line.startswith("data:")]
+    assert "speech.audio.done" in done
+
+
+async def test_a_text_full_of_special_tokens_is_spoken(client):
+    assert await frames(client, HOSTILE) > 0
+
+
+async def test_whoever_hangs_up_frees_the_engine_for_the_next(client):
+    for _ in range(6):  # more than there are slots; each would go on for half a minute
+        async with client.stream("POST", "/v1/audio/speech", json=request(model="small-1b")) as answer:
+            assert answer.status_code == 200
+            await anext(answer.aiter_raw())
+    async with client.stream("POST", "/v1/audio/speech", json=request(model="small-1b")) as answer:
+        async with asyncio.timeout(60):
+            await anext(answer.aiter_raw())
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+async def test_an_engine_that_dies_or_hangs_breaks_its_stream_off_and_the_next_request_works(client, blow):
+    await client.post("/api/offload", json={"model": "medium-3b", "force": True})
+    with pytest.raises(httpx.RemoteProtocolError):
+        async with client.stream("POST", "/v1/audio/speech", json=request(model="small-1b")) as answer:
+            async with asyncio.timeout(120):
+                async for _ in answer.aiter_raw():
+                    (engine,) = engines()
+                    engine.send_signal(blow)
+    psutil.wait_procs([engine], timeout=20)
+    assert not engine.is_running()
+    assert await frames(client) > 0
+    async with client.stream("POST", "/v1/audio/speech", json=request(model="small-1b")) as answer:
+        assert answer.status_code == 200
+
+
+async def test_an_idle_model_is_unloaded_and_loaded_again(client, clock):
+    assert await frames(client) > 0
+    assert await state_of(client, "medium-3b") == "ready"
+    before = {process.pid for process in engines()}
+    clock.now += 61
+    async with asyncio.timeout(60):
+        while await state_of(client, "medium-3b") != "unloaded" or engines():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert await frames(client) > 0
+    assert before.isdisjoint(process.pid for process in engines())
+
+
+async def test_what_is_wrong_with_a_file_is_said_and_a_good_one_in_its_place_works(client, folder, tiny_gguf):
+    named = folder / "tiny.gguf"
+    content = tiny_gguf.read_bytes()
+
+    async def refusal():
+        answer = await client.post("/v1/audio/speech", json=request(model="tiny-400m"))
+        assert answer.status_code == 503
+        return answer.json()["error"]["message"]
+
+    assert "no file" in await refusal()
+    named.write_bytes(b"<html>" * 1_000)
+    assert "does not begin with GGUF" in await refusal()
+    named.write_bytes(content[: len(content) // 2])
+    assert "not whole" in await refusal()
+    named.write_bytes(content.replace(b"blk.0.attn_q.weight", b"blk.0.attn_x.weight"))
+    assert "llama.cpp could not start" in await refusal()
+    named.write_bytes(content)
+    assert await frames(client, model="tiny-400m") > 0
