@@ -101,7 +101,7 @@ def make_encoder(format: str) -> Encoder:  # noqa: A002 - the field's own name i
     if format == "pcm":
         return _RawEncoder(b"")
     if format == "wav":
-        return _RawEncoder(_wav_header())
+        return _RawEncoder(wav_header())
     if format in _CODECS:
         return _CodecEncoder(_CODECS[format])
     raise ValueError(f"There is no audio format {format!r}. Formats: {', '.join(FORMATS)}.")
@@ -250,13 +250,14 @@ class _Sink:
         return taken
 
 
-def _wav_header() -> bytes:
-    """RIFF, format and data chunk headers, 44 bytes, for mono 16-bit PCM of unknown length."""
+def wav_header(samples: int | None = None) -> bytes:
+    """RIFF, format and data chunk headers, 44 bytes, for so much mono 16-bit PCM; None: the length is not known."""
+    size = None if samples is None else samples * BYTES_PER_SAMPLE
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
-        *(b"RIFF", UNKNOWN_LENGTH, b"WAVE"),
+        *(b"RIFF", UNKNOWN_LENGTH if size is None else 36 + size, b"WAVE"),
         *(b"fmt ", 16, 1, 1, SAMPLE_RATE, SAMPLE_RATE * BYTES_PER_SAMPLE, BYTES_PER_SAMPLE, 16),
-        *(b"data", UNKNOWN_LENGTH),
+        *(b"data", UNKNOWN_LENGTH if size is None else size),
     )
 
 

@@ -9,6 +9,9 @@ from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
 
+KEEP = b"x-orpheus-keep"
+"""A request for speech that bears it, as `true`, wants the speech kept; the answer's `x-orpheus-take` says where."""
+
 
 def caller_of(scope: Mapping[str, object]) -> Caller:
     """Who sent the request; somebody unknown where it came through none of our rings."""
@@ -31,15 +34,23 @@ def prepare_speech(
 ) -> Speech:
     """Ask `service` for a speech in the name of whoever sent the request.
 
-    It is noted in the request's state: the answer tells what is left of the caller's share; log, audit log and trace
-    what came of it. `text_field` is what the door calls the text, in errors about it.
-    Raises what `SpeechService.prepare` does.
+    With the header `x-orpheus-keep` it is kept for a while. It is noted in the request's state: the answer tells what
+    is left of the caller's share; log, audit log and trace what came of it. `text_field` is what the door calls the
+    text, in errors about it. Raises what `SpeechService.prepare` does.
     """
     state = _state(scope)
     state["text_field"] = text_field
-    speech = service.prepare(wanted, account=caller_of(scope).account, request_id=state.get("request_id"))
+    account = caller_of(scope).account
+    speech = service.prepare(wanted, account=account, request_id=state.get("request_id"))
+    if _wants_kept(scope):
+        speech.take = service.takes.begin(account)
     state["speech"] = speech
     return speech
+
+
+def _wants_kept(scope: Mapping[str, object]) -> bool:
+    headers = cast("list[tuple[bytes, bytes]]", scope.get("headers", []))
+    return any(name == KEEP and value.strip().lower() in (b"1", b"true") for name, value in headers)
 
 
 def _state(scope: Mapping[str, object]) -> dict[str, Any]:

@@ -67,7 +67,8 @@ async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator
 
 async def delivered(speech: Speech, audio_format: str) -> AsyncGenerator[bytes]:
     """`speech` in one of `audio.encode.FORMATS`, for whichever door; notes when its first bytes were there."""
-    async with contextlib.aclosing(encoded(speech.stream(), audio_format)) as chunks:
+    pcm = speech.stream() if speech.take is None else speech.take.keep(speech.stream())
+    async with contextlib.aclosing(encoded(pcm, audio_format)) as chunks:
         async for chunk in chunks:
             if speech.timeline.at("first_bytes") is None:
                 speech.timeline.mark("first_bytes")

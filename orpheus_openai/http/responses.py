@@ -19,6 +19,9 @@ from orpheus_openai.speech.underrun import Listener
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
 
+TAKES = "/api/takes"
+"""Where speech that was kept is fetched, by its take's id."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -64,6 +67,8 @@ async def answer_with_speech(
         "cache-control": "no-store",
         "server-timing": _server_timing(speech.timeline),
     }
+    if speech.take is not None:
+        headers["x-orpheus-take"] = f"{TAKES}/{speech.take.id}"
     return StreamResponse(started, media_type=media_type, headers=headers)
 
 

@@ -51,6 +51,10 @@ class Gate:
         self.admission.require_room(account)
         return await self._rates.charge(account, characters)
 
+    async def charge(self, account: str) -> None:
+        """Charge `account` for a request that speaks nothing; raises RateLimitError as `check` does."""
+        await self._rates.charge(account, 0)
+
     def turn(self, moved: Callable[[int], None], account: str = PROGRAM) -> AbstractAsyncContextManager[None]:
         """See Admission.turn."""
         return self.admission.turn(moved, account)

@@ -12,6 +12,7 @@ from orpheus_openai.native.models import catalog
 from orpheus_openai.native.offload import offload
 from orpheus_openai.native.ready import ready
 from orpheus_openai.native.status import StatusBoard, status
+from orpheus_openai.native.takes import download_take
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.service import SpeechService
@@ -36,7 +37,9 @@ def native_router(
         "pulse": pulse,
         "hub": service.events,
     }
-    api = Router("/api", route_handlers=[generate, FileController, catalog, offload, status, events])
+    api = Router(
+        "/api", route_handlers=[generate, FileController, download_take, catalog, offload, status, events]
+    )
     return Router(
         "/",
         route_handlers=[api, ready],

@@ -311,6 +311,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     output_max_bytes: Annotated[
         int, Meta(ge=0, description="Bytes that saved speech may take; the oldest goes first; 0: no limit.")
     ] = 0
+    takes_max_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Bytes of memory for speech that is kept for an hour because its request asked for that; one "
+            "caller has a quarter of it at most; 0: nothing is kept.",
+        ),
+    ] = 64 * 1024 * 1024
     otlp_endpoint: Annotated[
         str,
         Meta(

@@ -16,6 +16,7 @@ from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.speech import Speech
+from orpheus_openai.speech.takes import Takes
 from orpheus_openai.text.desk import Desk, Reading
 
 
@@ -32,6 +33,7 @@ class SpeechService:
         *,
         settings: Settings,
     ) -> None:
+        self.takes = Takes(settings.takes_max_bytes)
         self.gate = gate
         self.catalog = catalog
         self.events = events

@@ -5,7 +5,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -25,6 +25,9 @@ from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.synthesis import SpeechModel, Usage
 from orpheus_openai.text.split import Segment
+
+if TYPE_CHECKING:
+    from orpheus_openai.speech.takes import Take
 
 NOTHING_TO_SAY: PCM = np.zeros(SAMPLE_RATE // 5, np.int16)
 """What a text sounds like that holds nothing to speak, such as a dash that was sent as a sentence of its own."""
@@ -52,6 +55,8 @@ class Speech:
         """Whose speech it is, and whose share it counts against."""
         self.share: dict[str, str] = {}
         """What is left of that share, as headers, once it was charged."""
+        self.take: Take | None = None
+        """Where the speech is kept, if its request asked for that."""
         self.model = model
         self.voice = voice
         self.usage = Usage()

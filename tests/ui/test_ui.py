@@ -1,13 +1,22 @@
 """The page's files: how they are served, that they need no other server, and that all words are in both languages."""
 
+import asyncio
 import gzip
+import http.client
 import json
 import re
+from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
 import pytest
+
+from orpheus_openai.app import create_app
+from orpheus_openai.settings import Settings
+from orpheus_ui import routes
+from orpheus_ui.routes import MAX_PCM_BYTES
+from tests.support.local_server import running
 
 STATIC = Path(__file__).parents[2] / "ui" / "orpheus_ui" / "static"
 SCRIPTS = sorted((STATIC / "js").glob("*.js"))
@@ -193,3 +202,41 @@ def test_an_unknown_format_is_refused_in_words(client: httpx.Client) -> None:
     answer = client.post("/api/encode/midi", content=b"\0\0")
     assert answer.status_code == 400
     assert "mp3" in answer.json()["error"]["message"]
+
+
+def test_encoding_has_a_bound_and_counts_as_a_request(tmp_path: Path) -> None:
+    settings = Settings(model="preview", output_dir=tmp_path, rate_limit="2/minute")
+    with running(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=30)
+        connection.putrequest("POST", "/api/encode/mp3")
+        connection.putheader("content-length", str(MAX_PCM_BYTES + 2))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+        connection.close()
+        statuses = [client.post("/api/encode/wav", content=bytes(4800)).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
+async def test_few_are_encoded_at_once_and_the_line_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "ENCODERS", 1)
+    monkeypatch.setattr(routes, "ENCODER_QUEUE", 0)
+    going_on, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield bytes(4800)
+        going_on.set()
+        await ended.wait()
+
+    with running(create_app(Settings(model="preview", output_dir=tmp_path))) as url:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+            first = asyncio.create_task(client.post("/api/encode/wav", content=slow()))
+            await going_on.wait()
+            async with asyncio.timeout(30):
+                while (await client.post("/api/encode/wav", content=bytes(4800))).status_code == 200:
+                    pass  # the first may not have come so far yet
+            second = await client.post("/api/encode/wav", content=bytes(4800))
+            assert second.json()["error"]["code"] == "overloaded"
+            ended.set()
+            assert (await first).status_code == 200

@@ -6,18 +6,25 @@ from typing import Annotated, Any
 
 import numpy as np
 from litestar import HttpMethod, Request, Response, Router, post, route
+from litestar.di import NamedDependency, Provide
 from litestar.params import PathParameter
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import encoded
+from orpheus_openai.limits.queue import Admission
+from orpheus_openai.speech.service import SpeechService
 from orpheus_ui.assets import Asset, load_assets
 
 STATIC = Path(__file__).parent / "static"
 
-MAX_PCM_BYTES = 192 * 1024 * 1024
-"""70 minutes of speech, more than the longest text of one request."""
+MAX_PCM_BYTES = 64 * 1024 * 1024
+"""23 minutes of speech; what is longer is downloaded as a take (`/api/takes`)."""
+
+ENCODERS, ENCODER_QUEUE, ENCODER_WAIT = 2, 8, 30.0
+"""How many downloads are encoded at once, how many wait, for how many seconds; each takes 2 × MAX_PCM_BYTES at most."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
@@ -52,14 +59,25 @@ def ui_router() -> Router:
             raise NotFoundError(f"The page has no file {path.as_posix()[:200]}.", code="unknown_url")
         return _answer(request, asset)
 
-    return Router("/", route_handlers=[page, file, encode])
+    encoders = Admission(at_once=ENCODERS, queue=ENCODER_QUEUE, wait=ENCODER_WAIT)
+    return Router(
+        "/",
+        route_handlers=[page, file, encode],
+        dependencies={"encoders": Provide(lambda: encoders, sync_to_thread=False)},
+    )
 
 
 @post("/api/encode/{audio_format:str}", status_code=200, include_in_schema=False)
-async def encode(request: AnyRequest, audio_format: Annotated[str, PathParameter()]) -> Response[bytes]:
+async def encode(
+    request: AnyRequest,
+    audio_format: Annotated[str, PathParameter()],
+    service: NamedDependency[SpeechService],
+    encoders: NamedDependency[Admission],
+) -> Response[bytes]:
     """PCM in the body, as `response_format: pcm` gives it, in another format: what was heard is what is kept.
 
-    Raises InvalidRequestError for an unknown format, RequestTooLargeError beyond MAX_PCM_BYTES.
+    Counts against the caller's share as a request, and waits for its turn. Raises InvalidRequestError for an unknown
+    format, RequestTooLargeError beyond MAX_PCM_BYTES, RateLimitError, OverloadedError.
     """
     if audio_format not in FORMATS:
         raise InvalidRequestError(
@@ -67,7 +85,11 @@ async def encode(request: AnyRequest, audio_format: Annotated[str, PathParameter
             param="audio_format",
             code="invalid_value",
         )
-    body = b"".join([chunk async for chunk in encoded(_samples(request), audio_format)])
+    if int(request.headers.get("content-length", "0")) > MAX_PCM_BYTES:
+        raise _too_large()
+    await service.gate.charge(caller_of(request.scope).account)
+    async with encoders.turn(lambda _position: None):
+        body = b"".join([chunk async for chunk in encoded(_samples(request), audio_format)])
     return Response(body, media_type=FORMATS[audio_format].media_type, headers={"cache-control": "no-store"})
 
 
@@ -78,11 +100,15 @@ async def _samples(request: AnyRequest) -> AsyncGenerator[PCM]:
     async for part in request.stream():
         size += len(part)
         if size > MAX_PCM_BYTES:
-            raise RequestTooLargeError(f"More than {MAX_PCM_BYTES // (1024 * 1024)} MiB of PCM.")
+            raise _too_large()
         whole = rest + part
         even = len(whole) - len(whole) % 2
         rest = whole[even:]
         yield np.frombuffer(whole[:even], "<i2")
+
+
+def _too_large() -> RequestTooLargeError:
+    return RequestTooLargeError(f"More than {MAX_PCM_BYTES // (1024 * 1024)} MiB of PCM.")
 
 
 def _answer(request: AnyRequest, asset: Asset) -> Response[bytes]:
