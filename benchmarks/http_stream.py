@@ -43,12 +43,18 @@ class Answer:
 
 
 async def fetch(
-    method: str, url: str, headers: Mapping[str, str], body: bytes = b"", *, keep_body: bool = True
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    *,
+    keep_body: bool = True,
+    bytes_per_second: float | None = None,
 ) -> Answer:
     """Send one request and read its whole answer.
 
     Raises OSError when there is no connection, BrokenTransferError when the answer is cut short or no HTTP.
-    A body of an error status is kept always.
+    A body of an error status is kept always. `bytes_per_second` bounds how fast the body is read.
     """
     began = time.perf_counter()
     parts = urlsplit(url)
@@ -67,6 +73,8 @@ async def fetch(
                 answer.arrivals.append(Arrival(time.perf_counter() - began, size))
                 if keep:
                     answer.body += piece
+                if bytes_per_second is not None:
+                    await asyncio.sleep(began + size / bytes_per_second - time.perf_counter())
         answer.seconds = time.perf_counter() - began
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
         raise BrokenTransferError(str(error)) from error

@@ -68,6 +68,7 @@ LONGEST_FIRST = (
     "test_overload",
     "test_codec",
     "test_tracing",
+    "test_espeak",
     "test_preview",
     "test_metrics",
     "test_cli",
