@@ -1,10 +1,13 @@
 """The audit log: one line a request, through every door."""
 
+import contextlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -16,6 +19,7 @@ from fastmcp.exceptions import ToolError
 
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.http.middleware import audit
 from orpheus_openai.settings import Settings
 from tests.support.local_server import running
 
@@ -170,3 +174,57 @@ def test_a_dash_is_standard_output(tmp_path):
         server.terminate()
         output, _ = server.communicate()
     assert [json.loads(line)["path"] for line in output.splitlines()] == ["/v1/models"]
+
+
+def test_what_comes_faster_than_it_can_be_written_is_counted(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(audit, "BACKLOG", 2)
+    os.mkfifo(tmp_path / "slow")
+    reader = os.open(tmp_path / "slow", os.O_RDONLY | os.O_NONBLOCK)
+    log = audit.AuditLog(str(tmp_path / "slow"))
+    wide = {"text": "x" * 60_000}  # two of them fill the pipe
+    for _ in range(20):
+        log.write(wide)
+        time.sleep(0.005)
+    read = b""
+    for _ in range(2000):
+        with contextlib.suppress(BlockingIOError):
+            read += os.read(reader, 1 << 20)
+        if log._listener.queue.empty():
+            break
+        time.sleep(0.005)
+    log.write({"text": "last"})
+    closing = threading.Thread(target=log.close)
+    closing.start()
+    while closing.is_alive():
+        with contextlib.suppress(BlockingIOError):
+            read += os.read(reader, 1 << 20)
+        time.sleep(0.005)
+    with contextlib.suppress(BlockingIOError):
+        read += os.read(reader, 1 << 20)
+    os.close(reader)
+    lines = [json.loads(line) for line in read.splitlines()]
+    lost = int(re.search(r"lost (\d+) lines", caplog.text)[1])
+    assert lines[-1] == {"text": "last"}
+    assert len(lines) + lost == 21
+
+
+def test_a_file_that_cannot_be_begun_anew_is_told_and_comes_back(tmp_path, caplog):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = audit.AuditLog(str(folder / "audit.jsonl"))
+    log.write({"n": 1})
+    until((folder / "audit.jsonl").read_text)
+    folder.rename(tmp_path / "kept")
+    log.write({"n": 2})
+    until(lambda: "could not be written" in caplog.text)
+    folder.mkdir()
+    log.write({"n": 3})
+    log.close()
+    assert entries(folder / "audit.jsonl") == [{"n": 3}]
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -87,8 +87,9 @@ async def encode(
         )
     if int(request.headers.get("content-length", "0")) > MAX_PCM_BYTES:
         raise _too_large()
-    await service.gate.charge(caller_of(request.scope).account)
-    async with encoders.turn(lambda _position: None):
+    account = caller_of(request.scope).account
+    await service.gate.charge(account)
+    async with encoders.turn(lambda _position: None, account):
         body = b"".join([chunk async for chunk in encoded(_samples(request), audio_format)])
     return Response(body, media_type=FORMATS[audio_format].media_type, headers={"cache-control": "no-store"})
 

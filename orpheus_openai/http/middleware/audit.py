@@ -1,14 +1,14 @@
-"""The audit log: one JSON line for each request, written by a thread of its own."""
+"""The audit log: one JSON line for each request, written off the event loop."""
 
-import contextlib
 import logging
+import logging.handlers
 import os
 import queue
 import sys
-import threading
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -57,54 +57,80 @@ def describe(
 
 
 class AuditLog:
-    """Lines on their way to a file, which only its owner may read, or to standard output."""
+    """Lines on their way to a file, which only its owner may read, or to standard output.
+
+    They travel as logging's records, by its queue and its thread, but past its loggers: the level and the format of the
+    server's own log are no matter of theirs.
+    """
 
     def __init__(self, target: str) -> None:
-        """Start the thread; raises ConfigurationError when the file cannot be written."""
-        self._path = None if target == STANDARD_OUTPUT else Path(target).expanduser()
-        self._lines: queue.Queue[bytes | None] = queue.Queue(BACKLOG)
-        self._lost = 0
+        """Start writing; raises ConfigurationError when the file cannot be written."""
         try:
-            self._append(b"")
+            self._handler = (
+                _Output(sys.stdout)
+                if target == STANDARD_OUTPUT
+                else _OwnFile(Path(target).expanduser(), encoding="utf-8")
+            )
         except OSError as error:
             raise ConfigurationError(f"ORPHEUS_AUDIT_LOG={target}: cannot be written ({error})") from error
-        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-        self._thread.start()
+        lines: queue.Queue[logging.LogRecord] = queue.Queue(BACKLOG)
+        self._entrance = _Entrance(lines)
+        self._listener = _Listener(lines, self._handler)
+        self._listener.start()
 
     def write(self, line: dict[str, Any]) -> None:
         """Hand a line over; never waits."""
-        try:
-            self._lines.put_nowait(msgspec.json.encode(line) + b"\n")
-        except queue.Full:
-            self._lost += 1
+        self._entrance.emit(logging.makeLogRecord({"msg": msgspec.json.encode(line).decode()}))
 
     def close(self) -> None:
         """Write what is left; takes as long as the disk does."""
-        self._lines.put(None)
-        self._thread.join()
+        self._listener.stop()
+        self._entrance.tell_lost()
+        self._handler.close()
 
-    def _run(self) -> None:
-        closing = False
-        while not closing:
-            batch = [self._lines.get()]
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    batch.append(self._lines.get_nowait())
-            closing = None in batch
-            lost, self._lost = self._lost, 0
-            if lost:
-                logger.error("the audit log lost %d lines: they came faster than they could be written", lost)
-            try:
-                self._append(b"".join(filter(None, batch)))
-            except OSError:
-                logger.exception("the audit log could not be written; %d lines are lost", len(batch))
 
-    def _append(self, lines: bytes) -> None:
-        if self._path is None:
-            sys.stdout.buffer.write(lines)
-            sys.stdout.buffer.flush()
+class _Output(logging.StreamHandler[TextIO]):
+    """Tells the server's log of a line that cannot be written; logging itself writes a trace to standard error."""
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802  its name with logging
+        logger.error("the audit log could not be written; a line is lost: %s", sys.exc_info()[1])
+
+
+class _OwnFile(_Output, logging.handlers.WatchedFileHandler):
+    """Its owner's alone; when it was moved away, to keep or to compress it, it is begun anew."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:  # it could not be begun anew; unlike a failure to write that is not dealt with there
+            self.handleError(record)
+
+
+class _Entrance(logging.handlers.QueueHandler):
+    """Drops what the queue has no room for, and says how much that was when there is room again."""
+
+    _lost = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
             return
-        # Opened for each batch: a file that was moved away, to keep or to compress it, is begun anew.
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(file, "ab") as log:  # noqa: PTH123  it is a descriptor
-            log.write(lines)
+        self.tell_lost()
+
+    def tell_lost(self) -> None:
+        lost, self._lost = self._lost, 0
+        if lost:
+            logger.error("the audit log lost %d lines: they came faster than they could be written", lost)
+
+
+class _Listener(logging.handlers.QueueListener):
+    queue: queue.Queue[logging.LogRecord | None]
+
+    def enqueue_sentinel(self) -> None:
+        self.queue.put(None)  # logging's own fails where there is no room
