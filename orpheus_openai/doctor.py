@@ -14,6 +14,8 @@ from orpheus_openai import __version__
 from orpheus_openai.catalog import PREVIEW, Catalog, load_catalog
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.gpu.device import driver_version, list_gpus
+from orpheus_openai.http.middleware.keys import KeyRing
+from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
@@ -40,6 +42,8 @@ def examine() -> list[Finding]:
         settings = load_settings()
         catalog = load_catalog(settings.catalog)
         factory = ModelFactory(settings, catalog)
+        KeyRing(settings.api_keys)
+        Gate.create(settings)
     except ConfigurationError as error:
         return [
             *found,

@@ -135,6 +135,23 @@ def test_the_doctor_tells_what_to_do(tmp_path):
     assert "/no/such/folder does not exist" in broken.stdout.decode()
 
 
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"ORPHEUS_API_KEYS": "phone:sha256:12ab"}, "ORPHEUS_API_KEYS: entry 1 is none of"),
+        ({"ORPHEUS_RATE_LIMIT": "much"}, "'much' is no rate"),
+        ({"ORPHEUS_TRUSTED_PROXIES": "foo"}, "'foo' is neither an IP address nor a network"),
+        ({}, ".env, line 2: a quote is opened and never closed"),
+    ],
+)
+def test_the_doctor_sees_what_the_server_would_not_start_with(tmp_path, environ, words):
+    if not environ:
+        (tmp_path / ".env").write_text('PORT=1\nORPHEUS_API_KEYS="a:k1\n')
+    told = run("doctor", folder=tmp_path, **environ)
+    assert told.returncode == 1
+    assert words in told.stdout.decode()
+
+
 def test_a_terminal_sees_the_progress(tmp_path):
     ours, theirs = pty.openpty()
     subprocess.run(

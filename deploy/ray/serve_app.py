@@ -4,6 +4,7 @@ serve run deploy.ray.serve_app:build gpus=1 max_replicas=4
 """
 # ruff: noqa: INP001  a package called ray would stand in the way of the real one
 
+import logging
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
@@ -37,8 +38,11 @@ def create_app() -> "Litestar":
     from orpheus_openai.logs import configure_logging  # noqa: PLC0415
     from orpheus_openai.settings import load_settings  # noqa: PLC0415
 
-    settings = load_settings()
+    doubts: list[str] = []
+    settings = load_settings(warn=doubts.append)
     configure_logging(settings)
+    for doubt in doubts:
+        logging.getLogger(__name__).warning(doubt)
     return create_app(settings)
 
 

@@ -33,6 +33,9 @@ FOREIGN_PAGE = {"403": "A page of another site sent the request; only where the 
 """What keeps pages of other sites from changing anything."""
 
 _NO_KEY = {"401": "There is no API key with the request, or a wrong one; only where the server asks for one."}
+_NO_NAME = {
+    "421": "The server was asked for by a name that anybody could own; only where it asks for no key."
+}
 _BODY_PROBLEMS = {
     **FOREIGN_PAGE,
     "408": "The request came in, or was served, too slowly.",
@@ -84,9 +87,9 @@ def operation(
 ) -> type[Operation]:
     """Describe a route for its `operation_class`: JSON body, errors, answers where its types do not tell.
 
-    What befalls every route that needs a key, or that reads a body, need not be among its `problems`.
+    What befalls every route, or every one that needs a key or reads a body, need not be among its `problems`.
     """
-    everywhere = {**({} if public else _NO_KEY), **({} if body is None else _BODY_PROBLEMS)}
+    everywhere = {**_NO_NAME, **({} if public else _NO_KEY), **({} if body is None else _BODY_PROBLEMS)}
     described = {
         status: OpenAPIResponse(
             description=words,

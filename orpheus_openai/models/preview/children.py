@@ -11,7 +11,13 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final
 
-from orpheus_openai.errors import EngineError, ModelUnavailableError
+from orpheus_openai.errors import (
+    RETRY_SECONDS,
+    EngineError,
+    ModelUnavailableError,
+    NotReadyError,
+    SpeechError,
+)
 from orpheus_openai.models.preview import process
 
 START_SECONDS: Final = 30.0
@@ -38,7 +44,10 @@ class Parent:
     """The process that forks. May be used from any thread; only a child's methods belong to an event loop."""
 
     def __init__(self) -> None:
-        """Start it and wait until it is ready. Raises ModelUnavailableError when there is no eSpeak NG."""
+        """Start it and wait until it is ready.
+
+        Raises ModelUnavailableError when there is no eSpeak NG, NotReadyError when the process does not start.
+        """
         library, data = _find()
         self._control, theirs = socket.socketpair()
         with theirs:
@@ -57,7 +66,7 @@ class Parent:
         self._control.settimeout(START_SECONDS)
         if len(_receive(self._control, process.REPORT.size)) < process.REPORT.size:
             self.end()
-            raise ModelUnavailableError(_why_not(self._process.returncode, library, data))
+            raise _why_not(self._process.returncode, library, data)
         self._control.setblocking(False)
 
     def fork(self, niceness: int) -> "Child":
@@ -218,15 +227,19 @@ def _find() -> tuple[str, str]:
         ) from error
 
 
-def _why_not(code: int | None, library: str, data: str) -> str:
+def _why_not(code: int | None, library: str, data: str) -> SpeechError:
     if code == process.NO_DATA:
-        return (
+        return ModelUnavailableError(
             f"The preview cannot speak: eSpeak NG did not accept its data in {Path(data)}. Install it afresh, "
             'in a folder with a path of less than 160 characters: pip install "orpheus-openai[preview]".'
         )
     if code == process.NO_LIBRARY:
-        return (
+        return ModelUnavailableError(
             f"The preview cannot speak: {library} cannot be loaded; the log says why. Install it afresh: "
             'pip install "orpheus-openai[preview]".'
         )
-    return f"The preview cannot speak: its process did not start (exit code {code}); the log says why."
+    return NotReadyError(
+        f"The preview cannot speak: its process did not start (exit code {code}); the log says why.",
+        code="model_load_failed",
+        retry_after=RETRY_SECONDS,
+    )
