@@ -58,7 +58,8 @@ class SpeechController(Controller):
 
         The same request as OpenAI's, and the same answer: audio bytes in the format asked for, or, with
         `stream_format: sse`, server-sent events that hold them. The header `x-orpheus-model` names the model
-        that really speaks.
+        that really speaks. With the header `x-orpheus-keep: true` the speech is kept for an hour at the URL that the
+        answer's `x-orpheus-take` names.
         """
         body = from_json(await read_body(request.receive), CreateSpeechRequest)
         speech = prepare_speech(

@@ -102,8 +102,8 @@ def make_encoder(format: str) -> Encoder:  # noqa: A002 - the field's own name i
         return _RawEncoder(b"")
     if format == "wav":
         return _RawEncoder(wav_header())
-    if format in _CODECS:
-        return _CodecEncoder(_CODECS[format])
+    if format in _RECIPES:
+        return _CodecEncoder(_RECIPES[format])
     raise ValueError(f"There is no audio format {format!r}. Formats: {', '.join(FORMATS)}.")
 
 
@@ -138,7 +138,7 @@ class _RawEncoder:
 
 
 @dataclass(frozen=True, slots=True)
-class _Codec:
+class _Recipe:
     """How FFmpeg is told to write one format."""
 
     container: str
@@ -158,18 +158,18 @@ class _Codec:
 class _CodecEncoder:
     """A codec of FFmpeg's and a container that is never sought back in."""
 
-    def __init__(self, codec: _Codec) -> None:
-        self._codec = codec
+    def __init__(self, recipe: _Recipe) -> None:
+        self._recipe = recipe
         # Whoever closes does not wait for a call that is under way in another thread; FFmpeg would not survive it.
         self._in_use = threading.RLock()
         self._sink = _Sink()
         self._samples = 0
-        self._to_drop = codec.dropped_packets
+        self._to_drop = recipe.dropped_packets
         self._container: OutputContainer | None = av.open(
             self._sink,
             "w",
-            format=codec.container,
-            container_options={"flush_packets": "1", **codec.container_options},
+            format=recipe.container,
+            container_options={"flush_packets": "1", **recipe.container_options},
         )
         try:
             self._stream = self._add_stream(self._container)
@@ -178,13 +178,13 @@ class _CodecEncoder:
             raise
 
     def _add_stream(self, container: OutputContainer) -> "AudioStream":
-        codec = self._codec
+        recipe = self._recipe
         added = container.add_stream(
-            codec.codec, rate=codec.sample_rate, options=dict(codec.codec_options), layout="mono"
+            recipe.codec, rate=recipe.sample_rate, options=dict(recipe.codec_options), layout="mono"
         )
         stream = cast("AudioStream", added)
-        if codec.bit_rate is not None:
-            stream.bit_rate = codec.bit_rate
+        if recipe.bit_rate is not None:
+            stream.bit_rate = recipe.bit_rate
         stream.codec_context.thread_count = 1
         return stream
 
@@ -207,8 +207,8 @@ class _CodecEncoder:
             raise ValueError("the encoder is closed")
         if not pcm.size:
             return b""
-        if not self._samples and self._codec.lead_in:
-            pcm = np.concatenate([np.zeros(self._codec.lead_in, np.int16), pcm])
+        if not self._samples and self._recipe.lead_in:
+            pcm = np.concatenate([np.zeros(self._recipe.lead_in, np.int16), pcm])
         samples = np.ascontiguousarray(pcm, dtype=np.int16).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate = SAMPLE_RATE
@@ -222,7 +222,7 @@ class _CodecEncoder:
         if self._container is None or not self._samples:
             self.close()
             return b""
-        padding = self._encode(np.zeros(max(0, self._codec.shortest - self._samples), np.int16))
+        padding = self._encode(np.zeros(max(0, self._recipe.shortest - self._samples), np.int16))
         self._write(self._container, None)
         self.close()
         return padding + self._sink.take()
@@ -261,9 +261,9 @@ def wav_header(samples: int | None = None) -> bytes:
     )
 
 
-_CODECS: Mapping[str, _Codec] = MappingProxyType(
+_RECIPES: Mapping[str, _Recipe] = MappingProxyType(
     {
-        "mp3": _Codec(
+        "mp3": _Recipe(
             container="mp3",
             codec="libmp3lame",
             bit_rate=MP3_BIT_RATE,
@@ -275,7 +275,7 @@ _CODECS: Mapping[str, _Codec] = MappingProxyType(
             lead_in=MP3_FRAME - MP3_DECODER_DELAY,
             dropped_packets=1,
         ),
-        "opus": _Codec(
+        "opus": _Recipe(
             container="ogg",
             codec="libopus",
             bit_rate=OPUS_BIT_RATE,
@@ -289,7 +289,7 @@ _CODECS: Mapping[str, _Codec] = MappingProxyType(
             # In µs: a page for every packet. FFmpeg holds the newest page back, since the last of all needs a flag.
             container_options={"page_duration": "20000"},
         ),
-        "aac": _Codec(
+        "aac": _Recipe(
             container="adts",
             codec="aac",
             bit_rate=AAC_BIT_RATE,
@@ -297,7 +297,7 @@ _CODECS: Mapping[str, _Codec] = MappingProxyType(
             codec_options={"aac_coder": "fast"},  # better than "twoloop" from 64 kbit/s on (FFmpeg's manual)
             shortest=AAC_SHORTEST,
         ),
-        "flac": _Codec(
+        "flac": _Recipe(
             container="flac",
             codec="flac",
             codec_options={"frame_size": str(FLAC_FRAME)},

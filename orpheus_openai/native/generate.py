@@ -115,7 +115,8 @@ async def generate(
 
     The answer is audio, streamed while it is spoken; its headers `x-orpheus-model` and `x-orpheus-voice` name
     who speaks, `x-orpheus-load-seconds` says how long the model took to be ready, and `x-request-id` is the
-    speech's id in `/api/events`. With `save: true` the answer is JSON, in the end, and the audio a file.
+    speech's id in `/api/events`. With the header `x-orpheus-keep: true` the speech is kept for an hour at the URL
+    that the answer's `x-orpheus-take` names. With `save: true` the answer is JSON, in the end, and the audio a file.
     """
     asked = time.monotonic()
     body = from_json(await read_body(request.receive), GenerateRequest)

@@ -1,0 +1,45 @@
+"""A server has as many threads as its pool, whatever it has done before."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.serving import serving
+from orpheus_openai.audio.encode import FORMATS
+
+POOL = min(32, (os.cpu_count() or 1) + 4)
+"""Threads that asyncio's own executor has at most (its documentation, run_in_executor)."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system tells no threads")
+async def test_an_idle_server_has_no_thread_left_of_the_speech_it_has_spoken(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORPHEUS_", "PORT"))}
+    body = {"model": "preview", "voice": "tara", "input": "It is said once, and then again. " * 20}
+    with serving(tmp_path, {**kept, "ORPHEUS_MODEL": "preview"}) as server:
+
+        def threads() -> int:
+            return len(list(Path(f"/proc/{server.pid}/task").iterdir()))
+
+        before = threads()
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as client:
+
+            async def speak(audio_format: str, speed: float, *, leave: bool) -> None:
+                wanted = {**body, "response_format": audio_format, "speed": speed}
+                async with client.stream("POST", "/v1/audio/speech", json=wanted) as answer:
+                    assert answer.status_code == 200
+                    async for _ in answer.aiter_bytes():
+                        if leave:
+                            return
+
+            await asyncio.gather(
+                *(
+                    speak(audio_format, speed, leave=leave)
+                    for audio_format in FORMATS
+                    for speed, leave in ((1, False), (1.5, False), (1.5, True))
+                )
+            )
+        assert threads() <= before + POOL
