@@ -95,7 +95,8 @@ def main() -> None:
         report = attack.report
     print(table(report))
     if options.json:
-        options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
+        document = {**asdict(report), "answers": dict(report.answers)}
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
     sys.exit(1 if report.failures or report.spoilt else 0)
 
 
