@@ -136,7 +136,7 @@ def ringed(
     if keys:
         handler = KeyGuard(handler, keys)
     handler = BrowserRules(handler, settings.cors_origins, None if keys else HostRule(settings.allowed_hosts))
-    handler = Callers(handler, audit, audit_text=settings.audit_text)
+    handler = Callers(handler, audit, audit_text=settings.audit_text, with_keys=bool(keys))
     return HangUps(Telemetry(handler, metrics, tracing, Redaction(keys)))
 
 

@@ -93,6 +93,13 @@ class AuthenticationError(InvalidRequestError):
     code = "invalid_api_key"
 
 
+class AdminOnlyError(InvalidRequestError):
+    """The key is good, but what it asks for concerns everybody."""
+
+    status = 403
+    code = "admin_only"
+
+
 class CrossSiteError(InvalidRequestError):
     """A page of another site sent the request, and the server has not been told to trust it."""
 

@@ -22,6 +22,7 @@ from msgspec import Meta
 from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.audio.lengths import write_lengths
 from orpheus_openai.errors import NotFoundError, SpeechError
+from orpheus_openai.owners import MaySee, Owners, unowned
 
 FORMATS_BY_SUFFIX = {f".{audio_format.extension}": name for name, audio_format in FORMATS.items()}
 
@@ -63,17 +64,29 @@ class OutputFolder:
 
     `max_age_hours` and `max_bytes` say what is kept, 0 for no limit; the oldest files go first. All methods
     but `save` work on the disk at once and belong into a thread.
+
+    Each file belongs to the account that it was saved for, or to nobody. Whoever lists, opens or deletes says by
+    `may_see` which accounts' files are there for them; the others are as if they did not exist.
     """
 
     def __init__(self, root: Path, *, max_age_hours: float = 0.0, max_bytes: int = 0) -> None:
         self._root = root
+        self._owners = Owners(root)
         self._max_age = max_age_hours * SECONDS_PER_HOUR
         self._max_bytes = max_bytes
 
     async def save(
-        self, chunks: AsyncIterable[bytes], *, voice: str, text: str, audio_format: str
+        self,
+        chunks: AsyncIterable[bytes],
+        *,
+        voice: str,
+        text: str,
+        audio_format: str,
+        owner: str | None = None,
     ) -> SavedFile:
         """Write encoded audio to a new file, which has its name only once it is whole; then `prune`.
+
+        `owner` is the account whose it is; None: nobody's.
 
         Raises OutputError, and whatever `chunks` raises; then nothing stays behind.
         """
@@ -83,23 +96,27 @@ class OutputFolder:
             await self._written(partial.create)
             async for chunk in chunks:
                 await self._written(partial.write, chunk)
+            if owner is not None:  # first, so that it is at no moment anybody else's
+                await self._written(self._owners.note, name, owner)
             await self._written(partial.finish, audio_format)
         except BaseException:
             partial.discard()  # without an await, so that it happens when the request is cancelled, too
+            self._owners.forget(name)
             raise
         saved = await asyncio.to_thread(self._saved, name)
         await asyncio.to_thread(self.prune, keep=name)
         return saved
 
-    def list_files(self) -> list[SavedFile]:
+    def list_files(self, may_see: MaySee = unowned) -> list[SavedFile]:
         """Every finished file, newest first; raises OutputError when the folder cannot be read."""
         with self._reported("read"):
-            return sorted(self._files(), key=lambda file: (-file.created, file.name))
+            seen = (file for file in self._files() if may_see(self._owners.of(file.name)))
+            return sorted(seen, key=lambda file: (-file.created, file.name))
 
-    def open(self, name: str) -> tuple[BinaryIO, SavedFile]:
+    def open(self, name: str, may_see: MaySee = unowned) -> tuple[BinaryIO, SavedFile]:
         """Open a file to read, which the caller closes; raises NotFoundError where it is no finished file."""
         with self._reported("read"):
-            if self._find(name) is None:
+            if self._find(name) is None or not may_see(self._owners.of(name)):
                 raise _unknown(name)
             try:
                 # If it has become a link or a pipe since, this neither follows nor waits.
@@ -114,12 +131,13 @@ class OutputFolder:
             raise _unknown(name)
         return os.fdopen(descriptor, "rb"), found
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, may_see: MaySee = unowned) -> None:
         """Remove a file; raises NotFoundError as `open` does."""
         with self._reported("changed"):
-            if self._find(name) is None:
+            if self._find(name) is None or not may_see(self._owners.of(name)):
                 raise _unknown(name)
             (self._root / name).unlink(missing_ok=True)
+            self._owners.forget(name)
 
     def prune(self, *, keep: str | None = None) -> list[str]:
         """Remove what is too old or too much, oldest first, but never `keep`; returns the names.
@@ -131,6 +149,8 @@ class OutputFolder:
             for path in self._abandoned():
                 self._removed(path)
             removed = [name for name in self._superfluous(keep) if self._removed(self._root / name)]
+            for name in removed:
+                self._owners.forget(name)
         except OSError as error:
             logger.warning("the output folder %s cannot be tidied: %s", self._root, error.strerror)
         if removed:
@@ -190,7 +210,7 @@ class OutputFolder:
         oldest = time.time() - ABANDONED_SECONDS
         return [
             path
-            for path in self._root.glob(f".*{PARTIAL}")
+            for path in (*self._root.glob(f".*{PARTIAL}"), *self._owners.left_behind())
             if (status := _lstat(path)) is not None
             and stat.S_ISREG(status.st_mode)
             and status.st_mtime < oldest

@@ -31,8 +31,8 @@ class Generation:
         """How long it has been going on."""
         return time.monotonic() - self._began
 
-    async def run(self, outputs: OutputFolder, text: str, context: Context) -> SavedFile:
-        """Speak, save, and keep the client informed. Cancelling ends the speech and leaves no file.
+    async def run(self, outputs: OutputFolder, text: str, context: Context, owner: str | None) -> SavedFile:
+        """Speak, save as `owner`'s, and keep the client informed. Cancelling ends the speech and leaves no file.
 
         Raises SpeechError as `Speech.stream` and `OutputFolder.save` do.
         """
@@ -41,6 +41,7 @@ class Generation:
             voice=self.speech.voice.id,
             text=text,
             audio_format=self._format,
+            owner=owner,
         )
         # MCP cancels by anyio's scopes, which interrupt cleaning up as well; not so in a task of its own.
         task = asyncio.create_task(saving)

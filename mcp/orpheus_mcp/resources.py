@@ -9,11 +9,15 @@ from urllib.parse import quote
 
 from fastmcp.exceptions import ResourceError
 from fastmcp.resources import Resource, ResourceContent, ResourceResult
+from fastmcp.server.dependencies import get_http_request
 from fastmcp.server.providers import Provider
 
 from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.errors import SpeechError
+from orpheus_openai.http.caller import caller_of
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.outputs import OutputFolder, SavedFile
+from orpheus_openai.owners import MaySee
 
 BASE = "orpheus://outputs/"
 TEMPLATE = BASE + "{name}"
@@ -46,7 +50,7 @@ class SavedAudio(Provider):
     async def read(self, name: str) -> ResourceResult:
         """Read one file. Raises ResourceError for a name that is no file, and for one too large to send."""
         try:
-            file, saved = await asyncio.to_thread(self._outputs.open, name)
+            file, saved = await asyncio.to_thread(self._outputs.open, name, _may_see())
         except SpeechError as error:
             raise ResourceError(error.message, log_level=logging.DEBUG) from error
         content = await asyncio.to_thread(_read_and_close, file)
@@ -67,8 +71,15 @@ class SavedAudio(Provider):
                 mime_type=media_type(saved),
                 description=f"Saved speech, {saved.bytes} bytes",
             )
-            for saved in (await asyncio.to_thread(self._outputs.list_files))[:LISTED]
+            for saved in (await asyncio.to_thread(self._outputs.list_files, _may_see()))[:LISTED]
         ]
+
+
+def _may_see() -> MaySee:
+    try:
+        return caller_of(get_http_request().scope).may_see
+    except RuntimeError:  # FastMCP looks round before anybody has asked for anything
+        return Caller().may_see
 
 
 def _read_and_close(file: BinaryIO) -> bytes:

@@ -24,7 +24,7 @@ from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.gpu.slot import ModelState
-from orpheus_openai.http.caller import prepare_speech
+from orpheus_openai.http.caller import caller_of, prepare_speech
 from orpheus_openai.http.delivery import AudioFormat, while_connected
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile
@@ -105,7 +105,7 @@ class SpeechTools:
             )
             speech = prepare_speech(request.scope, self._service, wanted)
             generation = Generation(speech, self._service.manager, response_format)
-            saved = await generation.run(self._outputs, text, context)
+            saved = await generation.run(self._outputs, text, context, caller_of(request.scope).owner)
         return self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}")
 
     def _spoken(self, generation: Generation, saved: SavedFile, base_url: str) -> ToolResult:
@@ -175,10 +175,11 @@ class SpeechTools:
     async def get_gpu_status(self) -> ToolResult:
         """Tell which models are loaded or speaking, and how busy and full the GPUs are; loads nothing."""
         sample = await self._monitor.sample()
+        caller, seen = caller_of(get_http_request().scope), self._service.seen
         status = GPUStatus(
             default_model=self._service.factory.default_model,
-            models=self._service.manager.get_status(),
-            gpus=sample.gpus,
+            models=seen.models(caller),
+            gpus=seen.gpus(caller, sample.gpus),
             gpu_error=sample.error,
         )
         return _result(status)
@@ -198,8 +199,10 @@ class SpeechTools:
 
         While running speech is let end, new requests for the model are turned away after a few seconds.
         """
-        gone = partial(hang_up, get_http_request().scope)
+        scope = get_http_request().scope
+        gone = partial(hang_up, scope)
         with _told():
+            caller_of(scope).require_admin("Freeing the GPU")
             offload = self._service.offload(model, force=force, wait=wait_seconds)
             return _result(await while_connected(gone, offload))
 

@@ -1,8 +1,10 @@
-"""Who asks: whose share a request counts against."""
+"""Who asks: whose share a request counts against, and what they may see."""
 
 import ipaddress
 
 import msgspec
+
+from orpheus_openai.errors import AdminOnlyError
 
 ANONYMOUS = "anonymous"
 """The account of whoever asks without saying who they are; it has a share like every other."""
@@ -21,6 +23,8 @@ class Caller(msgspec.Struct, frozen=True):
     """The IP address it came from; empty: unknown."""
     key: str | None = None
     """Name of the key that came with it; None where none is needed, or none was accepted."""
+    admin: bool = False
+    """Whether they may see what is others', and do what concerns everybody: admins, and all where there are no keys."""
 
     @property
     def account(self) -> str:
@@ -28,6 +32,23 @@ class Caller(msgspec.Struct, frozen=True):
         if self.key is not None:
             return f"key:{self.key}"
         return f"address:{network(self.address)}" if self.address else ANONYMOUS
+
+    @property
+    def owner(self) -> str | None:
+        """Whose it is what is kept for them: the key's; nobody's where there are no keys."""
+        return None if self.key is None else self.account
+
+    def may_see(self, owner: str | None) -> bool:
+        """Whether what belongs to this account is there for them; None: what belongs to nobody."""
+        return self.admin or (owner is not None and owner == self.account)
+
+    def require_admin(self, what: str) -> None:
+        """Raise AdminOnlyError unless they may do what concerns everybody; `what` says it, with a capital."""
+        if not self.admin:
+            raise AdminOnlyError(
+                f"{what} concerns everybody who uses this server, and needs the key of an admin: whoever runs it "
+                "makes one of yours by name:key:admin in ORPHEUS_API_KEYS."
+            )
 
 
 def network(address: str) -> str:

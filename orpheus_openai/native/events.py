@@ -6,17 +6,21 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.openapi.spec import Example, OpenAPIResponse
 
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.monitor import GPUMonitor
+from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import start
 from orpheus_openai.http.openapi import events as event_stream
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.http.responses import StreamResponse
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.native.status import StatusBoard
+from orpheus_openai.speech.seen import Seen
+from orpheus_openai.speech.service import SpeechService
 
 SAMPLE_SECONDS = 1.0
 STATUS_EVERY = 10
@@ -26,9 +30,8 @@ STATUS_EVERY = 10
 class Pulse:
     """Publishes GPU samples and the status for all listeners together, for as long as there is one."""
 
-    def __init__(self, events: EventHub, board: StatusBoard, monitor: GPUMonitor) -> None:
+    def __init__(self, events: EventHub, monitor: GPUMonitor) -> None:
         self._events = events
-        self._board = board
         self._monitor = monitor
         self._listeners = 0
         self._task: asyncio.Task[None] | None = None
@@ -54,9 +57,9 @@ class Pulse:
             beats += 1
             sample = await self._monitor.sample()
             if sample.gpus:
-                self._events.publish("gpu.sample", gpus=msgspec.to_builtins(sample.gpus))
+                self._events.publish("gpu.sample", gpus=sample.gpus)
             if beats % STATUS_EVERY == 0:
-                self._events.publish("status", **msgspec.to_builtins(await self._board.read()))
+                self._events.publish("status")  # each listener's own is read for them
 
 
 _EXAMPLE = Example(
@@ -83,7 +86,10 @@ _OPERATION = operation(
     operation_class=_OPERATION,
 )
 async def events(
-    hub: NamedDependency[EventHub], board: NamedDependency[StatusBoard], pulse: NamedDependency[Pulse]
+    request: Request[Any, Any, Any],
+    service: NamedDependency[SpeechService],
+    board: NamedDependency[StatusBoard],
+    pulse: NamedDependency[Pulse],
 ) -> StreamResponse:
     """Server-sent events; each has an `id`, an `event` that is its type, and JSON as `data`.
 
@@ -94,19 +100,30 @@ async def events(
     `speech.underrun` that its listener had to wait for more; `gpu.sample` of the GPUs each second, where there
     are any. `events.lost` says how many events a slow listener missed.
 
+    Where there are several keys, each hears of its own speeches, an admin's of all.
+
     In a browser: `new EventSource("/api/events").addEventListener("model.state", event => …)`.
     """
-    stream = await start(_stream(hub, board, pulse))
+    stream = await start(_stream(service.events, board, pulse, service.seen, caller_of(request.scope)))
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}  # nginx would hold events back
     return StreamResponse(stream, media_type="text/event-stream", headers=headers)
 
 
-async def _stream(hub: EventHub, board: StatusBoard, pulse: Pulse) -> AsyncGenerator[bytes]:
+async def _stream(
+    hub: EventHub, board: StatusBoard, pulse: Pulse, seen: Seen, caller: Caller
+) -> AsyncGenerator[bytes]:
     # Subscribed before the status is read, so that nothing falls between the two.
     with hub.subscribe() as happenings, pulse.beating():
-        yield _event(0, "status", await board.read())
+        yield _event(0, "status", await board.read(caller))
         async for event in happenings:
-            yield _event(event.id, event.type, event.data)
+            if event.owner is not None and not caller.may_see(event.owner):
+                continue
+            data: Any = event.data
+            if event.type == "status":
+                data = await board.read(caller)
+            elif event.type == "gpu.sample":
+                data = {"gpus": seen.gpus(caller, data["gpus"])}
+            yield _event(event.id, event.type, data)
 
 
 def _event(number: int, kind: str, data: Any) -> bytes:

@@ -16,6 +16,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
 from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import start
 from orpheus_openai.http.openapi import FOREIGN_PAGE, audio, operation
 from orpheus_openai.http.responses import StreamResponse
@@ -23,6 +24,8 @@ from orpheus_openai.outputs import OutputFolder
 
 PATH = "/api/files"
 CHUNK_BYTES = 256 * 1024
+
+AnyRequest = Request[Any, Any, Any]
 
 Name = Annotated[str, PathParameter(description="A file's name, as the list has it.")]
 
@@ -68,9 +71,9 @@ class FileController(Controller):
         response_description="The files.",
         operation_class=operation(problems=_UNREADABLE),
     )
-    async def list_files(self, outputs: NamedDependency[OutputFolder]) -> FileList:
-        """Every file of the output folder, newest first."""
-        found = await asyncio.to_thread(outputs.list_files)
+    async def list_files(self, request: AnyRequest, outputs: NamedDependency[OutputFolder]) -> FileList:
+        """Every file of the output folder, newest first; with keys, those of your key, and all for an admin."""
+        found = await asyncio.to_thread(outputs.list_files, caller_of(request.scope).may_see)
         return FileList([FileEntry(f.name, url_of(f.name), f.bytes, f.created, f.format) for f in found])
 
     @route("/{name:str}", http_method=HttpMethod.OPTIONS, include_in_schema=False, sync_to_thread=False)
@@ -83,10 +86,10 @@ class FileController(Controller):
 
     @get("/{name:str}", operation_id="downloadFile", summary="Download a file", operation_class=_DOWNLOAD)
     async def download(
-        self, request: Request[Any, Any, Any], name: Name, outputs: NamedDependency[OutputFolder]
+        self, request: AnyRequest, name: Name, outputs: NamedDependency[OutputFolder]
     ) -> ASGIResponse:
         """Answer with the file, or with a `Range` header the part of it that a player seeks to."""
-        file, found = await asyncio.to_thread(outputs.open, name)
+        file, found = await asyncio.to_thread(outputs.open, name, caller_of(request.scope).may_see)
         headers = {
             "accept-ranges": "bytes",
             "content-disposition": f"inline; filename*=utf-8''{quote(name, safe='')}",
@@ -115,9 +118,9 @@ class FileController(Controller):
         response_description="It is gone.",
         operation_class=operation(problems={**_NOT_FOUND, **FOREIGN_PAGE}),
     )
-    async def remove(self, name: Name, outputs: NamedDependency[OutputFolder]) -> None:
+    async def remove(self, request: AnyRequest, name: Name, outputs: NamedDependency[OutputFolder]) -> None:
         """Remove a file for good."""
-        await asyncio.to_thread(outputs.delete, name)
+        await asyncio.to_thread(outputs.delete, name, caller_of(request.scope).may_see)
 
 
 def url_of(name: str) -> str:

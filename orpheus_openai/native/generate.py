@@ -16,7 +16,7 @@ from orpheus_openai.catalog import DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
-from orpheus_openai.http.caller import prepare_speech
+from orpheus_openai.http.caller import caller_of, prepare_speech
 from orpheus_openai.http.delivery import AudioFormat, delivered, start, while_connected
 from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.http.responses import answer_with_speech
@@ -125,7 +125,10 @@ async def generate(
     if not body.save:
         chunks = delivered(speech, audio_format)
         return await answer_with_speech(request, speech, chunks, FORMATS[audio_format].media_type)
-    saved = await while_connected(request.receive, _save(outputs, speech, text, audio_format, asked))
+    owner = caller_of(request.scope).owner
+    saved = await while_connected(
+        request.receive, _save(outputs, speech, text, audio_format, asked, owner=owner)
+    )
     return ASGIResponse(
         body=msgspec.json.encode(saved), media_type="application/json", headers={"cache-control": "no-store"}
     )
@@ -148,11 +151,19 @@ def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService)
 
 
 async def _save(
-    outputs: OutputFolder, speech: Speech, text: str, audio_format: AudioFormat, asked: float
+    outputs: OutputFolder,
+    speech: Speech,
+    text: str,
+    audio_format: AudioFormat,
+    asked: float,
+    *,
+    owner: str | None,
 ) -> SavedSpeech:
     # A speech that cannot begin leaves the folder alone.
     async with contextlib.aclosing(await start(delivered(speech, audio_format))) as chunks:
-        file = await outputs.save(chunks, voice=speech.voice.id, text=text, audio_format=audio_format)
+        file = await outputs.save(
+            chunks, voice=speech.voice.id, text=text, audio_format=audio_format, owner=owner
+        )
     return SavedSpeech(
         **msgspec.structs.asdict(speech.report()),
         file=file.name,

@@ -11,6 +11,7 @@ from msgspec import Meta
 from orpheus_openai.fields import from_json
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS, Offloaded
 from orpheus_openai.http.body import read_body
+from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import while_connected
 from orpheus_openai.http.openapi import operation, schema
 from orpheus_openai.speech.service import SpeechService
@@ -44,7 +45,11 @@ _OPERATION = operation(
         },
     ),
     body_required=False,
-    problems={"400": "A field is of the wrong type or out of its range.", "404": "There is no such model."},
+    problems={
+        "400": "A field is of the wrong type or out of its range.",
+        "403": "A page of another site sent the request, or the key is not an admin's.",
+        "404": "There is no such model.",
+    },
 )
 
 
@@ -63,6 +68,7 @@ async def offload(request: Request[Any, Any, Any], service: NamedDependency[Spee
     Answers when it is done, or when the time is over. Meanwhile new requests for the model wait for at most 5 s and
     are then told to come again (503 with Retry-After). Hanging up ends the waiting: the model stays.
     """
+    caller_of(request.scope).require_admin("Freeing the GPU")
     body = from_json(await read_body(request.receive) or b"{}", OffloadRequest)
     wait = OFFLOAD_SECONDS if body.wait_seconds is None else body.wait_seconds
     return await while_connected(request.receive, service.offload(body.model, force=body.force, wait=wait))

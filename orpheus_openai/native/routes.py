@@ -29,13 +29,12 @@ def native_router(
 ) -> Router:
     """Build the routes; the application provides `service` itself, for all doors."""
     board = StatusBoard(service, monitor)
-    pulse = Pulse(service.events, board, monitor)
+    pulse = Pulse(service.events, monitor)
     provided = {
         "outputs": outputs,
         "settings": settings,
         "board": board,
         "pulse": pulse,
-        "hub": service.events,
     }
     api = Router(
         "/api", route_handlers=[generate, FileController, download_take, catalog, offload, status, events]

@@ -4,10 +4,10 @@ import importlib.metadata
 import platform
 import time
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.di import NamedDependency
 from msgspec import Meta
 
@@ -16,7 +16,9 @@ from orpheus_openai.errors import SpeechError
 from orpheus_openai.gpu.device import GPU
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.gpu.slot import ModelStatus
+from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.openapi import operation
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.native.ready import require_ready
 from orpheus_openai.speech.service import SpeechService
 
@@ -55,10 +57,11 @@ class StatusBoard:
         self._monitor = monitor
         self._started = time.monotonic()
 
-    async def read(self) -> ServerStatus:
-        """Take stock now; the GPUs are asked in a thread."""
+    async def read(self, caller: Caller) -> ServerStatus:
+        """Take stock now, of what `caller` may see; the GPUs are asked in a thread."""
         sample = await self._monitor.sample()
-        models = self._service.manager.get_status()
+        seen = self._service.seen
+        models = seen.models(caller)
         return ServerStatus(
             version=__version__,
             uptime_seconds=round(time.monotonic() - self._started, 3),
@@ -66,8 +69,8 @@ class StatusBoard:
             default_model=self._service.factory.default_model,
             models=models,
             active_speeches=sum(model.leases for model in models),
-            queued_speeches=self._service.gate.admission.waiting,
-            gpus=sample.gpus,
+            queued_speeches=self._service.gate.admission.waiting if caller.admin else seen.waiting(caller),
+            gpus=seen.gpus(caller, sample.gpus),
             gpu_error=sample.error,
             versions=_versions(),
         )
@@ -99,9 +102,11 @@ def _versions() -> dict[str, str]:
     response_description="The server at this moment.",
     operation_class=operation(),
 )
-async def status(board: NamedDependency[StatusBoard]) -> ServerStatus:
+async def status(request: Request[Any, Any, Any], board: NamedDependency[StatusBoard]) -> ServerStatus:
     """Models and their states, speeches under way, GPUs with memory, load, temperature and processes.
+
+    Where there are several keys, only an admin's sees speeches of others, and the processes.
 
     To be told of changes as they happen, listen to `/api/events`.
     """
-    return await board.read()
+    return await board.read(caller_of(request.scope))

@@ -155,8 +155,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Keys, separated by commas, one of which every request must bring as `Authorization: Bearer`: "
-            "`name:key`, `name:sha256:HEX` with the key's SHA-256 in place of the key, or just a key. Empty: "
-            "everybody may use the server.",
+            "`name:key`, `name:sha256:HEX` with the key's SHA-256 in place of the key, or just a key; "
+            "`:admin` behind the first two makes an admin (see docs/security.md). Empty: everybody may use the server.",
             extra={"secret": True},
         ),
     ] = ()

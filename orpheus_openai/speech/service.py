@@ -15,6 +15,7 @@ from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import Script
+from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
 from orpheus_openai.text.desk import Desk, Reading
@@ -39,6 +40,7 @@ class SpeechService:
         self.events = events
         self.manager = manager
         self.factory = factory
+        self.seen = Seen(events, manager)
         self._settings = settings
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
 

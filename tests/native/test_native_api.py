@@ -19,6 +19,7 @@ from orpheus_openai.gpu import monitor
 from orpheus_openai.gpu.device import GPU, GPUSample
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.errors import EXCEPTION_HANDLERS
+from orpheus_openai.http.middleware.caller import Callers
 from orpheus_openai.native import events as events_route
 from orpheus_openai.native.events import Pulse
 from orpheus_openai.native.routes import native_router
@@ -65,6 +66,7 @@ async def native(folder, **settings):
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
     )
+    app.asgi_handler = Callers(app.asgi_handler, None, audit_text=False, with_keys=False)
     async with listening(app) as client:
         yield client, service
     await service.manager.close()

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class Callers:
     """ASGI around the application, inside of what gives requests their ids."""
 
-    def __init__(self, app: "ASGIApp", audit: AuditLog | None, *, audit_text: bool) -> None:
+    def __init__(self, app: "ASGIApp", audit: AuditLog | None, *, audit_text: bool, with_keys: bool) -> None:
         self._app = app
         self._audit = audit
         self._audit_text = audit_text
+        self._with_keys = with_keys
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass a request on; what needs no key is not audited."""
@@ -29,7 +30,7 @@ class Callers:
             return
         began = time.monotonic()
         client = scope.get("client")
-        scope["state"]["caller"] = Caller(client[0] if client else "")
+        scope["state"]["caller"] = Caller(client[0] if client else "", admin=not self._with_keys)
         audited = self._audit is not None and not is_public(scope)
 
         def tell_share(_status: int, headers: "MutableScopeHeaders") -> None:

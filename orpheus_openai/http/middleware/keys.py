@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,48 +21,81 @@ PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/apidocs"})
 PUBLIC_FOLDERS = ("/ui/", "/apidocs/")
 """What anybody may see. All else, also what does not exist, needs a key."""
 
+ADMIN = "admin"
+_HASH = "sha256"
+
 # What says that it is a hash is never taken for a key, however many digits it has.
 _ENTRY = re.compile(
-    r"(?:(?P<name>[^:]*):)??(?:sha256:(?P<hash>[0-9a-f]{64})|(?!sha256:)(?P<key>[^:]+))", re.IGNORECASE
+    r"(?:(?P<name>[^:]*):)??(?:sha256:(?P<hash>[0-9a-f]{64})|(?!sha256:)(?P<key>[^:]+))(?P<admin>:admin)?",
+    re.IGNORECASE,
 )
-_HASH = "sha256"
+_FORMS = (
+    "key, name:key and name:sha256:HEX with 64 digits, the latter two with :admin behind them for an admin"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key that is accepted; only its hash is kept."""
+
+    name: str
+    digest: bytes
+    admin: bool
 
 
 class KeyRing:
-    """The keys that are accepted, each with a name; only their hashes are kept."""
+    """The keys that are accepted."""
 
     def __init__(self, entries: Sequence[str]) -> None:
-        """Entries are `key`, `name:key`, `sha256:HEX` or `name:sha256:HEX`.
+        """Entries are `key`, `name:key`, `sha256:HEX` or `name:sha256:HEX`; `name:…:admin` makes an admin.
 
-        Raises ConfigurationError, which names the entry by its place and never quotes it.
+        A key that is the only one is an admin's. Raises ConfigurationError, which names the entry by its place and
+        never quotes it.
         """
-        self._hashes: dict[str, bytes] = {}
+        self._keys: dict[str, Key] = {}
         for place, entry in enumerate(entries, start=1):
-            found = _ENTRY.fullmatch(entry)
-            if found is None or found["name"] == "" or _HASH in ((found["name"] or "").lower(), found["key"]):
-                raise ConfigurationError(
-                    f"ORPHEUS_API_KEYS: entry {place} is none of key, name:key and name:sha256:HEX with 64 digits"
-                )
-            name = found["name"] or f"key-{place}"
-            if name in self._hashes:
+            key = _read(entry, place, alone=len(entries) == 1)
+            if key.name in self._keys:
                 raise ConfigurationError(f"ORPHEUS_API_KEYS: entry {place} has the name of an earlier one")
-            self._hashes[name] = (
-                bytes.fromhex(found["hash"])
-                if found["hash"]
-                else hashlib.sha256(found["key"].encode()).digest()
+            self._keys[key.name] = key
+        if self._keys and not any(key.admin for key in self._keys.values()):
+            logger.warning(
+                "none of the keys in ORPHEUS_API_KEYS is an admin's: nobody can free the GPU, see who speaks, or fetch "
+                "files that belong to no key. name:key:admin makes one."
             )
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._keys)
 
-    def owner(self, token: bytes) -> str | None:
-        """The name of the key that `token` is; None if it is none.
+    def find(self, token: bytes) -> Key | None:
+        """The key that `token` is; None if it is none.
 
         Hashes are compared, and all of them, so that the time tells nothing about any key.
         """
         presented = hashlib.sha256(token).digest()
-        same = [name for name, known in self._hashes.items() if hmac.compare_digest(presented, known)]
+        same = [key for key in self._keys.values() if hmac.compare_digest(presented, key.digest)]
         return same[0] if same else None
+
+    def owner(self, token: bytes) -> str | None:
+        """The name of the key that `token` is; None if it is none."""
+        found = self.find(token)
+        return None if found is None else found.name
+
+
+def _read(entry: str, place: int, *, alone: bool) -> Key:
+    found = _ENTRY.fullmatch(entry)
+    if (
+        found is None
+        or found["name"] == ""
+        or _HASH in ((found["name"] or "").lower(), found["key"])
+        # KEY:admin could be a name whose key is the word, and would then be logged.
+        or (found["key"] or "").lower() == ADMIN
+        or (found["admin"] and found["name"] is None)
+    ):
+        raise ConfigurationError(f"ORPHEUS_API_KEYS: entry {place} is none of {_FORMS}")
+    digest = bytes.fromhex(found["hash"]) if found["hash"] else hashlib.sha256(found["key"].encode()).digest()
+    return Key(found["name"] or f"key-{place}", digest, alone or bool(found["admin"]))
 
 
 class KeyGuard:
@@ -77,9 +111,11 @@ class KeyGuard:
             await self._app(scope, receive, send)
             return
         token = _bearer(scope)
-        owner = None if token is None else self._ring.owner(token)
-        scope["state"]["caller"] = msgspec.structs.replace(caller_of(scope), key=owner)
-        if owner is None and not is_public(scope):
+        key = None if token is None else self._ring.find(token)
+        scope["state"]["caller"] = msgspec.structs.replace(
+            caller_of(scope), key=key.name if key else None, admin=key is not None and key.admin
+        )
+        if key is None and not is_public(scope):
             error = AuthenticationError(
                 "This server needs an API key: send it as 'Authorization: Bearer YOUR_KEY'."
                 if token is None

@@ -1,0 +1,251 @@
+"""Keys are people: what is one key's is there for that key and for admins, through every door."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+
+import httpx
+import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
+from fastmcp.exceptions import ToolError
+
+from orpheus_openai.app import create_app
+from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.http.middleware.keys import KeyRing
+from orpheus_openai.settings import Settings
+from tests.support.local_server import running
+
+pytest.importorskip("espeakng_loader")
+
+ANN, BOB, EVE = "sk-ann-31", "sk-bob-42", "sk-eve-53"
+HASH = hashlib.sha256(EVE.encode()).hexdigest()
+KEYS = (f"ann:{ANN}", f"bob:{BOB}", f"eve:sha256:{HASH}:admin")
+WORDS = "The combination is seven, nine, four."
+LONG = f"{WORDS} " * 400
+STRAY = "2020-01-01-tara-from-before-a1b2c3.wav"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    (folder / STRAY).write_bytes(b"RIFF")
+    return folder
+
+
+@contextlib.contextmanager
+def served(folder, keys=KEYS, **settings):
+    with running(create_app(Settings(model="preview", api_keys=keys, output_dir=folder, **settings))) as url:
+        yield url
+
+
+def person(url, key):
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=60)
+
+
+def agent(url, key):
+    return Client(StreamableHttpTransport(f"{url}/mcp", headers={"authorization": f"Bearer {key}"}))
+
+
+async def names(client):
+    return {file["name"] for file in (await client.get("/api/files")).json()["files"]}
+
+
+async def save(client, text=WORDS):
+    answer = await client.post("/api/generate", json={"text": text, "save": True})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["file"]
+
+
+async def test_files_are_their_keys_and_admins_through_every_door_and_after_a_restart(folder):
+    with served(folder) as url:
+        async with person(url, ANN) as ann, agent(url, ANN) as anns_agent:
+            native = await save(ann)
+            spoken = (await anns_agent.call_tool("generate_speech", {"text": WORDS})).structured_content
+            assert await names(ann) == {native, spoken["url"].rpartition("/")[2]}
+    files = {native, spoken["url"].rpartition("/")[2]}
+    with served(folder) as url:
+        async with person(url, BOB) as bob, agent(url, BOB) as bobs_agent:
+            assert await names(bob) == set()
+            assert await bobs_agent.list_resources() == []
+            for name in (*files, STRAY):
+                for method in ("GET", "DELETE"):
+                    answer = await bob.request(method, f"/api/files/{name}")
+                    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
+                with pytest.raises(Exception, match="There is no file"):
+                    await bobs_agent.read_resource(f"orpheus://outputs/{name}")
+        async with person(url, ANN) as ann, agent(url, ANN) as anns_agent:
+            assert await names(ann) == files
+            assert {str(r.uri).rpartition("/")[2] for r in await anns_agent.list_resources()} == files
+            assert (await ann.get(f"/api/files/{native}")).content.startswith(b"RIFF")
+            assert (await ann.get(f"/api/files/{STRAY}")).status_code == 404
+        async with person(url, EVE) as eve, agent(url, EVE) as eves_agent:
+            assert await names(eve) == {*files, STRAY}
+            assert len(await eves_agent.list_resources()) == 3
+            for name in (*files, STRAY):
+                assert (await eve.get(f"/api/files/{name}")).status_code == 200
+            assert (await eve.delete(f"/api/files/{native}")).status_code == 204
+        async with person(url, ANN) as ann:
+            assert await names(ann) == files - {native}
+    assert len(list(folder.glob(".*"))) == 1  # whose the one is that is left
+
+
+async def heard(client, ended):
+    """The events that a listener hears until `ended` is set and there is one more status of the model."""
+    seen = []
+
+    async def listen():
+        async with client.stream("GET", "/api/events") as stream:
+            kind = ""
+            async for line in stream.aiter_lines():
+                if line.startswith("event: "):
+                    kind = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    seen.append((kind, line))
+                    ended[0].set()
+
+    task = asyncio.create_task(listen())
+    await ended[0].wait()
+    await ended[1].wait()
+    await asyncio.sleep(0.3)
+    task.cancel()
+    await asyncio.wait([task])
+    return seen
+
+
+async def test_speech_is_told_of_to_its_key_and_to_admins_alone(folder):
+    with served(folder) as url:
+        over, listeners = asyncio.Event(), {}
+        async with contextlib.AsyncExitStack() as stack:
+            for key in (ANN, BOB, EVE):
+                client = await stack.enter_async_context(person(url, key))
+                ready = asyncio.Event()
+                listeners[key] = asyncio.create_task(heard(client, (ready, over)))
+                await ready.wait()
+            ann = await stack.enter_async_context(person(url, ANN))
+            body = {"model": "tts-1", "voice": "tara", "input": WORDS}
+            assert (await ann.post("/v1/audio/speech", json=body)).status_code == 200
+            await save(ann)
+            anns_agent = await stack.enter_async_context(agent(url, ANN))
+            await anns_agent.call_tool("generate_speech", {"text": WORDS})
+            over.set()
+            seen = {key: await task for key, task in listeners.items()}
+    for key in (ANN, EVE):
+        told = [kind for kind, _ in seen[key]]
+        assert told.count("speech.ended") == 3
+        assert any("combination" in line for _, line in seen[key])
+    assert not any(kind.startswith("speech.") for kind, _ in seen[BOB])
+    assert "combination" not in str(seen[BOB])
+    assert any(kind == "model.state" for kind, _ in seen[BOB])
+
+
+async def test_who_speaks_is_seen_by_their_key_and_by_admins_alone(folder):
+    with served(folder, max_concurrent=1) as url:
+        async with person(url, ANN) as ann, person(url, BOB) as bob, person(url, EVE) as eve:
+            body = {"model": "tts-1", "voice": "tara", "input": LONG, "response_format": "pcm"}
+            async with ann.stream("POST", "/v1/audio/speech", json=body) as speaking:
+                chunks = speaking.aiter_raw()
+                await anext(chunks)
+                seen = {}
+                for name, client in (("ann", ann), ("bob", bob), ("eve", eve)):
+                    status = (await client.get("/api/status")).json()
+                    seen[name] = (status["active_speeches"], sum(m["leases"] for m in status["models"]))
+                async with agent(url, BOB) as bobs, agent(url, EVE) as eves:
+                    for name, client in (("bob", bobs), ("eve", eves)):
+                        status = (await client.call_tool("get_gpu_status")).structured_content
+                        assert sum(m["leases"] for m in status["models"]) == seen[name][1]
+    assert seen == {"ann": (1, 1), "bob": (0, 0), "eve": (1, 1)}
+
+
+async def test_a_take_is_its_keys_and_admins(folder):
+    with served(folder) as url:
+        async with person(url, ANN) as ann, person(url, BOB) as bob, person(url, EVE) as eve:
+            body = {"model": "tts-1", "voice": "tara", "input": WORDS}
+            spoken = await ann.post("/v1/audio/speech", json=body, headers={"x-orpheus-keep": "true"})
+            take = spoken.headers["x-orpheus-take"]
+            assert [(await client.get(take)).status_code for client in (ann, bob, eve)] == [200, 404, 200]
+
+
+async def test_what_concerns_everybody_is_for_admins(folder):
+    with served(folder) as url:
+        async with person(url, BOB) as bob, agent(url, BOB) as bobs_agent:
+            for body in ({}, {"force": True}, {"model": "preview"}):
+                answer = await bob.post("/api/offload", json=body)
+                assert (answer.status_code, answer.json()["error"]["code"]) == (403, "admin_only")
+            with pytest.raises(ToolError, match="needs the key of an admin"):
+                await bobs_agent.call_tool("offload_gpu", {})
+        async with person(url, EVE) as eve, agent(url, EVE) as eves_agent:
+            assert (await eve.post("/api/offload", json={})).status_code == 200
+            await eves_agent.call_tool("offload_gpu", {})
+
+
+async def test_a_session_of_mcp_is_its_keys_alone(folder):
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}  # fmt: skip
+    accept = {"accept": "application/json, text/event-stream"}
+    with served(folder) as url:
+        async with person(url, ANN) as ann, person(url, BOB) as bob:
+            session = (await ann.post("/mcp/", json=hello, headers=accept)).headers["mcp-session-id"]
+            theirs = {**accept, "mcp-session-id": session}
+            asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+            assert (await bob.post("/mcp/", json=asked, headers=theirs)).status_code == 404
+            assert (await bob.delete("/mcp/", headers=theirs)).status_code == 404
+            assert (await ann.post("/mcp/", json=asked, headers=theirs)).status_code == 200
+
+
+@pytest.mark.parametrize("keys", [(), (f"ann:{ANN}",), (ANN,)])
+async def test_without_keys_and_with_a_single_one_everything_is_there(folder, keys):
+    with served(folder, keys=keys) as url:
+        async with person(url, ANN if keys else None) as client:
+            saved = await save(client)
+            assert await names(client) == {saved, STRAY}
+            assert (await client.post("/api/offload", json={})).status_code == 200
+            assert (await client.delete(f"/api/files/{STRAY}")).status_code == 204
+    assert len(list(folder.glob(".*"))) == len(keys)  # whose it is, where there is somebody
+
+
+async def test_files_of_a_server_that_had_no_keys_belong_to_admins(folder):
+    with served(folder, keys=()) as url:
+        async with person(url, None) as client:
+            saved = await save(client)
+    with served(folder) as url:
+        async with person(url, ANN) as ann, person(url, EVE) as eve:
+            assert await names(ann) == set()
+            assert await names(eve) == {saved, STRAY}
+
+
+def test_the_audit_log_is_not_what_another_key_hears(folder, tmp_path):
+    audit = tmp_path / "audit.jsonl"
+    with served(folder, audit_log=str(audit)) as url:
+        for key in (ANN, EVE):
+            httpx.get(f"{url}/api/status", headers={"authorization": f"Bearer {key}"})
+    assert [json.loads(line)["key"] for line in audit.read_text().splitlines()] == ["ann", "eve"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "admins"),
+    [
+        ((f"ann:{ANN}:admin", f"bob:{BOB}"), {"ann"}),
+        ((f"ann:{ANN}:ADMIN", f"eve:sha256:{HASH}:admin", BOB), {"ann", "eve"}),
+        ((ANN,), {"key-1"}),
+        ((f"sha256:{HASH}",), {"key-1"}),
+        ((f"ann:{ANN}", BOB), set()),
+    ],
+)
+def test_an_admin_is_who_is_called_one_and_who_is_alone(entries, admins, caplog):
+    with caplog.at_level(logging.WARNING):
+        ring = KeyRing(entries)
+    keys = [ring.find(key.encode()) for key in (ANN, BOB, EVE)]
+    assert {key.name for key in keys if key and key.admin} == admins
+    assert ("none of the keys" in caplog.text) is not bool(admins)
+
+
+@pytest.mark.parametrize("entry", [f"{ANN}:admin", "ann:admin", f"sha256:{HASH}:admin", f"ann:{ANN}:boss"])
+def test_a_key_that_could_be_taken_for_something_else_stops_the_start(entry):
+    with pytest.raises(ConfigurationError, match="entry 2") as caught:
+        KeyRing((f"bob:{BOB}", entry))
+    assert ANN not in str(caught.value)
