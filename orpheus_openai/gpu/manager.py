@@ -42,6 +42,10 @@ LONGEST_OFFLOAD = 3600.0
 class Loader(Cards, Protocol):
     """What the manager needs of whoever makes models."""
 
+    async def prepare(self, model: Model) -> None:
+        """Fetch what must be here before room is made: then its footprints are known, not estimated."""
+        ...
+
     async def load(self, model: Model, gpu: int | None) -> SpeechModel:
         """A model that is ready to speak, on that card."""
         ...
@@ -240,19 +244,14 @@ class GPUManager:
     async def _load(self, slot: Slot) -> None:
         """Make room and load, or wake; a failure is remembered, and the next request tries again."""
         started = self._clock()
-        needed = self._loader.footprint(slot.model)
         try:
-            async with self._room.lock if needed else contextlib.nullcontext():
-                slot.gpu = await self._room.make(slot, needed, self._evict) if needed else None
-                slot.on_card = True
-                sleeper = slot.speaker
-                if isinstance(sleeper, Sleepable) and sleeper.alive:
-                    await sleeper.wake()
-                else:
-                    await self._discard(slot)
-                    before = await self._room.free_on(slot.gpu)
-                    slot.speaker = await self._loader.load(slot.model, slot.gpu)
-                    slot.memory = max(0, before - await self._room.free_on(slot.gpu)) or None
+            if slot.speaker is None:
+                await self._loader.prepare(slot.model)
+            needs_room = self._loader.footprint(slot.model) > 0
+            async with self._room.lock if needs_room else contextlib.nullcontext():
+                woken = await self._wake(slot)
+                if not woken:
+                    await self._load_afresh(slot, needs_room=needs_room)
         except asyncio.CancelledError:
             await self._discard(slot)
             self._enter(slot, ModelState.UNLOADED)
@@ -271,8 +270,28 @@ class GPUManager:
         slot.error = None
         slot.idle_since = self._clock()
         slot.entitle()
-        self._enter(slot, ModelState.READY, load_seconds=slot.load_seconds, woken=slot.speaker is sleeper)
+        self._enter(slot, ModelState.READY, load_seconds=slot.load_seconds, woken=woken)
         logger.info("%s is ready after %.2f s", slot.model.id, slot.load_seconds)
+
+    async def _wake(self, slot: Slot) -> bool:
+        """Wake what sleeps, on its own card; False where nothing does, or there is no room for it any more."""
+        sleeper = slot.speaker
+        if not isinstance(sleeper, Sleepable) or not sleeper.alive:
+            return False
+        if slot.gpu is not None and not await self._room.make_to_wake(slot, self._evict):
+            logger.info("%s cannot wake: its card is taken; it is loaded afresh", slot.model.id)
+            return False
+        slot.on_card = True
+        await sleeper.wake()
+        return True
+
+    async def _load_afresh(self, slot: Slot, *, needs_room: bool) -> None:
+        await self._discard(slot)  # what slept there, or has died, gives back the rest of its memory
+        slot.gpu = await self._room.make(slot, self._evict) if needs_room else None
+        slot.on_card = True
+        before = await self._room.free_on(slot.gpu)
+        slot.speaker = await self._loader.load(slot.model, slot.gpu)
+        slot.memory = max(0, before - await self._room.free_on(slot.gpu)) or None
 
     async def _evict(self, slot: Slot, newcomer: Slot) -> None:
         """Unload it once its users have ended; DesertedError where nobody waits for the newcomer any more."""
@@ -333,12 +352,14 @@ class GPUManager:
         return False
 
     async def _sleep(self, slot: Slot, speaker: Sleepable) -> None:
+        before = await self._room.free_on(slot.gpu)
         try:
             await speaker.sleep()
         except Exception:
             logger.exception("%s could not be put to sleep", slot.model.id)
             await self._unload(slot, "it could not sleep")
             return
+        slot.given_back = max(0, await self._room.free_on(slot.gpu) - before) or None
         slot.asleep_since = self._clock()
         self._enter(slot, ModelState.ASLEEP, reason="idle")
 
@@ -394,5 +415,5 @@ class GPUManager:
         if state in (ModelState.UNLOADED, ModelState.FAILED, ModelState.ASLEEP):
             slot.on_card = False
         if state in (ModelState.UNLOADED, ModelState.FAILED):
-            slot.gpu = slot.memory = None
+            slot.gpu = slot.memory = slot.given_back = None
         self._events.publish("model.state", model=slot.model.id, state=state.value, **details)

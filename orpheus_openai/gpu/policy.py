@@ -21,6 +21,8 @@ class Resident(msgspec.Struct, frozen=True):
     leases: int
     pinned: bool
     score: float
+    asleep: bool = False
+    """Only the rest of it is on the card: `memory` is what it has not given back."""
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -29,6 +31,8 @@ class Card(msgspec.Struct, frozen=True):
     index: int
     free: int
     total: int
+    also: tuple[int, ...] = ()
+    """The cards that a model is spread over with it; `free` and `total` are of all of them."""
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -43,26 +47,33 @@ def decayed(score: float, seconds: float) -> float:
     return float(score * 0.5 ** (seconds / HALF_LIFE))
 
 
-def place(needed: int, mode: Mode, residents: Sequence[Resident], cards: Sequence[Card]) -> Placement | None:
+def place(
+    needed: int, mode: Mode, residents: Sequence[Resident], cards: Sequence[Card], *, only: int | None = None
+) -> Placement | None:
     """The card with the most room for `needed` bytes, after as few and as little used models have left as will do.
 
-    In mode `single` all others leave that are not pinned, wherever they are. A leased model is only named where
-    those without a lease do not suffice: whoever evicts waits for it. None: even then it does not fit.
+    In mode `single` all others leave that are awake and not pinned, wherever they are. What sleeps leaves for good only
+    where that is needed. A leased model is only named where those without a lease do not suffice: whoever evicts waits
+    for it. `only` is the one card that will do, where it must be that one. None: even then it does not fit.
     """
     evictable = sorted((r for r in residents if not r.pinned), key=lambda r: (r.leases > 0, r.score))
-    everyone = tuple(r.id for r in evictable)
+    asleep = [r for r in evictable if r.asleep]
+    awake = [r for r in evictable if not r.asleep]
+    must = tuple(r.id for r in awake) if mode == "single" else ()
     if not cards:
-        return Placement(None, everyone if mode == "single" else ())
+        return Placement(None, must)
     options: list[tuple[bool, int, int, Placement]] = []
     for card in cards:
-        free, leaving, waits = card.free, [], False
-        here = [r for r in evictable if r.gpu == card.index]
-        while here and (mode == "single" or free < needed):
-            going = here.pop(0)
-            free += going.memory
-            waits = waits or going.leases > 0
-            leaving.append(going.id)
+        if only not in (None, card.index):
+            continue
+        free, leaving = card.free, []
+        for resident in asleep + awake if mode != "single" else awake + asleep:
+            required = mode == "single" and not resident.asleep
+            if resident.gpu == card.index and (required or free < needed):
+                free += resident.memory
+                leaving.append(resident)
         if free >= needed:
-            chosen = everyone if mode == "single" else tuple(leaving)
+            waits = any(r.leases > 0 for r in leaving)
+            chosen = must + tuple(r.id for r in leaving if r.id not in must)
             options.append((waits, len(leaving), -free, Placement(card.index, chosen)))
     return min(options, key=lambda option: option[:3])[3] if options else None

@@ -7,7 +7,7 @@ from typing import Protocol
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import RETRY_SECONDS, ModelUnavailableError, NotReadyError
 from orpheus_openai.gpu.policy import Card, Mode, Placement, Resident, place
-from orpheus_openai.gpu.slot import Slot
+from orpheus_openai.gpu.slot import ModelState, Slot
 
 GIB = 1024**3
 
@@ -19,7 +19,11 @@ class Cards(Protocol):
     """Who knows what models take and what the cards have."""
 
     def footprint(self, model: Model) -> int:
-        """Bytes it will take on a card of this machine; 0 for one that needs none."""
+        """Bytes it is to have on a card of this machine; 0 for one that needs none."""
+        ...
+
+    def least_footprint(self, model: Model) -> int:
+        """Bytes with which it can just speak."""
         ...
 
     def cards(self) -> Sequence[Card]:
@@ -43,21 +47,37 @@ class Room:
         self._mode = mode
         self._clock = clock
 
-    async def make(self, slot: Slot, needed: int, evict: Evict) -> int | None:
-        """Evict until `needed` bytes fit; returns the card, None where no card is known.
+    async def make(self, slot: Slot, evict: Evict) -> int | None:
+        """Evict until it fits, as it is to be or else as it can just speak; returns the card, None where none is known.
 
         Raises NotReadyError, naming need, room and holders, where it does not fit whatever leaves,
         ModelUnavailableError where no card is large enough, and DesertedError where nobody waits for it any more.
         """
+        least = self._cards.least_footprint(slot.model)
         while True:
-            placement = await self._placement(slot, needed)
+            residents, cards = await self._look(slot)
+            placement = place(self._cards.footprint(slot.model), self._mode, residents, cards)
+            placement = placement or place(least, self._mode, residents, cards)
+            if placement is None:
+                raise _no_room(slot, least, residents, cards)
             if not placement.leaving:
                 return placement.gpu
-            going = self._slots[placement.leaving[0]]
-            if going.transition is None:
-                await evict(going, slot)
-            else:  # it is leaving already, or going to sleep
-                await asyncio.wait([going.transition])
+            await self._make_leave(placement, slot, evict)
+
+    async def make_to_wake(self, slot: Slot, evict: Evict) -> bool:
+        """Evict until what the model gave back when it fell asleep fits on its card; False where it cannot.
+
+        Raises DesertedError where nobody waits for it any more.
+        """
+        needed = slot.given_back or self._cards.footprint(slot.model)
+        while True:
+            residents, cards = await self._look(slot)
+            placement = place(needed, self._mode, residents, cards, only=slot.gpu)
+            if placement is None:
+                return False
+            if not placement.leaving:
+                return True
+            await self._make_leave(placement, slot, evict)
 
     async def free_on(self, gpu: int | None) -> int:
         """Free bytes of that card; 0 where it is not known."""
@@ -66,27 +86,20 @@ class Room:
         cards = await asyncio.to_thread(self._cards.cards)
         return next((card.free for card in cards if card.index == gpu), 0)
 
-    async def _placement(self, slot: Slot, needed: int) -> Placement:
+    async def _make_leave(self, placement: Placement, slot: Slot, evict: Evict) -> None:
+        going = self._slots[placement.leaving[0]]
+        if going.transition is None:
+            await evict(going, slot)
+        else:  # it is leaving already, or going to sleep
+            await asyncio.wait([going.transition])
+
+    async def _look(self, slot: Slot) -> tuple[list[Resident], Sequence[Card]]:
+        """What holds memory beside this slot's model, and the cards."""
         cards = await asyncio.to_thread(self._cards.cards)
-        residents = [
-            self._resident(other)
-            for other in self._slots.values()
-            if other is not slot and other.on_card and self._cards.footprint(other.model)
-        ]
-        placement = place(needed, self._mode, residents, cards)
-        if placement is None:
-            room = "; ".join(
-                f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards
-            )
-            held = ", ".join(f"{r.id} on GPU {r.gpu}" for r in residents) or "other programs"
-            words = (
-                f"{slot.model.id} needs {needed / GIB:.1f} GiB of GPU memory. {room}. Held by: {held}. "
-                "Free some, choose a smaller model, or set ORPHEUS_REMOTE_URL."
-            )
-            if needed > max((card.total for card in cards), default=0):
-                raise ModelUnavailableError(words, param="model")
-            raise NotReadyError(words, code="insufficient_gpu_memory", retry_after=RETRY_SECONDS)
-        return placement
+        others = [other for other in self._slots.values() if other is not slot]
+        residents = [self._resident(o) for o in others if o.on_card and self._cards.footprint(o.model)]
+        sleepers = [self._sleeper(o) for o in others if o.state is ModelState.ASLEEP and o.transition is None]
+        return residents + [each for each in sleepers if each.memory > 0], cards
 
     def _resident(self, slot: Slot) -> Resident:
         """A slot as `place` sees it; what is on its way out, or to sleep, goes before all others."""
@@ -99,3 +112,22 @@ class Room:
             pinned=slot.pinned and not going,
             score=-1.0 if going else slot.score_at(self._clock()),
         )
+
+    def _sleeper(self, slot: Slot) -> Resident:
+        left = (slot.memory or 0) - (slot.given_back or slot.memory or 0)
+        score = slot.score_at(self._clock())
+        return Resident(slot.model.id, slot.gpu, left, leases=0, pinned=slot.pinned, score=score, asleep=True)
+
+
+def _no_room(
+    slot: Slot, needed: int, residents: Sequence[Resident], cards: Sequence[Card]
+) -> ModelUnavailableError | NotReadyError:
+    room = "; ".join(f"GPU {c.index}: {c.free / GIB:.1f} of {c.total / GIB:.1f} GiB free" for c in cards)
+    held = ", ".join(f"{r.id} on GPU {r.gpu}" for r in residents) or "other programs"
+    words = (
+        f"{slot.model.id} needs {needed / GIB:.1f} GiB of GPU memory. {room}. Held by: {held}. "
+        "Free some, choose a smaller model, or set ORPHEUS_REMOTE_URL."
+    )
+    if needed > max((card.total for card in cards), default=0):
+        return ModelUnavailableError(words, param="model")
+    return NotReadyError(words, code="insufficient_gpu_memory", retry_after=RETRY_SECONDS)

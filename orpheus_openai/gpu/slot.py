@@ -85,6 +85,8 @@ class Slot:
         self.error: str | None = None
         self.gpu: int | None = None
         self.memory: int | None = None
+        self.given_back: int | None = None
+        """Bytes that were free on its card once it slept, and not before; what it needs to wake."""
         self.on_card = False
         """Whether it takes GPU memory now: from the moment it has room until its engine is gone or asleep."""
         self._queue: set[object] = set()

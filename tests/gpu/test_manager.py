@@ -11,7 +11,7 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager, Residency
 from orpheus_openai.gpu.room import GIB
 from orpheus_openai.gpu.slot import ModelState
-from tests.support.fake_engine import Clock, FakeLoader, Rigid, Slow
+from tests.support.fake_engine import Clock, FakeLoader, Light, Rigid, Slow
 
 A, B, C = (Model(id=name, title=name, memory_gib=8) for name in "abc")
 SMALL = Model(id="small", title="small", memory_gib=0)
@@ -68,6 +68,78 @@ async def test_an_idle_model_sleeps_wakes_for_a_request_and_is_unloaded_when_it_
     manager.tick()
     await until(lambda: state(manager) is ModelState.UNLOADED)
     assert engine.closed
+
+
+async def asleep(manager, clock, model=A):
+    engine = await use(manager, model)
+    clock.now += 60
+    manager.tick()
+    await until(lambda: state(manager, model) is ModelState.ASLEEP)
+    return engine
+
+
+async def test_a_sleeper_needs_only_what_sleeping_gave_back():
+    loader, clock = FakeLoader(10, engine=Light), Clock()
+    manager = make(loader, clock, idle_timeout=60)
+    engine = await asleep(manager, clock)
+    loader.free[0] = 7 * GIB  # another program has come: 8 would not fit any more, the 6 that it gave back do
+    assert await use(manager) is engine
+    assert loader.loads == ["a"]
+
+
+async def test_a_sleeper_whose_card_is_taken_is_loaded_afresh_on_another():
+    loader, clock = FakeLoader(24, 20, engine=Light), Clock()
+    manager = make(loader, clock, idle_timeout=60)
+    first = await asleep(manager, clock)
+    loader.free[0] = 5 * GIB
+    second = await use(manager)
+    assert first.closed
+    assert (second.gpu, loader.loads) == (1, ["a", "a"])
+
+
+async def test_a_sleeper_whose_card_is_taken_says_so_where_there_is_no_other():
+    loader, clock = FakeLoader(24, engine=Light), Clock()
+    manager = make(loader, clock, idle_timeout=60)
+    await asleep(manager, clock)
+    loader.free[0] = 5 * GIB
+    with pytest.raises(ModelUnavailableError, match=r"needs 8\.0 GiB.*7\.0 of 24\.0 GiB free"):
+        await use(manager)
+
+
+@pytest.mark.parametrize("mode", ["single", "hybrid"])
+@pytest.mark.parametrize(("size", "closed"), [(9.5, True), (24, False)])
+async def test_a_sleeper_leaves_for_good_only_where_its_rest_is_needed(mode, size, closed):
+    loader, clock = FakeLoader(size, engine=Light), Clock()
+    manager = make(loader, clock, idle_timeout=60, mode=mode)
+    sleeper = await asleep(manager, clock)
+    await use(manager, B)
+    assert sleeper.closed == closed
+
+
+async def test_a_model_that_can_do_with_less_takes_what_there_is_and_evicts_nobody_pinned():
+    loader = FakeLoader(13)
+    loader.least_footprint = lambda model: 4 * GIB
+    manager = make(loader, mode="hybrid", pinned=frozenset("b"))
+    await use(manager, B)
+    loader.footprint = lambda model: (8 if model is B else 9) * GIB
+    loader.take = lambda *_: None
+    await use(manager)
+    assert {s.id: s.state for s in manager.get_status()} == {"b": ModelState.READY, "a": ModelState.READY}
+
+
+async def test_what_must_be_fetched_is_fetched_before_anybody_is_evicted():
+    loader, fetching = FakeLoader(9), asyncio.Event()
+    manager = make(loader)
+    first = await use(manager)
+    loader.prepare = lambda _: fetching.wait()
+    second = asyncio.create_task(use(manager, B))
+    await asyncio.sleep(0.02)
+    assert not first.closed
+    async with manager.get_model(A):
+        pass
+    fetching.set()
+    await second
+    assert first.closed
 
 
 async def test_an_engine_that_cannot_sleep_is_unloaded_when_idle():
