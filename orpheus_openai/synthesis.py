@@ -28,6 +28,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: MaxTokens | None = None
     """Audio tokens for one segment; None lets the model choose from its context length."""
     seed: Seed | None = None
+    ahead: bool = False
+    """Nobody waits for this segment yet, as another of its speech is to be heard first: those that are waited for go
+    before it where the engine can choose."""
 
 
 class Usage(msgspec.Struct):
@@ -77,4 +80,14 @@ class Sleepable(SpeechModel, Protocol):
 
     async def wake(self) -> None:
         """Be ready again when this returns."""
+        ...
+
+
+@runtime_checkable
+class Counted(SpeechModel, Protocol):
+    """A model that knows how much it can do at once."""
+
+    @property
+    def streams(self) -> int | None:
+        """Segments that it speaks at the same time, more wait their turn; None where it does not say."""
         ...

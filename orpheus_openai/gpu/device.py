@@ -117,6 +117,23 @@ def only_visible(indexes: Sequence[int]) -> Generator[None]:
         _users_environ = None
 
 
+def number_as_listed() -> None:
+    """Let CUDA in this process, which must not have been asked before, number the cards in the order of `list_gpus`.
+
+    It does so by itself where the user has chosen for it; where there are slices it sees the first only.
+    """
+    gpus = list_gpus()
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if gpus and all(gpu.slice_of is None for gpu in gpus):
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", ",".join(str(gpu.index) for gpu in gpus))
+
+
+def cuda_device(index: int | None) -> str:
+    """What CUDA in this process calls the card of that number, once `number_as_listed` has been called."""
+    places = {gpu.index: place for place, gpu in enumerate(list_gpus()) if gpu.slice_of is None}
+    return f"cuda:{places[index]}" if index in places else "cuda"
+
+
 def driver_version() -> str | None:
     """Return the NVIDIA driver's version, None without one."""
     try:

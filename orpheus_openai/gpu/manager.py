@@ -23,7 +23,7 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.policy import Mode
 from orpheus_openai.gpu.room import Cards, DesertedError, Room
 from orpheus_openai.gpu.slot import ModelState, ModelStatus, Slot, offloading_error
-from orpheus_openai.synthesis import Sleepable, SpeechModel
+from orpheus_openai.synthesis import Counted, Sleepable, SpeechModel
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +146,17 @@ class GPUManager:
             [slot.model.id for slot in chosen if slot.model.id not in freed],
             sum(known) if len(known) == len(freed) else None,
         )
+
+    @property
+    def streams(self) -> int | None:
+        """How many segments all that is loaded speaks at once; None where nothing loaded says."""
+        known = [
+            slot.speaker.streams
+            for slot in self._slots.values()
+            if slot.state in (ModelState.READY, ModelState.ASLEEP) and isinstance(slot.speaker, Counted)
+        ]
+        counted = [streams for streams in known if streams is not None]
+        return sum(counted) if counted else None
 
     def get_status(self) -> list[ModelStatus]:
         """Every model that was ever asked for."""

@@ -11,11 +11,17 @@ from orpheus_openai.limits.queue import Admission
 from orpheus_openai.limits.rates import MemoryRates, RateLimits, RateStore, parse_rates
 from orpheus_openai.settings import Settings
 
+UNCOUNTED = 64
+"""Requests at once where no model says how many streams it has: none is loaded, or it counts for itself elsewhere."""
+
 
 class Gate:
     """The rules of one server."""
 
-    def __init__(self, input_filter: InputFilter, rates: RateLimits, admission: Admission) -> None:
+    def __init__(
+        self, input_filter: InputFilter, rates: RateLimits, admission: Admission, *, follows: bool = False
+    ) -> None:
+        self._follows = follows
         self._filter = input_filter
         self._rates = rates
         self.admission = admission
@@ -31,12 +37,18 @@ class Gate:
             ),
             RateLimits(parse_rates(settings.rate_limit), _store(settings)),
             Admission(
-                at_once=settings.max_concurrent,
+                at_once=UNCOUNTED if settings.max_concurrent == "auto" else int(settings.max_concurrent),
                 queue=settings.max_queue,
                 wait=settings.queue_wait,
                 per_caller=settings.max_concurrent_per_caller,
             ),
+            follows=settings.max_concurrent == "auto",
         )
+
+    def follow(self, streams: int | None) -> None:
+        """The loaded models speak so many streams at once, or do not count; requests follow, unless a number is set."""
+        if self._follows:
+            self.admission.resize(UNCOUNTED if streams is None else streams)
 
     async def check(
         self, read: Callable[[], Awaitable[str]], characters: int, account: str

@@ -41,6 +41,11 @@ class Admission:
         self._mean = TYPICAL_SECONDS
 
     @property
+    def at_once(self) -> int:
+        """How many may speak."""
+        return self._at_once
+
+    @property
     def running(self) -> int:
         """How many speak."""
         return self._running
@@ -49,6 +54,12 @@ class Admission:
     def waiting(self) -> int:
         """How many stand in line."""
         return len(self._line)
+
+    def resize(self, at_once: int) -> None:
+        """From now on so many speak at once. Whoever speaks already is left to end."""
+        self._at_once = at_once
+        while self._line and self._running < self._at_once:
+            self._running += self._call_next()
 
     def require_room(self, account: str = PROGRAM) -> None:
         """Raise OverloadedError if one more, of `account`, could neither start nor wait."""
@@ -102,14 +113,18 @@ class Admission:
             raise
 
     def _leave(self) -> None:
-        while self._line:
-            first = self._line[0]
-            self._step(0)
-            # Whoever has just given up may not have been able to leave the line yet.
-            if not first.turn.done():
-                first.turn.set_result(None)
-                return
         self._running -= 1
+        while self._line and self._running < self._at_once:
+            self._running += self._call_next()
+
+    def _call_next(self) -> bool:
+        """Give the first in line its turn; False where it has just given up and could not leave the line yet."""
+        first = self._line[0]
+        self._step(0)
+        if first.turn.done():
+            return False
+        first.turn.set_result(None)
+        return True
 
     def _step(self, gone: int) -> None:
         """Close the gap that the ticket at `gone` leaves."""

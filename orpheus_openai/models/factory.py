@@ -4,15 +4,17 @@ import asyncio
 import importlib.util
 import logging
 import shutil
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from orpheus_openai.catalog import PREVIEW, Catalog, Model
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
-from orpheus_openai.gpu.device import gpu_count, list_gpus
+from orpheus_openai.gpu.device import gpu_count, list_gpus, number_as_listed
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.imports import lasting_import
+from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable
@@ -29,8 +31,6 @@ WAYS_OUT = (
 AUTO = "auto"
 ORPHEUS = "medium-3b"
 """What `auto` stands for where it can run, or is asked for in another setting."""
-
-GIB = 1024**3
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ class ModelFactory:
         self._settings = settings
         self._catalog = catalog
         self._orpheus: OrpheusLoader | None = None
+        self._budget = Budget(settings)
+        self._group: list[int] = []
         self._checkpoints = self._resolve_checkpoints()
         self._check_pinned()
         self.default_model = self._resolve_default()
@@ -83,22 +85,44 @@ class ModelFactory:
                 f"The model {model.id} cannot speak here. {found.reason}", param="model"
             )
 
+    async def prepare(self, model: Model) -> None:
+        """Fetch the model's checkpoint where its weights are held here, so that its footprints are known."""
+        self.require(model)
+        checkpoint = self.checkpoint(model)
+        if self._local(model) and checkpoint is not None and not means_gguf(checkpoint):
+            await self._budget.prepare(model, checkpoint)
+
     def footprint(self, model: Model) -> int:
-        """Bytes it takes on a GPU here (or of the host, where Orpheus runs on the CPU): 0 for what runs elsewhere."""
-        local = model.engine == "orpheus" and not self._settings.remote_url
-        if self._in_llama_cpp(model) and not self._settings.llama_server and self.cards():
-            return 0  # it is held in the host's memory, beside what is on the cards
-        return round(model.memory_gib * GIB) if local else 0
+        """Bytes it is to have on a GPU here (or of the host, where Orpheus runs on the CPU); 0 if it runs elsewhere."""
+        return self._budget.footprint(model) if self._takes_room(model) else 0
+
+    def least_footprint(self, model: Model) -> int:
+        """Bytes with which it can just speak here; 0 for what runs elsewhere."""
+        return self._budget.least_footprint(model) if self._takes_room(model) else 0
 
     def cards(self) -> list[Card]:
-        """The GPUs as they are now; none where Orpheus does not run on them."""
+        """The GPUs as they are now; none where Orpheus does not run on them.
+
+        Those that a model is spread over are one: the idlest, whole and seen at the first call, for as long as this
+        server runs. Of each it can take as much as the fullest has free.
+        """
         if self._settings.device == "cpu":
             return []
-        return [
-            Card(gpu.index, gpu.memory_total - gpu.memory_used, gpu.memory_total)
+        found = {
+            gpu.index: Card(gpu.index, gpu.memory_total - gpu.memory_used, gpu.memory_total)
             for gpu in list_gpus()
             if gpu.memory_total is not None and gpu.memory_used is not None
-        ]
+            if gpu.slice_of is None or self._settings.tensor_parallel == 1
+        }
+        if (width := self._settings.tensor_parallel) == 1:
+            return list(found.values())
+        self._group = self._group or sorted(found, key=lambda index: -found[index].free)[:width]
+        group = [found[index] for index in self._group if index in found]
+        if len(group) < width:
+            return []
+        free, total = min(card.free for card in group), min(card.total for card in group)
+        first, *others = self._group
+        return [Card(first, free * width, total * width, also=tuple(others))]
 
     def preloads(self) -> list[Model]:
         """What is to be loaded at the start."""
@@ -137,14 +161,21 @@ class ModelFactory:
             logger.warning("the preview speaks: eSpeak NG, a synthetic stand-in that is not Orpheus")
             return await asyncio.to_thread(PreviewModel, self._catalog.emotion_tags)
         if self._orpheus is None:
-            self._orpheus = await asyncio.to_thread(_orpheus_loader, self._settings)
+            self._orpheus = await asyncio.to_thread(_orpheus_loader, self._settings, self._budget, self.cards)
         return await self._orpheus.load(model, self.checkpoint(model), gpu)
+
+    def _local(self, model: Model) -> bool:
+        return model.engine == "orpheus" and not self._settings.remote_url
+
+    def _takes_room(self, model: Model) -> bool:
+        """Whether it is to be placed: llama.cpp's own build holds it in the host's memory, beside what is on cards."""
+        in_host = self._in_llama_cpp(model) and not self._settings.llama_server and bool(self.cards())
+        return self._local(model) and not in_host
 
     def _in_llama_cpp(self, model: Model) -> bool:
         """Whether its checkpoint is a GGUF file, which llama.cpp holds here."""
         checkpoint = self.checkpoint(model)
-        local = model.engine == "orpheus" and not self._settings.remote_url
-        return local and checkpoint is not None and means_gguf(checkpoint)
+        return self._local(model) and checkpoint is not None and means_gguf(checkpoint)
 
     def _llama_availability(self) -> Availability:
         program = self._settings.llama_server
@@ -164,6 +195,10 @@ class ModelFactory:
         remote = bool(self._settings.remote_url)
         if not remote and self._settings.device != "cpu" and gpu_count() == 0:
             return Availability("unavailable", f"This machine has no NVIDIA GPU. {WAYS_OUT}")
+        width = self._settings.tensor_parallel
+        if not remote and self._settings.device != "cpu" and gpu_count() < width:
+            words = f"ORPHEUS_TENSOR_PARALLEL={width} takes as many GPUs, and {gpu_count()} may be used here."
+            return Availability("unavailable", words)
         needed = ("torch", "snac") if remote else ("torch", "snac", "vllm")
         if missing := [name for name in needed if not _installed(name)]:
             extra = "orpheus" if remote else "gpu"
@@ -220,12 +255,16 @@ class ModelFactory:
         return wanted
 
 
-def _orpheus_loader(settings: Settings) -> "OrpheusLoader":
+def _orpheus_loader(
+    settings: Settings, budget: Budget, cards: Callable[[], Sequence[Card]]
+) -> "OrpheusLoader":
     """Importing torch takes seconds, so it happens in a thread."""
+    if settings.device != "cpu" and not settings.remote_url:
+        number_as_listed()  # before CUDA is asked for the first time
     with lasting_import("torch"):
         from orpheus_openai.models.orpheus.model import OrpheusLoader  # noqa: PLC0415
 
-    return OrpheusLoader(settings)
+    return OrpheusLoader(settings, budget, cards)
 
 
 def _installed(package: str) -> bool:

@@ -100,8 +100,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Number format of Orpheus' weights."),
     ] = "auto"
     quantization: Annotated[
-        str, Meta(description="vLLM's name of a quantisation, e.g. `fp8`; empty: as the checkpoint is.")
+        str,
+        Meta(
+            description="Weights quantised while they are loaded: `fp8`, or any name of vLLM's; empty: as the "
+            "checkpoint is."
+        ),
     ] = ""
+    kv_cache_dtype: Annotated[
+        Literal["auto", "fp8"],
+        Meta(description="The streams' cache: as the weights are, or in 8 bits, in half the memory."),
+    ] = "auto"
     llama_server: Annotated[
         str,
         Meta(
@@ -123,14 +131,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=256, le=131_072, description="Longest prompt and speech of one segment, in tokens.")
     ] = 4096
     max_streams: Annotated[
-        int,
+        str,
         Meta(
-            ge=1,
-            le=1024,
-            description="Segments one model speaks at the same time; more wait their turn. Each takes memory: "
-            "about 0.2 GiB with medium-3b.",
+            pattern=r"^(auto|[1-9]\d{0,2}|10[01]\d|102[0-4])$",
+            description="Segments one model speaks at the same time; more wait their turn. Each takes about 0.23 GiB "
+            "with medium-3b. `auto`: as many as fit beside what others hold on the card, 64 at most (8 on a CPU, and "
+            "with several models on a card); a number that does not fit is lowered. See docs/scaling.md.",
+            extra={"expected": "auto or a whole number from 1 to 1024"},
         ),
-    ] = 8
+    ] = "auto"
     remote_url: Annotated[
         tuple[str, ...],
         Meta(
@@ -180,8 +189,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     max_concurrent: Annotated[
-        int, Meta(ge=1, le=100_000, description="Requests for speech that are served at the same time.")
-    ] = 64
+        str,
+        Meta(
+            pattern=r"^(auto|[1-9]\d{0,4}|100000)$",
+            description="Requests for speech that are served at the same time; more wait in line. `auto`: as many as "
+            "the loaded models have streams; 64 where there is no such number.",
+            extra={"expected": "auto or a whole number from 1 to 100000"},
+        ),
+    ] = "auto"
     max_concurrent_per_caller: Annotated[
         int,
         Meta(

@@ -5,6 +5,8 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator
 
+import msgspec
+
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Voice
 from orpheus_openai.speech.script import Script
@@ -25,6 +27,7 @@ async def spoken(
 
     The later segments are made and start when the first one sounds, so that they never delay it.
     """
+    ahead = msgspec.structs.replace(sampling, ahead=True)
     running: deque[_Producer] = deque()
     try:
         while True:
@@ -36,7 +39,7 @@ async def spoken(
             async for pcm in running[0].chunks():
                 yield pcm
                 while len(running) < SEGMENTS_AT_ONCE and (segment := await script.next()) is not None:
-                    running.append(_Producer(speaker, segment, voice, sampling, usage))
+                    running.append(_Producer(speaker, segment, voice, ahead, usage))
             running.popleft()
     finally:
         for producer in running:

@@ -62,6 +62,7 @@ class SpeechService:
         )
         manager = GPUManager(factory, events, rules, clock=clock)
         gate = Gate.create(settings)
+        events.observe("model.state", lambda _: gate.follow(manager.streams))
         return cls(catalog, manager, factory, events, gate, settings=settings)
 
     def prepare(

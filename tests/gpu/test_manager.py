@@ -142,6 +142,20 @@ async def test_what_must_be_fetched_is_fetched_before_anybody_is_evicted():
     assert first.closed
 
 
+async def test_the_manager_counts_the_streams_of_all_that_is_loaded():
+    loader, clock = FakeLoader(24), Clock()
+    manager = make(loader, clock, idle_timeout=60, mode="hybrid")
+    assert manager.streams is None
+    for model, streams in ((A, 5), (B, 8)):
+        async with manager.get_model(model) as engine:
+            engine.streams = streams
+    assert manager.streams == 13
+    await asleep(manager, clock)
+    assert manager.streams == 13
+    await manager.force_offload("b")
+    assert manager.streams == 5
+
+
 async def test_an_engine_that_cannot_sleep_is_unloaded_when_idle():
     loader, clock = FakeLoader(24, engine=Rigid), Clock()
     manager = make(loader, clock, idle_timeout=60)

@@ -21,6 +21,7 @@ from orpheus_openai.limits import filter as filter_module
 from orpheus_openai.limits import rates
 from orpheus_openai.limits.caller import ANONYMOUS, PROGRAM, Caller
 from orpheus_openai.limits.filter import InputFilter, load_blocked
+from orpheus_openai.limits.gate import Gate
 from orpheus_openai.limits.queue import Admission
 from orpheus_openai.limits.rates import MemoryRates, Rate, parse_rates
 from orpheus_openai.settings import Settings
@@ -335,6 +336,41 @@ async def test_whoever_leaves_the_line_makes_room_and_no_turn_is_ever_lost():
     await asyncio.wait_for(tasks["d"], 5)
     async with asyncio.timeout(5), admission.turn(lambda _: None):
         pass
+
+
+async def test_a_line_that_becomes_wider_lets_in_who_waits_and_a_narrower_one_lets_speakers_end():
+    admission, ends = Admission(at_once=1, queue=9, wait=30), [asyncio.Event() for _ in range(6)]
+
+    async def visit(end):
+        async with admission.turn(lambda _: None):
+            await end.wait()
+
+    async def soon():
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return admission.running, admission.waiting
+
+    tasks = [asyncio.create_task(visit(end)) for end in ends]
+    assert await soon() == (1, 5)
+    tasks[1].cancel()
+    admission.resize(3)
+    assert await soon() == (3, 2)
+    admission.resize(1)
+    for end, left in zip([ends[0], ends[2], ends[3], ends[4]], [(2, 2), (1, 2), (1, 1), (1, 0)], strict=True):
+        end.set()
+        assert await soon() == left
+    ends[5].set()
+    assert await soon() == (0, 0)
+
+
+@pytest.mark.parametrize(("setting", "at_once"), [("auto", [64, 5, 64]), ("7", [7, 7, 7])])
+def test_requests_at_once_follow_the_streams_of_what_is_loaded_unless_a_number_is_set(setting, at_once):
+    gate = Gate.create(Settings(max_concurrent=setting))
+    seen = [gate.admission.at_once]
+    for streams in (5, None):
+        gate.follow(streams)
+        seen.append(gate.admission.at_once)
+    assert seen == at_once
 
 
 @pytest.mark.parametrize("waiting", [1, 2])

@@ -141,6 +141,24 @@ async def test_streams_at_once_keep_their_places_as_others_come_and_go(source):
         assert places(ids) == [place % 7 for place in range(len(ids))]
 
 
+async def test_a_newcomer_goes_before_what_nobody_waits_for_yet(source):
+    came = []
+
+    async def arrives(name, **sampling):
+        stream = source.generate(PROMPT, Sampling(**{**PLAIN, "max_tokens": 7, **sampling}))
+        async for _ in stream:
+            came.append(name)
+            break
+        await stream.aclose()
+
+    spoken = [asyncio.create_task(speak(source, max_tokens=200)) for _ in range(OPTIONS.max_streams)]
+    await asyncio.sleep(0.1)
+    ahead = [asyncio.create_task(arrives("ahead", ahead=True)) for _ in range(12)]
+    await asyncio.sleep(0.1)
+    await asyncio.gather(*spoken, *ahead, arrives("newcomer"))
+    assert came.index("newcomer") < OPTIONS.max_streams
+
+
 async def test_a_prompt_that_is_not_in_speech_yet_gets_audio_at_any_place(source):
     ids = await speak(source, PROMPT[:-1], max_tokens=70)
     assert len(ids) == 70

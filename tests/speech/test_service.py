@@ -32,13 +32,14 @@ class Speaker:
 
     def __init__(self, fail_at=None):
         self.fail_at = fail_at
-        self.begun, self.running, self.most = [], set(), 0
+        self.begun, self.ahead, self.running, self.most = [], [], set(), 0
         self.hold = asyncio.Event()
         self.hold.set()
 
     async def synthesize(self, text, voice, sampling, usage):
         number = int(text.split("number ")[1].split(",")[0])
         self.begun.append(number)
+        self.ahead.append(sampling.ahead)
         self.running.add(text)
         self.most = max(self.most, len(self.running))
         try:
@@ -80,6 +81,7 @@ async def test_segments_are_spoken_side_by_side_and_heard_in_order(service):
     assert levels == sorted(levels)
     assert len(levels) == len(SENTENCES)
     assert service.speaker.most == SEGMENTS_AT_ONCE
+    assert service.speaker.ahead == [False, *[True] * (len(service.speaker.begun) - 1)]
     for level in levels:
         assert np.count_nonzero(pcm == level) >= 24_000
 

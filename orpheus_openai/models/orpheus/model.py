@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Model, Voice
 from orpheus_openai.errors import EngineError, ModelUnavailableError
+from orpheus_openai.gpu.device import cuda_device
+from orpheus_openai.gpu.policy import Card
+from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
@@ -20,10 +23,9 @@ from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, promp
 from orpheus_openai.models.orpheus.snac_noise import Noise
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
-from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, load_llama
+from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, LlamaTokenSource, load_llama
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
-from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import Sampling, Usage
 
@@ -85,6 +87,11 @@ class OrpheusSpeechModel:
             raise EngineError("The model ended without a sound; send the request again.", code="no_audio")
 
     @property
+    def streams(self) -> int | None:
+        """Segments that its engine speaks at once; None where the engine is elsewhere."""
+        return self._source.streams if isinstance(self._source, VLLMTokenSource | LlamaTokenSource) else None
+
+    @property
     def can_sleep(self) -> bool:
         """Whether the engine runs here, and can leave the GPU's memory."""
         return isinstance(self._source, VLLMTokenSource) and self._source.can_sleep
@@ -131,8 +138,10 @@ class _Frames:
 class OrpheusLoader:
     """Makes OrpheusSpeechModels for one server; they share one decoder, loaded with the first, gone with the last."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, budget: Budget, cards: Callable[[], Sequence[Card]]) -> None:
         self._settings = settings
+        self._budget = budget
+        self._cards = cards
         self._decoder: SnacDecoder | None = None
         self._users = 0
         self._lock = asyncio.Lock()
@@ -144,7 +153,7 @@ class OrpheusLoader:
         ModelUnavailableError, with what to set, when something is missing.
         """
         async with contextlib.AsyncExitStack() as undo:
-            decoder = await self._acquire_decoder()
+            decoder = await self._acquire_decoder(gpu)
             undo.push_async_callback(self._release_decoder)
             tokenizer = CheckpointTokenizer(checkpoint)
             source: TokenSource
@@ -160,7 +169,7 @@ class OrpheusLoader:
                 encode = llama.encode
             else:
                 encode = _at_once((await tokenizer.load()).encode)
-                source = await self._source(checkpoint, gpu)
+                source = await self._source(model, checkpoint, gpu)
             undo.pop_all()
         return OrpheusSpeechModel(
             source, decoder, encode, form=model.prompt, release_decoder=self._release_decoder
@@ -178,31 +187,24 @@ class OrpheusLoader:
     def _llama_options(self) -> LlamaOptions:
         settings = self._settings
         return LlamaOptions(
-            max_streams=settings.max_streams,
+            max_streams=self._budget.wished_streams,
             max_model_len=settings.max_model_len,
             gpu_layers=0 if settings.device == "cpu" else settings.gpu_layers,
             program=settings.llama_server,
         )
 
-    async def _source(self, checkpoint: str, gpu: int | None) -> TokenSource:
-        settings = self._settings
-        options = EngineOptions(
-            max_streams=settings.max_streams,
-            max_model_len=settings.max_model_len,
-            dtype=settings.dtype,
-            quantization=settings.quantization or None,
-            tensor_parallel=settings.tensor_parallel,
-            gpus=(gpu,) if gpu is not None and settings.tensor_parallel == 1 else (),
-            enforce_eager=settings.device == "cpu",  # compiling takes longer there than it ever saves
-        )
+    async def _source(self, model: Model, checkpoint: str, gpu: int | None) -> TokenSource:
+        cards = [] if gpu is None else await asyncio.to_thread(self._cards)
+        card = next((each for each in cards if each.index == gpu), None)
+        options = self._budget.fitted(model, card)
         return await load_vllm(checkpoint, options)
 
-    async def _acquire_decoder(self) -> SnacDecoder:
+    async def _acquire_decoder(self, gpu: int | None) -> SnacDecoder:
         async with self._lock:
             if self._decoder is None:
                 settings = self._settings
                 self._decoder = await asyncio.to_thread(
-                    SnacDecoder.load, settings.snac, _device(settings), _noise(settings)
+                    SnacDecoder.load, settings.snac, _device(settings, gpu), _noise(settings)
                 )
             self._users += 1
             return self._decoder
@@ -222,13 +224,13 @@ def _at_once(encode: Callable[[str], list[int]]) -> Encode:
     return encoded
 
 
-def _device(settings: Settings) -> str:
-    """The codec sits on the GPU where there is one: a stream costs it next to nothing there."""
+def _device(settings: Settings, gpu: int | None) -> str:
+    """The codec sits on the model's card where there is one: a stream costs it next to nothing there."""
     import torch  # noqa: PLC0415  where models load
 
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device
+    if settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    return cuda_device(gpu)
 
 
 def _noise(settings: Settings) -> Noise:

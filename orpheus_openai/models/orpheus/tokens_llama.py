@@ -64,6 +64,11 @@ class LlamaTokenSource:
         return self._process.dead
 
     @property
+    def streams(self) -> int:
+        """Prompts that it continues at once; more wait their turn."""
+        return self._process.parameters.slots
+
+    @property
     def pid(self) -> int:
         """Of llama.cpp's process."""
         return self._process.pid

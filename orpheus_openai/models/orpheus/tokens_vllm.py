@@ -20,12 +20,18 @@ from orpheus_openai.synthesis import Sampling
 DEAD = "The speech engine has died; the next request starts it again."
 
 
+AHEAD = 1
+"""vLLM's priority of what nobody waits for yet; the lower goes first."""
+
+
 class VLLMTokenSource:
     """A running engine; made by `load_vllm`, and used in the event loop in which it was loaded."""
 
     def __init__(self, engine: Engine, options: EngineOptions) -> None:
         self._engine = engine
         self._stall_seconds = options.stall_seconds
+        self.streams = options.max_streams
+        """Prompts that it continues at once; more wait inside the engine."""
         self._context: int = engine.llm.vllm_config.model_config.max_model_len
 
     @property
@@ -58,7 +64,8 @@ class VLLMTokenSource:
             raise EngineError(DEAD)
         parameters = _parameters(sampling, room, in_speech=prompt_ids[-1:] == [START_OF_SPEECH])
         prompt = {"type": "token", "prompt_token_ids": prompt_ids}
-        outputs = self._engine.llm.generate(prompt, parameters, uuid.uuid4().hex)
+        priority = AHEAD if sampling.ahead else 0
+        outputs = self._engine.llm.generate(prompt, parameters, uuid.uuid4().hex, priority=priority)
         # vLLM aborts a request when its generator is closed: here, not whenever the garbage is collected.
         async with contextlib.aclosing(outputs):
             while (ids := await self._next(outputs)) is not None:

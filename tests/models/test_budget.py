@@ -1,0 +1,152 @@
+"""How many streams a model gets on a card, which cards it is spread over, and what that is told as."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from orpheus_openai.catalog import load_catalog
+from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.gpu.device import GPU, GPUSample
+from orpheus_openai.gpu.policy import Card
+from orpheus_openai.models import factory as factory_module
+from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.orpheus.budget import Budget
+from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
+from orpheus_openai.models.orpheus.memory import GIB
+from orpheus_openai.settings import Settings, load_settings
+from tests.support.paper_checkpoint import write_paper
+
+PROFILES = Path(__file__).parents[2] / "deploy" / "profiles"
+MODEL = load_catalog().models["medium-3b"]
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    return str(write_paper(tmp_path_factory.mktemp("orpheus")))
+
+
+async def fitted(paper, free, total=None, **settings):
+    """What the engine is started with where the codec has been loaded and `free` GiB are left of `total`."""
+    budget = Budget(Settings(**settings))
+    await budget.prepare(MODEL, paper)
+    card = None if free is None else Card(0, round(free * GIB), round((total or free) * GIB))
+    return budget.fitted(MODEL, card)
+
+
+@pytest.mark.parametrize(
+    ("free", "streams"), [(8.3, 1), (10.6, 11), (14.5, 28), (22.5, 62), (46, 64), (78, 64)]
+)
+async def test_auto_takes_as_many_streams_as_fit_64_at_most(paper, free, streams):
+    assert (await fitted(paper, free)).max_streams == streams
+
+
+async def test_auto_leaves_a_margin_for_others_but_not_at_the_price_of_the_only_stream(paper):
+    least = (await fitted(paper, 80)).with_streams(1).footprint(read_checkpoint(Path(paper))).of_engine / GIB
+    assert (await fitted(paper, least + 0.01, 24)).max_streams == 1
+    many = await fitted(paper, 20, 80)
+    assert many.footprint(read_checkpoint(Path(paper))).of_engine <= (20 - 0.03 * 80) * GIB
+
+
+async def test_a_number_that_does_not_fit_is_lowered_and_the_log_says_so(paper, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert (await fitted(paper, 46, max_streams="128")).max_streams == 128
+        assert not caplog.records
+        assert (await fitted(paper, 14.5, max_streams="128")).max_streams == 28
+    assert "speaks 28 streams at once of the 128 that ORPHEUS_MAX_STREAMS asks for" in caplog.text
+
+
+async def test_where_not_even_one_fits_it_is_said_with_what_would_help(paper):
+    with pytest.raises(
+        ModelUnavailableError, match=r"needs 8\.1 GiB.*7\.0 GiB free.*ORPHEUS_QUANTIZATION=fp8"
+    ):
+        await fitted(paper, 7)
+
+
+async def test_smaller_numbers_make_room_for_more_streams(paper):
+    plain = (await fitted(paper, 10.6)).max_streams
+    assert (await fitted(paper, 10.6, quantization="fp8")).max_streams > 2 * plain
+    assert (await fitted(paper, 10.6, kv_cache_dtype="fp8")).max_streams > 1.8 * plain
+
+
+@pytest.mark.parametrize("mode", ["multi", "hybrid"])
+async def test_models_that_share_a_card_are_modest_each(paper, mode):
+    assert (await fitted(paper, 78, mode=mode)).max_streams == 8
+
+
+async def test_without_a_card_auto_is_8_and_a_number_is_taken_at_its_word(paper):
+    assert (await fitted(paper, None, device="cpu")).max_streams == 8
+    assert (await fitted(paper, None, device="cpu", max_streams="3")).max_streams == 3
+
+
+async def test_the_small_profile_fits_a_card_of_8_gb(paper):
+    settings = load_settings({}, PROFILES / "low-memory.env")
+    budget = Budget(settings)
+    await budget.prepare(MODEL, paper)
+    assert budget.footprint(MODEL) < 6.5 * GIB
+    assert budget.fitted(MODEL, Card(0, round(6.6 * GIB), 8 * GIB)).max_streams == int(settings.max_streams)
+
+
+# --- the factory, on faked cards --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machine_with(monkeypatch):
+    """A machine with cards of 24 GiB, of which so much is free, and a factory for it."""
+
+    def machine_with(*free, slices=(), **settings):
+        gpus = [
+            GPU(index=i, memory_total=24 * GIB, memory_used=round((24 - f) * GIB)) for i, f in enumerate(free)
+        ]
+        gpus += [
+            GPU(index=len(free) + i, slice_of=9, memory_total=10 * GIB, memory_used=round((10 - f) * GIB))
+            for i, f in enumerate(slices)
+        ]
+        monkeypatch.setattr(factory_module, "list_gpus", lambda: GPUSample(tuple(gpus)).gpus)
+        monkeypatch.setattr(factory_module, "gpu_count", lambda: len(gpus))
+        monkeypatch.setattr(factory_module, "_installed", lambda _: True)
+        monkeypatch.setattr(factory_module, "machine_gaps", lambda: ())
+        return ModelFactory(Settings(**settings), load_catalog())
+
+    return machine_with
+
+
+async def test_a_models_footprint_is_the_catalogs_until_its_checkpoint_is_here(machine_with, paper):
+    factory = machine_with(20, checkpoints={"ORPHEUS_MODEL_MEDIUM_3B": paper})
+    assert factory.footprint(MODEL) == factory.least_footprint(MODEL) == round(MODEL.memory_gib * GIB)
+    await factory.prepare(MODEL)
+    assert factory.footprint(MODEL) / GIB == pytest.approx(10.35, abs=0.02)
+    assert factory.least_footprint(MODEL) / GIB == pytest.approx(9.0, abs=0.05)
+
+
+def test_what_runs_elsewhere_takes_nothing_of_a_card(machine_with):
+    factory = machine_with(20, remote_url=("http://gpu-box:8000/v1",))
+    assert factory.footprint(MODEL) == factory.least_footprint(MODEL) == 0
+    assert machine_with(20).footprint(load_catalog().models["preview"]) == 0
+
+
+def test_slices_are_judged_by_their_own_memory(machine_with):
+    cards = machine_with(20, slices=(9, 3)).cards()
+    assert [(card.index, card.free // GIB, card.total // GIB) for card in cards] == [
+        (0, 20, 24),
+        (1, 9, 10),
+        (2, 3, 10),
+    ]
+
+
+async def test_a_model_is_spread_over_the_idlest_whole_cards_for_good(machine_with, paper):
+    settings = {"tensor_parallel": 2, "checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": paper}}
+    factory = machine_with(3, 20, 22, slices=(10,), **settings)
+    (card,) = factory.cards()
+    assert (card.index, card.also, card.free) == (2, (1,), 2 * 20 * GIB)
+    await factory.prepare(MODEL)
+    half = factory.footprint(MODEL) / 2 / GIB
+    assert half == pytest.approx(6.15 / 2 + 1.75 / 2 + 1.5 + 0.9 + 0.05, abs=0.03)
+    options = factory._budget.fitted(MODEL, card)
+    assert (options.gpus, options.tensor_parallel, options.max_streams) == ((2, 1), 2, 64)
+
+
+def test_fewer_cards_than_a_model_is_spread_over_is_said(machine_with):
+    factory = machine_with(20, tensor_parallel=2)
+    assert factory.cards() == []
+    assert "takes as many GPUs, and 1 may be used here" in factory.availability(MODEL).reason
