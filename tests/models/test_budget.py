@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orpheus_openai.catalog import load_catalog
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import NotReadyError
 from orpheus_openai.gpu.device import GPU, GPUSample
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models import factory as factory_module
@@ -57,9 +57,7 @@ async def test_a_number_that_does_not_fit_is_lowered_and_the_log_says_so(paper, 
 
 
 async def test_where_not_even_one_fits_it_is_said_with_what_would_help(paper):
-    with pytest.raises(
-        ModelUnavailableError, match=r"needs 8\.1 GiB.*7\.0 GiB free.*ORPHEUS_QUANTIZATION=fp8"
-    ):
+    with pytest.raises(NotReadyError, match=r"needs 8\.1 GiB.*7\.0 GiB free.*ORPHEUS_QUANTIZATION=fp8"):
         await fitted(paper, 7)
 
 

@@ -49,9 +49,9 @@ class VLLMTokenSource:
 
         After a prompt that ends with the start-of-speech token, audio tokens come in the order of their
         places in the frame and the end token between two frames; only the limit on tokens can break a
-        frame off. After any other prompt they come as the model has them. The same seed gives the same
-        ids on the same machine and versions. Raises InvalidRequestError for a prompt that leaves no room
-        to speak, EngineError when the engine fails.
+        frame off. After any other prompt they come as the model has them. The same seed gives the same draws; the ids
+        are the same where the logits are, which on a GPU depend on who else speaks (docs/scaling.md).
+        Raises InvalidRequestError for a prompt that leaves no room to speak, EngineError when the engine fails.
         """
         room = self._context - len(prompt_ids)
         if room < TOKENS_PER_FRAME:
