@@ -102,7 +102,7 @@ async def test_a_sleeper_whose_card_is_taken_says_so_where_there_is_no_other():
     manager = make(loader, clock, idle_timeout=60)
     await asleep(manager, clock)
     loader.free[0] = 5 * GIB
-    with pytest.raises(ModelUnavailableError, match=r"needs 8\.0 GiB.*7\.0 of 24\.0 GiB free"):
+    with pytest.raises(NotReadyError, match=r"needs 8\.0 GiB.*7\.0 of 24\.0 GiB free"):
         await use(manager)
 
 
