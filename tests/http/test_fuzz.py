@@ -120,7 +120,11 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def held(server: Server) -> tuple[int, int, int]:
-    """Files and sockets, threads, resident bytes of the server, once it is quiet."""
+    """Files and sockets, threads, resident bytes of the server, once it is quiet and its model loaded."""
+    until(lambda: quiet(server), "a speech is stuck")
+    until(
+        lambda: speak(server, "Good day.").status_code == 200, "nothing is spoken"
+    )  # eSpeak's process has sockets
     until(lambda: quiet(server), "a speech is stuck")
     process = psutil.Process(server.pid)
     return process.num_fds(), process.num_threads(), process.memory_info().rss
