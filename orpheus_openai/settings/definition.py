@@ -118,10 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     gpu_layers: Annotated[
-        int | None,
+        Annotated[int, Meta(ge=0, le=1000)] | None,  # msgspec takes limits for a number alone
         Meta(
-            ge=0,
-            le=1000,
             description="Layers of a GGUF file that llama.cpp puts on the graphics card; 0: none; empty: as many "
             "as fit.",
         ),
