@@ -38,7 +38,22 @@ setting() {
   "$python" -I "$SETUP_FOLDER/orpheus_openai/settings/dotenv.py" "$1"
 }
 
-# gpu, orpheus (decode what a remote engine generates) or preview; SETUP_PROFILE overrides.
+# Whether a model's checkpoint is set to a GGUF file, a folder that holds one, or a hub name for one; the server looks
+# again: orpheus_openai/models/orpheus/gguf_file.py. Fails with 2 where .env cannot be read.
+names_gguf() {
+  local values value
+  values=$(setting 'ORPHEUS_MODEL_*') || return 2
+  while IFS= read -r value; do
+    case "$value" in
+      *.[gG][gG][uU][fF] | *-[gG][gG][uU][fF] | ?*/*:?*) return 0 ;;
+      ?*) if ls "${value/#\~/$HOME}"/*.gguf >/dev/null 2>&1; then return 0; fi ;;
+    esac
+  done <<<"$values"
+  return 1
+}
+
+# gpu, gguf (llama.cpp, where a setting names a GGUF file), orpheus (decode what a remote engine generates) or preview;
+# SETUP_PROFILE overrides.
 choose_profile() {
   local remote
   if [ -n "${SETUP_PROFILE:-}" ]; then
@@ -48,7 +63,15 @@ choose_profile() {
   remote=$(setting ORPHEUS_REMOTE_URL) || return
   if [ -n "$remote" ]; then
     printf orpheus
-  elif has_gpu; then
+    return
+  fi
+  if names_gguf; then
+    printf gguf
+    return
+  elif [ $? = 2 ]; then
+    return 1
+  fi
+  if has_gpu; then
     printf gpu
   else
     printf preview
@@ -113,6 +136,18 @@ WORDS
 vLLM needs Python's headers when a model loads, and $headers/Python.h is not there.
   Debian, Ubuntu:  sudo apt install python3-dev (or ${python##*/}-dev)
   Fedora:          sudo dnf install python3-devel
+WORDS
+    return 1
+  fi
+}
+
+# llama.cpp's wheel on Linux takes one library from the system.
+check_gguf_machine() {
+  if [ "$(uname -s)" = Linux ] && ! has_program libgomp.so.1; then
+    cat >&2 <<'WORDS'
+llama.cpp needs the library libgomp.so.1, and it was not found.
+  Debian, Ubuntu:  sudo apt install libgomp1
+  Fedora:          sudo dnf install libgomp
 WORDS
     return 1
   fi
@@ -275,13 +310,18 @@ install() {
       has_gpu || install_torch_cpu "$venv"
       packages "$venv" -c constraints/cpu.txt -e '.[orpheus,preview]'
       ;;
+    gguf)
+      check_gguf_machine
+      has_gpu || install_torch_cpu "$venv"
+      packages "$venv" -c constraints/cpu.txt -e '.[gguf,preview]'
+      ;;
     gpu) packages "$venv" -c constraints/gpu.txt -e '.[gpu,preview]' ;;
     test)
       install_torch_cpu "$venv"
       packages "$venv" -c constraints/cpu.txt -e '.[gguf,preview,test]'
       ;;
     *)
-      echo "SETUP_PROFILE=$profile: expected gpu, orpheus or preview" >&2
+      echo "SETUP_PROFILE=$profile: expected gpu, gguf, orpheus or preview" >&2
       return 2
       ;;
   esac

@@ -28,6 +28,6 @@ compile() {
   } >"constraints/$file"
 }
 
-compile cpu.txt "torch==$TORCH_CPU_VERSION" preview orpheus redis otel test
+compile cpu.txt "torch==$TORCH_CPU_VERSION" preview orpheus gguf redis otel test
 compile gpu.txt "" preview gpu redis otel
 rm -r "$venv"

@@ -121,9 +121,12 @@ def _refuse_variables(value: str) -> None:
 
 
 def main() -> None:
-    """Print the setting that the first argument names."""
+    """Print the setting that the first argument names; of all that begin so where it ends in `*`, one a line."""
+    name = sys.argv[1]
     try:
-        value = effective(os.environ).get(sys.argv[1], "")
+        values = effective(os.environ)
+        several = (value for each, value in values.items() if each.startswith(name[:-1]))
+        value = "\n".join(several) if name.endswith("*") else values.get(name, "")
     except UnreadableError as error:
         sys.exit(f"orpheus-openai: {error}")
     sys.stdout.buffer.write(value.encode("utf-8", "surrogateescape"))

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {
-    "cpu.txt": ["preview", "orpheus", "redis", "otel", "test"],
+    "cpu.txt": ["preview", "orpheus", "gguf", "redis", "otel", "test"],
     "gpu.txt": ["preview", "orpheus", "gpu", "redis", "otel"],
 }
 

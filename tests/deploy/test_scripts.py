@@ -70,6 +70,56 @@ def test_a_choice_in_the_env_file_counts(with_gpus, tmp_path):
     assert shell("choose_gpu; echo $CUDA_VISIBLE_DEVICES", with_gpus, tmp_path).stdout == "1\n"
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "profile"),
+    [
+        ("orpheus-3b-0.1-ft-q4_k_m.gguf", "gguf"),
+        ("isaiahbjork/orpheus-3b-0.1-ft-Q4_K_M-GGUF", "gguf"),
+        ("unsloth/orpheus-3b-0.1-ft-GGUF:q8_0", "gguf"),
+        ("files", "gguf"),
+        ("~/files", "gguf"),
+        ("canopylabs/orpheus-3b-0.1-ft", "gpu"),
+        ("empty", "gpu"),
+    ],
+)
+def test_a_gguf_file_is_spoken_by_llama_cpp_with_or_without_a_gpu(with_gpus, tmp_path, checkpoint, profile):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "orpheus-q8_0.gguf").touch()
+    (tmp_path / "empty").mkdir()
+    named = {**with_gpus, "ORPHEUS_MODEL": "auto", "ORPHEUS_MODEL_MEDIUM_3B": checkpoint}
+    assert shell("choose_profile", named, tmp_path).stdout == profile
+    (tmp_path / ".env").write_text(f"ORPHEUS_MODEL_SMALL_1B={checkpoint}\n")
+    assert shell("choose_profile", with_gpus, tmp_path).stdout == profile
+    elsewhere = {**named, "ORPHEUS_REMOTE_URL": "http://gpu-box:8000/v1"}
+    assert shell("choose_profile", elsewhere, tmp_path).stdout == "orpheus"
+
+
+def test_the_profile_gguf_installs_llama_cpp_and_a_torch_without_cuda(tmp_path):
+    told = 'packages() { echo "packages $*"; }; install_torch_cpu() { echo torch; }; has_gpu() { false; }'
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    done = shell(f"{told}; install gguf {tmp_path}", plain_environ())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "torch",
+        f"packages {tmp_path} -c constraints/cpu.txt -e .[gguf,preview]",
+    ]
+
+
+@pytest.mark.parametrize(("system", "fine"), [("Linux", False), ("Darwin", True)])
+def test_what_llama_cpp_takes_from_a_linux_system_is_named(system, fine):
+    done = shell(
+        f"has_program() {{ false; }}; uname() {{ echo {system}; }}; check_gguf_machine", plain_environ()
+    )
+    assert (done.returncode == 0) == fine
+    assert fine or "apt install libgomp1" in done.stderr
+
+
+@pytest.mark.parametrize(("library", "known"), [("libc.so.6", True), ("libnobody.so.1", False)])
+def test_a_library_may_stand_in_a_programs_place(library, known):
+    assert (shell(f"has_program {library}", plain_environ()).returncode == 0) == known
+
+
 def test_the_profile_follows_the_machine(with_gpus, tmp_path):
     remote = {"ORPHEUS_REMOTE_URL": "http://gpu-box:8000/v1"}
     assert shell("choose_profile", plain_environ(), tmp_path).stdout == "preview"
