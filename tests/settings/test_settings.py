@@ -26,6 +26,10 @@ def test_defaults_are_the_original_ones():
     assert (settings.port, settings.gpu_idle_timeout, settings.model) == (8899, 60, "auto")
 
 
+def test_every_setting_is_of_a_type_that_can_be_read():
+    assert msgspec.convert({}, Settings) == Settings()
+
+
 def test_the_environment_wins_over_the_file(tmp_path):
     file = tmp_path / ".env"
     file.write_text("PORT=9000\nORPHEUS_LOG_LEVEL=debug\n# PORT=1\n")
@@ -45,6 +49,7 @@ def test_several_urls_are_separated_by_commas():
 BAD = [
     ("PORT", "abc", "a whole number from 0 to 65535"),
     ("PORT", "70000", "from 0 to 65535"),
+    ("ORPHEUS_GPU_LAYERS", "-1", "a whole number from 0 to 1000"),
     ("GPU_IDLE_TIMEOUT", "-1", "a number of at least 0"),
     ("GPU_IDLE_TIMEOUT", "nan", "a number of at least 0"),
     ("ORPHEUS_LOG_LEVEL", "loud", "one of debug, info"),
