@@ -23,7 +23,6 @@ from orpheus_openai.http.middleware.caller import Callers
 from orpheus_openai.native import events as events_route
 from orpheus_openai.native.events import Pulse
 from orpheus_openai.native.routes import native_router
-from orpheus_openai.native.status import StatusBoard
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.service import SpeechService
@@ -526,7 +525,7 @@ def quick_pulse(monkeypatch, sample):
     monkeypatch.setattr(events_route, "SAMPLE_SECONDS", 0.01)
     service = SpeechService.create(Settings(model="preview"))
     watch = GPUMonitor()
-    return Pulse(service.events, StatusBoard(service, watch), watch), service.events, calls
+    return Pulse(service.events, watch), service.events, calls
 
 
 async def take(happenings, count):
