@@ -540,7 +540,7 @@ async def test_while_somebody_listens_the_gpus_are_sampled_once_for_all(monkeypa
         heard = await take(first, 11)
         assert await take(second, 11) == heard
     assert [event.type for event in heard] == ["gpu.sample"] * 10 + ["status"]
-    assert heard[0].data["gpus"][0]["memory_used"] == 5
+    assert heard[0].data["gpus"][0].memory_used == 5
     before = len(calls)
     await asyncio.sleep(0.1)
     assert len(calls) == before
