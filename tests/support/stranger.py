@@ -23,8 +23,7 @@ A_BIT = 20_000
 """Bytes after which such a client has heard enough."""
 
 MEANT = {(503, "model_offloading"), (503, "model_loading")}
-"""Failures of a server that has no GPU, and of a model that somebody offloads by force while it is loaded for others:
-status and code. All others are faults."""
+"""Failures that anybody can bring about, by an offload by force: status and code. All others are faults."""
 
 
 @dataclass
