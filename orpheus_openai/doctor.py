@@ -12,11 +12,12 @@ import msgspec
 
 from orpheus_openai import __version__
 from orpheus_openai.catalog import PREVIEW, Catalog, load_catalog
-from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import driver_version, list_gpus
 from orpheus_openai.http.middleware.keys import KeyRing
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
 
@@ -82,8 +83,19 @@ def _gpus(settings: Settings) -> Iterator[Finding]:
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:
-    extras = {"espeakng-loader": "preview", "torch": "orpheus", "snac": "orpheus", "vllm": "gpu"}
-    wanted = {"orpheus"} if settings.remote_url else {"gpu", "orpheus"} if list_gpus() else {"preview"}
+    extras = {
+        "espeakng-loader": "preview",
+        "torch": "orpheus",
+        "snac": "orpheus",
+        "vllm": "gpu",
+        "xllamacpp": "gguf",
+    }
+    if settings.remote_url:
+        wanted = {"orpheus"}
+    elif any(map(means_gguf, settings.checkpoints.values())):
+        wanted = {"orpheus"} if settings.llama_server else {"orpheus", "gguf"}
+    else:
+        wanted = {"gpu", "orpheus"} if list_gpus() else {"preview"}
     for package, extra in extras.items():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield Finding(f"{package} {importlib.metadata.version(package)}")
@@ -108,14 +120,25 @@ def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) ->
     for name, path in {**chosen, "ORPHEUS_SNAC": settings.snac}.items():
         if path is None:
             continue
-        if Path(path).exists():
-            yield Finding(f"{name}: {path}")
+        if Path(path).expanduser().exists():
+            yield _gguf(name, path, settings) if means_gguf(path) else Finding(f"{name}: {path}")
         elif path.startswith(("/", ".", "~")):
             yield Finding(f"{name}: {path} does not exist", ok=False, needed=True, advice="Correct the path.")
         else:
-            cached = _hub_cache() / f"models--{path.replace('/', '--')}"
+            cached = _hub_cache() / f"models--{path.partition(':')[0].replace('/', '--')}"
             where = "downloaded" if cached.exists() else "will be downloaded when it is first used"
             yield Finding(f"{name}: {path}, {where}")
+
+
+def _gguf(name: str, path: str, settings: Settings) -> Finding:
+    try:
+        header = fetch_gguf(path)
+    except ModelUnavailableError as error:
+        return Finding(f"{name}: {path}", ok=False, needed=True, advice=error.message)
+    need, free = header.memory_bytes(min(header.context, settings.max_model_len)) / GIB, available_memory()
+    room = "" if free is None else f" of {free / GIB:.1f} free"
+    words = f"{name}: {path}, {header.quantisation}, by llama.cpp; takes {need:.1f} GiB of memory{room}"
+    return Finding(words, ok=free is None or need * GIB <= free)
 
 
 def _hub_cache() -> Path:

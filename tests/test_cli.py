@@ -204,3 +204,12 @@ def test_the_server_starts_without_the_heavy_packages(tmp_path):
 
 def test_the_version_is_the_packages(tmp_path):
     assert version("orpheus-openai") in run("--version", folder=Path(tmp_path)).stdout.decode()
+
+
+def test_doctor_tells_of_a_gguf_file_what_it_is_and_what_is_wrong_with_it(tmp_path, tiny_gguf):
+    good = run("doctor", folder=tmp_path, ORPHEUS_MODEL_MEDIUM_3B=str(tiny_gguf)).stdout.decode()
+    assert "F16, by llama.cpp; takes 0." in good
+    (tmp_path / "half.gguf").write_bytes(tiny_gguf.read_bytes()[:20_000_000])
+    bad = run("doctor", folder=tmp_path, ORPHEUS_MODEL_MEDIUM_3B="half.gguf")
+    assert bad.returncode == 1
+    assert "not whole" in bad.stdout.decode()

@@ -53,6 +53,8 @@ class ModelStatus(msgspec.Struct, frozen=True):
     memory_bytes: int | None
     """By how much the card's free memory shrank when it was loaded."""
     pinned: bool
+    engine: str | None
+    """What speaks, e.g. `llama.cpp, Q4_K_M, CPU, 1.4 × real time`; null where nothing is loaded, or it does not say."""
     draining_seconds: float | None
     """How long an offload still waits for its streams to end, while newcomers are held; null: none does."""
 
@@ -202,5 +204,6 @@ class Slot:
             gpu=self.gpu,
             memory_bytes=self.memory,
             pinned=self.pinned,
+            engine=getattr(self.speaker, "engine", None),
             draining_seconds=None if draining is None else round(draining, 3),
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WAYS_OUT = (
     f"Ask for the model '{PREVIEW}', or set ORPHEUS_REMOTE_URL to a server that runs Orpheus, "
-    "or start this server on a machine with a GPU."
+    "or take a GGUF file (see docs/hardware.md), or start this server on a machine with a GPU."
 )
 
 AUTO = "auto"

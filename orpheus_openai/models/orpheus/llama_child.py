@@ -1,8 +1,9 @@
 """The process in which llama.cpp lives: parameters in by standard input, its address out, gone when the input ends.
 
 A script of its own, which imports nothing of this package, so that it starts at once and holds nothing but llama.cpp.
-It reads one line of JSON, the fields of `llama_process.Parameters`; it writes one, `{"address": "http://127.0.0.1:N"}`,
-when the model is loaded. What goes wrong before that stands on standard error, and it ends with status 1.
+It reads one line of JSON, the fields of `llama_process.Parameters`. When the model is loaded it writes one,
+`{"address": "http://127.0.0.1:N", "devices": ["…"]}`; the devices are the graphics cards it knows, null where it cannot
+tell. What goes wrong before that stands on standard error, and it ends with status 1.
 """
 
 import ctypes
@@ -36,8 +37,11 @@ def main() -> NoReturn:
     os.dup2(2, 1)  # nothing else may come between
     _die_with_parent()
     program = parameters["program"]
-    address = _run_program(program, parameters) if program else _run_inside(parameters)
-    print(json.dumps({"address": address}), file=answer, flush=True)
+    if program:
+        started: dict[str, Any] = {"address": _run_program(program, parameters), "devices": None}
+    else:
+        started = {"address": _run_inside(parameters), "devices": _devices()}
+    print(json.dumps(started), file=answer, flush=True)
     _end_with_input()
 
 
@@ -72,6 +76,13 @@ def _run_inside(parameters: dict[str, Any]) -> str:
 
 
 _server: object = None
+
+
+def _devices() -> list[str]:
+    import xllamacpp  # noqa: PLC0415
+
+    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    return [device["description"] for device in xllamacpp.get_device_info() if device["type"] != cpu]
 
 
 def _run_program(program: str, parameters: dict[str, Any]) -> str:

@@ -63,6 +63,8 @@ class LlamaProcess:
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
         self.address = ""
+        self.devices: list[str] | None = None
+        """Graphics cards that llama.cpp knows; None where it does not tell."""
         self._written: deque[str] = deque(maxlen=KEPT_LINES)
         self._process = subprocess.Popen(  # noqa: S603  our own script
             [sys.executable, "-P", str(CHILD)],
@@ -151,7 +153,11 @@ class LlamaProcess:
             stdin.write(msgspec.json.encode(self.parameters) + b"\n")
             stdin.flush()
         line = stdout.readline()
-        return str(msgspec.json.decode(line)["address"]) if line else ""
+        if not line:
+            return ""
+        started = msgspec.json.decode(line)
+        self.devices = started["devices"]
+        return str(started["address"])
 
     def _see_off(self) -> None:
         """Wait for the end, and bring it about where it does not come. Blocking."""

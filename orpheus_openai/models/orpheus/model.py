@@ -92,6 +92,11 @@ class OrpheusSpeechModel:
         return self._source.streams if isinstance(self._source, VLLMTokenSource | LlamaTokenSource) else None
 
     @property
+    def engine(self) -> str:
+        """What continues its prompts, for people."""
+        return self._source.engine
+
+    @property
     def can_sleep(self) -> bool:
         """Whether the engine runs here, and can leave the GPU's memory."""
         return isinstance(self._source, VLLMTokenSource) and self._source.can_sleep

@@ -13,6 +13,11 @@ class TokenSource(Protocol):
     """An engine that holds Orpheus' weights and continues prompts."""
 
     @property
+    def engine(self) -> str:
+        """What continues the prompts, for people: the engine's name and what is particular to it here."""
+        ...
+
+    @property
     def dead(self) -> bool:
         """Whether the engine has failed for good, so that only another one can speak."""
         ...

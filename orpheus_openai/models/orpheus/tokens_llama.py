@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -11,11 +12,22 @@ import httpx
 import msgspec
 
 from orpheus_openai.errors import EngineError, ModelUnavailableError
+from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.gguf_file import GIB, GGUFHeader, available_memory, fetch_gguf
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
+from orpheus_openai.models.orpheus.prompt import build_prompt
 from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts, UnansweredError
 from orpheus_openai.models.threads import in_thread
 from orpheus_openai.synthesis import Sampling
+
+MEASURED_TOKENS = 7 * TOKENS_PER_FRAME
+MEASURED_SECONDS = 4.0
+"""How long it is measured at load at most, on machines that do not get so far."""
+
+COMFORT = 1.1
+"""How many times as fast as it is played speech must be made, to keep up when other programs want something, too."""
+
+logger = logging.getLogger(__name__)
 
 
 class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +55,8 @@ class LlamaTokenSource:
 
     def __init__(self, process: LlamaProcess, header: GGUFHeader, options: LlamaOptions) -> None:
         self.header = header
+        self.tokens_per_second: float | None = None
+        """Of one stream, as measured when it was loaded; None where that gave too few."""
         self._process = process
         self._options = options
         self._slots = asyncio.Semaphore(process.parameters.slots)
@@ -67,6 +81,21 @@ class LlamaTokenSource:
     def streams(self) -> int:
         """Prompts that it continues at once; more wait their turn."""
         return self._process.parameters.slots
+
+    @property
+    def engine(self) -> str:
+        """What it is, for people: engine, quantisation, device, speed."""
+        words = ["llama.cpp", self.header.quantisation, self._device]
+        if self.tokens_per_second is not None:
+            words.append(f"{self.tokens_per_second / REALTIME_TOKENS_PER_SECOND:.1f} × real time")
+        return ", ".join(words)
+
+    @property
+    def _device(self) -> str:
+        devices = self._process.devices
+        if self._options.gpu_layers == 0 or devices == []:
+            return "CPU"
+        return " + ".join(devices) if devices else "a llama-server of your own"
 
     @property
     def pid(self) -> int:
@@ -99,6 +128,31 @@ class LlamaTokenSource:
                             yield ids
                 except (UnansweredError, EngineError) as error:
                     raise await self._failed(error) from error
+
+    async def measure(self) -> None:
+        """Find out how fast it speaks, and say so where speech will not keep up."""
+        prompt = build_prompt(await self.encode("tara: The train to the coast leaves from platform nine."))
+        times: list[float] = []
+        try:
+            async with (
+                asyncio.timeout(MEASURED_SECONDS),
+                contextlib.aclosing(self.generate(prompt, Sampling(max_tokens=MEASURED_TOKENS))) as stream,
+            ):
+                async for _ in stream:
+                    times.append(time.monotonic())  # noqa: PERF401  those before the time is over count
+        except TimeoutError:
+            self.tokens_per_second = len(times) / MEASURED_SECONDS
+        if len(times) > TOKENS_PER_FRAME:
+            self.tokens_per_second = (len(times) - 1) / (times[-1] - times[0])
+        rate = self.tokens_per_second
+        if rate is not None and rate < COMFORT * REALTIME_TOKENS_PER_SECOND:
+            logger.warning(
+                "speech will not keep up with a listener: %.0f tokens a second of the %.0f it takes; what helps is "
+                "a smaller quantisation than %s, faster memory or a graphics card (docs/hardware.md)",
+                rate,
+                REALTIME_TOKENS_PER_SECOND,
+                self.header.quantisation,
+            )
 
     async def close(self) -> None:
         """End the process: it is gone, and its memory is free, when this returns."""
@@ -171,7 +225,13 @@ async def load_llama(checkpoint: str, options: LlamaOptions) -> LlamaTokenSource
         adapters=options.adapters,
         program=options.program,
     )
-    return LlamaTokenSource(await LlamaProcess.start(parameters), header, options)
+    source = LlamaTokenSource(await LlamaProcess.start(parameters), header, options)
+    try:
+        await source.measure()
+    except BaseException:
+        await asyncio.shield(source.close())
+        raise
+    return source
 
 
 def _slots(header: GGUFHeader, context: int, options: LlamaOptions) -> int:

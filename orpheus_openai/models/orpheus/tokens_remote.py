@@ -49,6 +49,8 @@ class RemoteTokenSource:
                 "ORPHEUS_REMOTE_URL names no server; give one like http://localhost:8000/v1"
             )
 
+    engine = "a remote server"
+
     @property
     def dead(self) -> bool:
         """Never: a server that is away may be back for the next prompt."""

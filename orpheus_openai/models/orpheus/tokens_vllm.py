@@ -34,6 +34,8 @@ class VLLMTokenSource:
         """Prompts that it continues at once; more wait inside the engine."""
         self._context: int = engine.llm.vllm_config.model_config.max_model_len
 
+    engine = "vLLM"
+
     @property
     def dead(self) -> bool:
         """Whether the engine has failed for good: close this source and load another."""
