@@ -115,12 +115,21 @@ class GPUManager:
 
         Raises ModelUnavailableError when it can never be loaded here, NotReadyError where there is no room now or
         loading takes longer than `load_wait`, EngineError when it fails, ShuttingDownError when the server stops.
+        What a model says that was closed under its user becomes a NotReadyError, unless it is the server that stops.
         """
         slot = self._slot(model)
         speaker = await self._ready(slot)
         slot.lease(self._clock())
         try:
             yield speaker
+        except ShuttingDownError as error:
+            if self._closing:
+                raise
+            raise NotReadyError(
+                f"The model {model.id} was offloaded by force while it spoke; try again.",
+                code="model_offloading",
+                retry_after=1,
+            ) from error
         finally:
             slot.release(self._clock())
 

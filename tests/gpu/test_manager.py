@@ -437,6 +437,19 @@ async def test_offload_by_force_does_not_wait():
         assert engine.closed
 
 
+async def test_whoever_speaks_is_told_of_an_offload_by_force_and_of_a_stop_as_that():
+    manager = make(FakeLoader(24))
+    with pytest.raises(NotReadyError, match="offloaded by force") as caught:
+        async with manager.get_model(A):
+            await manager.force_offload(force=True)
+            raise ShuttingDownError("The codec is closed.")
+    assert (caught.value.code, caught.value.retry_after) == ("model_offloading", 1)
+    with pytest.raises(ShuttingDownError):
+        async with manager.get_model(A):
+            await manager.close()
+            raise ShuttingDownError("The codec is closed.")
+
+
 async def test_offload_waits_for_a_load_and_for_those_whom_it_is_for():
     loader = FakeLoader(24, seconds=0.02)
     manager = make(loader)
