@@ -260,6 +260,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "directions such as `[laughs]` acted; a request's `text_cleaning` goes before it."
         ),
     ] = True
+    numbers: Annotated[
+        Literal["words", "as_is"],
+        Meta(
+            description="How figures and signs (prices, dates, times, units, …) are given to a voice: in words, or as "
+            "they stand."
+        ),
+    ] = "words"
     read_code: Annotated[
         bool, Meta(description="Whether code between fences is read out, where texts are cleaned.")
     ] = False

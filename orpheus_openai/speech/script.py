@@ -18,11 +18,11 @@ STEP_SECONDS = 0.002
 class Script:
     """The segments of one text in order, for one speaker."""
 
-    def __init__(self, segments: Iterator[Segment], *, characters: int) -> None:
-        """`segments` do their work as they are asked for; the text has so many `characters`."""
+    def __init__(self, segments: Iterator[Segment], *, in_thread: bool) -> None:
+        """`segments` do their work as they are asked for: `in_thread`, where it may take longer."""
         self._unread = segments
         self._read: deque[Segment] = deque()
-        self._in_thread = characters > SHORT_TEXT
+        self._in_thread = in_thread
 
     async def peek(self) -> Segment | None:
         """Return the next segment, which stays the next; None after the last."""

@@ -14,7 +14,7 @@ from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
-from orpheus_openai.speech.script import Script
+from orpheus_openai.speech.script import SHORT_TEXT, Script
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
@@ -91,7 +91,9 @@ class SpeechService:
             raise InvalidRequestError(
                 "There is nothing to speak in the text.", param="input", code="empty_input"
             )
-        segments = self._desk.read(request.text, self._reading(request, voice), model.emotion_tags)
+        reading = self._reading(request, voice)
+        segments = self._desk.read(request.text, reading, model.emotion_tags)
+        slow = len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
         return Speech(
             self.manager,
             self.events,
@@ -101,13 +103,18 @@ class SpeechService:
             account=account,
             model=model,
             voice=voice,
-            script=Script(segments, characters=len(request.text)),
+            script=Script(segments, in_thread=slow),
         )
 
     def _reading(self, request: SpeechRequest, voice: Voice) -> Reading:
         settings = self._settings
         cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
-        return Reading(language=voice.language, cleaning=cleaning, read_code=settings.read_code)
+        return Reading(
+            language=voice.language,
+            cleaning=cleaning,
+            numbers=settings.numbers,
+            read_code=settings.read_code,
+        )
 
     def stream(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""

@@ -1,12 +1,15 @@
 """The text desk: a request's text becomes what is spoken, segment by segment."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from orpheus_openai.text.clean import cleaned
 from orpheus_openai.text.directions import Directions
-from orpheus_openai.text.normalise import has_speech, paragraphs
+from orpheus_openai.text.fold import fold
+from orpheus_openai.text.normalise import has_speech, paragraphs, spaced
+from orpheus_openai.text.numbers.read import in_words, ready
 from orpheus_openai.text.split import Segment, segments
 from orpheus_openai.text.trace import Traced
 
@@ -21,6 +24,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """The voice's, ISO 639-1."""
     cleaning: bool = True
     """Whether Markdown, HTML, emoji and their like are left out (see `clean`)."""
+    numbers: Literal["words", "as_is"] = "words"
+    """Whether figures and signs are given in words (see `numbers`)."""
     read_code: bool = False
     """Whether code between fences is read, where there is cleaning."""
 
@@ -53,9 +58,16 @@ class Desk:
         spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
         return segments(spoken, reading.language)
 
+    def ready(self, reading: Reading) -> bool:
+        """Whether all tables for it have been read, which is done with the first text in a language."""
+        return reading.numbers == "as_is" or ready(reading.language)
+
     def paragraphs(self, text: str, reading: Reading) -> Iterator[Traced]:
         """Yield what is spoken of `text` by paragraphs, uncut."""
-        return paragraphs(self.blocks(text, reading), self._tags)
+        found = paragraphs(self.blocks(text, reading), self._tags)
+        if not reading.cleaning and reading.numbers == "as_is":
+            return found
+        return (p for p in (_worded(p, reading) for p in found) if has_speech(p.text))
 
     def blocks(self, text: str, reading: Reading) -> Iterator[Traced]:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
@@ -65,6 +77,12 @@ class Desk:
 
     def _directions_in(self, language: str) -> Directions:
         return self._directions.get(language) or self._directions[COMMON_LANGUAGE]
+
+
+def _worded(paragraph: Traced, reading: Reading) -> Traced:
+    """Letters in their plain form, and figures and signs in words where that is wanted."""
+    plain = fold(paragraph, reading.language)
+    return spaced(in_words(plain, reading.language)) if reading.numbers == "words" else plain
 
 
 def _without(text: str, tags: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ def paragraphs(blocks: Iterable[Traced], emotion_tags: Sequence[str]) -> Iterato
     """
     tags = {name.casefold(): f"<{name}>" for name in emotion_tags}
     for paragraph in (paragraph for block in blocks for paragraph in _unwrapped(_lines(block))):
-        folded = _stripped(_resolve_markup(paragraph, tags).sub(_SPACES, " "))
+        folded = spaced(_resolve_markup(paragraph, tags))
         if has_speech(folded.text):
             yield folded
 
@@ -74,6 +74,11 @@ def _clean(line: Traced) -> Traced:
         line = line.sub(_SILENT, "").sub(_CONTROL, " ").sub(_STRAY_JOINER, "")
         line = compose(line)
     return _stripped(line.sub(_LONG_RUN, lambda m: m[1] * 3))
+
+
+def spaced(text: Traced) -> Traced:
+    """`text` with single spaces, and none at its ends."""
+    return _stripped(text.sub(_SPACES, " "))
 
 
 def _stripped(line: Traced) -> Traced:

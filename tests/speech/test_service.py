@@ -61,7 +61,7 @@ class Speaker:
 
 @pytest.fixture
 def service(monkeypatch):
-    service = SpeechService.create(Settings(model="preview"))
+    service = SpeechService.create(Settings(model="preview", numbers="as_is"))
     service.speaker = Speaker()
 
     async def load(model, gpu):
@@ -145,7 +145,7 @@ async def test_events_tell_what_is_spoken_and_when(service):
     kinds = [event.type for event in seen if event.type.startswith("speech.")]
     assert kinds.index("speech.queued") < kinds.index("speech.started") < kinds.index("speech.ended")
     starts = [event.data["audio_seconds"] for event in seen if event.type == "speech.segment"]
-    assert len(starts) == len(list(Desk([]).read(TEXT, Reading(language="en"))))
+    assert len(starts) == len(list(Desk([]).read(TEXT, Reading(language="en", numbers="as_is"))))
     assert starts[0] == 0
     assert starts == sorted(starts)
     assert seen[-1].data["outcome"] == "completed"
@@ -223,7 +223,9 @@ async def test_only_a_short_text_is_read_on_the_event_loop(service, monkeypatch,
 async def test_a_text_is_cleaned_as_the_server_is_set_unless_the_request_says_otherwise(
     service, monkeypatch, setting, wish, spoken
 ):
-    monkeypatch.setattr(service, "_settings", Settings(model="preview", text_cleaning=setting))
+    monkeypatch.setattr(
+        service, "_settings", Settings(model="preview", text_cleaning=setting, numbers="as_is")
+    )
     with service.events.subscribe() as told:
         await anext(service.stream(request(text="It is **sentence** number 1, so.", text_cleaning=wish)))
         async for event in told:

@@ -1,0 +1,41 @@
+"""Letters and digits of other widths, styles and scripts, in the form that voices know: `１２３`, `𝗕𝗼𝗹𝗱`, `①`, `٣`."""
+
+import re
+import unicodedata
+
+from orpheus_openai.text.trace import Traced
+
+_FOLDED = frozenset(
+    {"<wide>", "<narrow>", "<font>", "<circle>", "<square>", "<small>", "<compat>", "<isolated>"}
+) | frozenset({"<initial>", "<medial>", "<final>", "<vertical>"})
+"""Kinds of compatibility forms (Unicode, UnicodeData.txt) that are read as what they stand for. Not `<super>`, `<sub>`
+and `<fraction>`: x² is not x2."""
+
+_WIDE_MARKS = frozenset("％＠＃＆＊＋＝＜＞～／")
+"""Marks whose narrow form has a name; other punctuation stays as wide as its script wants it."""
+_CHANGED = re.compile(
+    "[^\\x00-\\u017e\\u3000-\\u303f\\u3041-\\u3096\\u30a1-\\u30fa\\u4e00-\\u9fff\\uac00-\\ud7a3]"
+)
+_DEVANAGARI_DIGITS = "०१२३४५६७८९"
+
+
+def fold(text: Traced, language: str) -> Traced:
+    """`text` with such letters, digits and signs in their plain form; a language's own digits stay."""
+    own = _DEVANAGARI_DIGITS if language == "hi" else ""
+    return (
+        text if text.text.isascii() else text.sub(_CHANGED, lambda m: m[0] if m[0] in own else _plain(m[0]))
+    )
+
+
+def _plain(char: str) -> str:
+    kind = unicodedata.decomposition(char).partition(" ")[0]
+    category = unicodedata.category(char)
+    if kind in _FOLDED and (category[0] != "P" or char in _WIDE_MARKS) and char not in "…№™℠":
+        plain = unicodedata.normalize("NFKC", char)
+        if any(part.isalnum() or part in "%@#&*+=<>~/$£¥₩¢|¬¦" for part in plain) and " " not in plain:
+            return plain
+    if category in ("Nd", "No") and kind not in ("<super>", "<sub>", "<fraction>"):
+        value = unicodedata.numeric(char, None)
+        if value is not None and value == int(value):
+            return str(int(value))
+    return char

@@ -1,0 +1,1 @@
+"""What is written in figures and signs, in the words of a language."""

@@ -1,0 +1,160 @@
+"""Figures and signs are said as people say them, in each of the languages."""
+
+import re
+import tomllib
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.fold import fold
+from orpheus_openai.text.numbers import read
+from orpheus_openai.text.numbers.read import in_words
+from orpheus_openai.text.trace import Traced
+
+LANGUAGES = ["en", "fr", "de", "ko", "hi", "zh", "es", "it"]
+GOLDEN = tomllib.loads(Path(__file__).with_name("numbers.toml").read_text(encoding="utf-8"))
+CASES = [
+    pytest.param(language, *row, id=f"{language}-{kind}-{row[0]}")
+    for language, kinds in GOLDEN.items()
+    for kind, rows in kinds.items()
+    for row in rows
+]
+DOCS = Path(__file__).parents[2] / "docs/text.md"
+DESK = Desk(["laugh"])
+
+NAMELESS = frozenset("¤߾߿৻₠₥₰₶₷₻𑿝𑿞𑿟𑿠𞋿𞲰")
+"""Signs of currencies that CLDR has no name for, most of them of the past; docs/text.md lists them."""
+
+
+def said(text, language, **reading):
+    return " ".join(p.text for p in DESK.paragraphs(text, Reading(language=language, **reading)))
+
+
+@pytest.mark.parametrize(("language", "written", "spoken"), CASES)
+def test_what_is_said_of_figures_and_signs(language, written, spoken):
+    assert said(written, language) == spoken
+
+
+@pytest.mark.parametrize(("language", "written", "spoken"), CASES)
+def test_what_is_in_words_stays_as_it_is(language, written, spoken):
+    assert said(spoken, language) == spoken
+
+
+@pytest.mark.parametrize(("language", "written", "spoken"), CASES)
+def test_as_is_leaves_figures_and_signs_alone(language, written, spoken):
+    assert said(written, language, numbers="as_is", cleaning=False) == written
+
+
+def test_the_documentation_tells_what_is_said():
+    lines = [
+        line
+        for line in DOCS.read_text(encoding="utf-8").splitlines()
+        if line.count("|") == len(LANGUAGES) + 2
+    ]
+    languages = [name.strip() for name in lines[0].split("|")[2:-1]]
+    assert sorted(languages) == sorted(LANGUAGES)
+    kinds = {kind for rows in GOLDEN.values() for kind in rows} - {"kept"}
+    cells = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]] for row in lines[2:]}
+    assert set(cells) == kinds
+    for kind, row in cells.items():
+        for language, cell in zip(languages, row, strict=True):
+            rows = GOLDEN[language].get(kind)
+            assert cell == (f"{rows[0][0]}: {rows[0][1]}" if rows else "missing"), (kind, language)
+
+
+# --- signs and digits of other scripts ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "written", "spoken"),
+    [
+        ("zh", "价格是１２３元", "价格是一百二十三元"),
+        ("zh", "ＡＢＣ公司", "ABC公司"),
+        ("zh", "$5 ₹500", "五美元 五百卢比"),
+        ("ko", "３월", "삼월"),
+        ("hi", "₹500", "पाँच सौ रुपये"),
+        ("en", "１２３", "one hundred twenty-three"),
+        ("en", "𝗕𝗼𝗹𝗱 𝓼𝓽𝔂𝓵𝓮 ﬁne ㎏", "Bold style fine kg"),
+        ("en", "① ❿ ⑳ Ⓐ", "one ten twenty A"),
+        ("en", "٣٤ ३ ๕", "thirty-four three five"),
+        ("en", "x² and ½", "x squared and one half"),
+        ("en", "＄５", "five dollars"),
+        ("zh", "！，。：", ""),
+        ("en", "€", "euros"),
+    ],
+)
+def test_what_counts_as_speech_is_given_in_words(language, written, spoken):
+    assert said(written, language) == spoken
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_sign_of_a_currency_has_a_name_or_is_listed(language):
+    signs = [chr(code) for code in range(0x20000) if unicodedata.category(chr(code)) == "Sc"]
+    left = {sign for sign in signs if sign in said(f"5 {sign}, or {sign}", language)}
+    assert left == NAMELESS
+    assert all(sign in DOCS.read_text(encoding="utf-8") for sign in NAMELESS)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_digit_is_said(language):
+    digits = [chr(code) for code in range(0x20000) if unicodedata.category(chr(code)) == "Nd"]
+    for digit in digits:
+        name = said(str(unicodedata.digit(digit)), language)
+        assert said(f" {digit} ", language) == name != ""
+
+
+def test_punctuation_is_as_wide_as_it_was():
+    assert fold(Traced.of("你好！真的吗？，；：（）「」"), "zh").text == "你好！真的吗？，；：（）「」"
+
+
+# --- whatever comes -----------------------------------------------------------------------------------------
+
+FIGURES = st.lists(
+    st.sampled_from(
+        [*"0123456789.,:/-–+$€%°#()' ", "km", "PM", "st", "½", "№", "Mrd.", "元", "월", "a", "٣"]
+    ),
+    max_size=40,
+).map("".join)
+
+
+@given(FIGURES | st.text(), st.sampled_from(LANGUAGES))
+def test_every_word_is_traced_to_its_figures(text, language):
+    worded = in_words(fold(Traced.of(text), language), language)
+    reached = 0
+    for word in re.finditer(r"\S+", worded.text):
+        start, end = worded.span(*word.span())
+        assert 0 <= start <= end <= len(text)
+        assert end >= reached
+        reached = end
+
+
+@given(FIGURES, st.sampled_from(LANGUAGES))
+def test_no_figure_is_left_that_stands_alone(text, language):
+    assert not re.search(r"(?<![^\W_])\d+(?![^\W_])", in_words(Traced.of(text), language).text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["7", "7 ", "1.", "1,", "1,111", "$1", "1/", "+1 ", "1-", "1:00 ", "½", "3rd ", "5 km ", "%"]
+)
+@pytest.mark.parametrize("language", ["en", "de", "zh"])
+@pytest.mark.timeout(30)
+def test_no_pattern_makes_more_than_a_bounded_number_of_words_of_a_figure(unit, language):
+    text = (unit * 10_000)[:10_000]
+    assert len(in_words(Traced.of(text), language).text) < 60 * len(text)
+
+
+def test_a_text_without_figures_is_not_looked_through(monkeypatch):
+    monkeypatch.setattr(Traced, "sub", lambda *_: pytest.fail("looked through"))
+    text = Traced.of("Words, and more words: “so it is!”")
+    assert in_words(text, "en") is text
+
+
+def test_the_tables_of_a_language_are_read_once(monkeypatch):
+    in_words(Traced.of("5"), "it")
+    assert read.ready("it")
+    assert DESK.ready(Reading(language="it"))
+    assert DESK.ready(Reading(language="xx", numbers="as_is"))
