@@ -1,4 +1,4 @@
-// Which sentence sounds when: the server's segments, found again in the text as it was written.
+// Which sentence sounds when: the server's segments, each at its place in the text as it was written.
 
 import { SAMPLE_RATE } from "./player.js";
 
@@ -24,14 +24,14 @@ export class Segments {
     });
     events.addEventListener("speech.segment", ({ detail }) => {
       const segments = this.of(detail.id);
-      segments.push({ text: detail.text, seconds: detail.audio_seconds });
+      segments.push({ start: detail.start, end: detail.end, seconds: detail.audio_seconds });
       this.#bySpeech.delete(detail.id);
       this.#bySpeech.set(detail.id, segments);
       if (this.#bySpeech.size > REMEMBERED_SPEECHES) this.#bySpeech.delete(this.#bySpeech.keys().next().value);
     });
   }
 
-  /** `[{text, seconds}]`, as far as is known. */
+  /** `[{start, end, seconds}]`, as far as is known: places in the text, counted in characters (code points). */
   of(id) {
     return this.#bySpeech.get(id) ?? [];
   }
@@ -52,26 +52,24 @@ export class Segments {
 /**
  * A text being read: where each sentence stands in it, and when it sounds.
  *
- * The server says when a segment of some sentences begins, its spaces and marks perhaps changed. When a sentence
+ * The server says when a segment of some sentences begins, and where it stands. When a sentence
  * begins within its segment is judged by its share of the letters, and moved to the pause in the sound that is nearest.
  */
 export class Reading {
   #text;
-  #letters;
-  #places;
   #splitter;
-  #from = 0;
+  #point = 0; // a character, and where it stands in UTF-16, in which the page counts
+  #unit = 0;
   #taken = 0;
   #located = [];
   #settled = []; // the sentences of all segments but the last, whose end is not known yet
 
   constructor(text, language) {
     this.#text = text;
-    ({ letters: this.#letters, places: this.#places } = letterPlaces(text));
     this.#splitter = new Intl.Segmenter(language, { granularity: "sentence" });
   }
 
-  /** The sentences `[{start, end, seconds}]` of `segments`, `[{text, seconds}]`, which only ever get more. */
+  /** The sentences `[{start, end, seconds}]` of `segments`, `[{start, end, seconds}]`, which only ever get more. */
   follow(segments, samples) {
     for (const segment of segments.slice(this.#taken)) this.#locate(segment, samples);
     this.#taken = segments.length;
@@ -79,15 +77,22 @@ export class Reading {
     return last ? [...this.#settled, ...this.#sentences(last, samples.length / SAMPLE_RATE, samples)] : [];
   }
 
-  #locate({ text, seconds }, samples) {
-    const wanted = letterPlaces(text).letters;
-    const at = wanted ? this.#letters.indexOf(wanted, this.#from) : -1;
-    if (at < 0) return;
-    this.#from = at + wanted.length;
+  #locate({ start, end, seconds }, samples) {
+    const from = this.#unitAt(start);
+    const to = this.#unitAt(end);
+    if (!(to > from)) return;
     const before = this.#located.at(-1);
     if (before) this.#settled.push(...this.#sentences(before, seconds, samples));
-    const start = withOpening(this.#text, this.#places[at], before?.end ?? 0);
-    this.#located.push({ start, end: withClosing(this.#text, this.#places[this.#from - 1] + 1), seconds });
+    this.#located.push({
+      start: withOpening(this.#text, from, before?.end ?? 0), end: withClosing(this.#text, to), seconds,
+    });
+  }
+
+  /** Where a character stands in the string; characters are asked for in order. */
+  #unitAt(point) {
+    for (; this.#point < point && this.#unit < this.#text.length; this.#point += 1)
+      this.#unit += this.#text.codePointAt(this.#unit) > 0xffff ? 2 : 1;
+    return this.#unit;
   }
 
   #sentences({ start, end, seconds }, until, samples) {
@@ -123,18 +128,6 @@ function quiet(samples, from, to) {
   if (to > samples.length) return false;
   for (let i = from; i < to; i += 4) if (Math.abs(samples[i]) > QUIET) return false;
   return true;
-}
-
-/** Letters and digits only, and where each stood: what normalising a text leaves as it is. */
-function letterPlaces(text) {
-  const places = [];
-  let letters = "";
-  for (const { 0: run, index } of text.matchAll(/[\p{L}\p{M}\p{N}]+/gu)) {
-    const lower = run.toLowerCase();
-    letters += lower.length === run.length ? lower : run;
-    for (let i = 0; i < run.length; i += 1) places.push(index + i);
-  }
-  return { letters, places };
 }
 
 /** The start of a sentence with the marks that open it. */

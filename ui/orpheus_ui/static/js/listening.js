@@ -57,7 +57,7 @@ export class Listening {
     this.#stats();
   }
 
-  /** Its segments, `[{text, seconds}]`, as far as they are known. */
+  /** Its segments, `[{start, end, seconds}]`, as far as they are known. */
   follow(segments) {
     this.#speech = { ...this.#speech, segments: [...segments] };
     this.#ranges = this.#reading.follow(segments, this.player.samples);
