@@ -173,7 +173,7 @@ async def test_cancelling_a_call_stops_the_speech_and_leaves_no_file(server_url:
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await until(idle, 3.0)
+        await until(idle)
         assert len(await watcher.list_resources()) == before
 
 
