@@ -75,7 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nvidia_visible_devices: Annotated[
         str,
         Meta(
-            description="The GPUs to use, as indexes or UUIDs; empty: `start.sh` takes the idlest.",
+            description="The GPUs to use, as indexes, UUIDs or MIG slices; empty: `start.sh` takes the idlest, or as "
+            "many of them as ORPHEUS_TENSOR_PARALLEL says.",
             extra={"variable": "NVIDIA_VISIBLE_DEVICES"},
         ),
     ] = ""

@@ -13,8 +13,10 @@ from orpheus_openai.gpu import device, monitor
 from orpheus_openai.gpu.device import (
     GPUProcess,
     GPUSample,
+    cuda_device,
     driver_version,
     list_gpus,
+    number_as_listed,
     only_visible,
     sample_gpus,
 )
@@ -293,3 +295,30 @@ def test_an_engine_is_shown_a_slice_by_its_name_and_two_cards_by_their_numbers(m
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,1"
     with only_visible([]):
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({}, {0: "cuda:0", 2: "cuda:2", None: "cuda", 9: "cuda"}),
+        ({"CUDA_VISIBLE_DEVICES": "2,0"}, {2: "cuda:0", 0: "cuda:1", 1: "cuda"}),
+        ({"NVIDIA_VISIBLE_DEVICES": "1"}, {1: "cuda:0"}),
+    ],
+)
+def test_the_server_itself_calls_a_card_as_cuda_numbers_it(monkeypatch, environ, names):
+    FakeNVML(3).install(monkeypatch)
+    monkeypatch.setattr(os, "environ", dict(environ))
+    seen = list_gpus()
+    number_as_listed()
+    assert {index: cuda_device(index) for index in names} == names
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(str(gpu.index) for gpu in seen)
+    assert list_gpus() == seen
+
+
+def test_slices_are_left_to_cuda_which_sees_the_first(monkeypatch):
+    FakeNVML(1, slices={0: [10, 40]}).install(monkeypatch)
+    monkeypatch.setattr(os, "environ", {})
+    number_as_listed()
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert cuda_device(2) == "cuda"
