@@ -61,7 +61,7 @@ class _Producer:
     async def _run(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
         try:
             async with contextlib.aclosing(
-                speaker.synthesize(self.segment.text, voice, sampling, usage)
+                speaker.synthesize(self.segment.prompt, voice, sampling, usage)
             ) as spoken:
                 async for pcm in spoken:
                     await self._queue.put(pcm)

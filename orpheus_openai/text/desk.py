@@ -56,7 +56,7 @@ class Desk:
         mute = [] if acted is None else [f"<{tag}>" for tag in self._tags if tag not in acted]
         read = self.paragraphs(text, reading)
         spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
-        return segments(spoken, reading.language)
+        return segments(spoken, reading.language, steady=reading.cleaning)
 
     def ready(self, reading: Reading) -> bool:
         """Whether all tables for it have been read, which is done with the first text in a language."""

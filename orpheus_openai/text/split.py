@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import sentencex
 
+from orpheus_openai.text.marks import calm, with_end_mark
 from orpheus_openai.text.normalise import PARAGRAPH_BREAK, has_speech
 from orpheus_openai.text.trace import Traced, join
 
@@ -17,6 +18,9 @@ FIRST_CHARS = 120
 
 MAX_CHARS = 280
 """Longest segment: Orpheus loses words on longer prompts."""
+
+SHORT_LINE = 24
+"""A line with fewer characters is spoken with its neighbours, where the reading is steady."""
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -30,6 +34,8 @@ class Segment(msgspec.Struct, frozen=True):
     """Where it ends there. Segments stand in order and never overlap; what no segment covers is not spoken."""
     paragraph: bool
     """A paragraph ends here (so it does at the end of the text)."""
+    prompt: str
+    """`text` as the model is given it: on one line and with end marks, where the reading is `steady`."""
     trace: Traced
     """`text` again, which knows of each part of it where it stood (`trace.span`)."""
 
@@ -68,6 +74,7 @@ def segments(
     *,
     first_chars: int = FIRST_CHARS,
     max_chars: int = MAX_CHARS,
+    steady: bool = False,
 ) -> Iterator[Segment]:
     """Yield `paragraphs` in segments of whole sentences, each at most `max_chars` characters.
 
@@ -77,17 +84,29 @@ def segments(
     alone may be longer than `max_chars`, nor inside a number, word or character with its marks that fits.
     What holds nothing to speak goes with its neighbour where both fit. Nothing but white space lies between
     the segments. Time is linear, and no more is read than the next segment needs.
+
+    A `steady` reading keeps a model from what derails it: lines of a few words go with their neighbours, and the
+    prompts have end marks.
     """
     first_chars = min(first_chars, max_chars)
     pieces = _pieces(paragraphs, language, first_chars, max_chars)
     reached = 0
-    for piece in _packed(_mute_joined(pieces, max_chars), first_chars, max_chars):
+    short = SHORT_LINE if steady else 0
+    for piece in _packed(_mute_joined(pieces, max_chars), first_chars, max_chars, short):
         trace = piece.traced
         start, end = trace.span(0, len(trace.text))
         # Two segments may hold parts of what stands for the same characters: the first has them.
         start = max(start, reached)
         reached = max(end, start)
-        yield Segment(trace.text, start, reached, piece.paragraph, trace)
+        prompt = _prompt(piece, language) if steady else trace.text
+        yield Segment(trace.text, start, reached, piece.paragraph, prompt, trace)
+
+
+def _prompt(piece: _Piece, language: str) -> str:
+    lines = [source.text[start:end] for source, start, end in piece.ranges]
+    last = lines.pop()
+    ended = [with_end_mark(line, language) for line in lines]
+    return " ".join([*ended, with_end_mark(last, language) if piece.paragraph else calm(last)])
 
 
 def _pieces(paragraphs: Iterable[Traced], language: str, first: int, limit: int) -> Iterator[_Piece]:
@@ -149,12 +168,15 @@ def _mute_joined(pieces: Iterable[_Piece], limit: int) -> Iterator[_Piece]:
         yield last
 
 
-def _packed(pieces: Iterable[_Piece], first: int, limit: int) -> Iterator[_Piece]:
-    """Yield neighbours of one paragraph together, as long as they fit."""
+def _packed(pieces: Iterable[_Piece], first: int, limit: int, short: int) -> Iterator[_Piece]:
+    """Yield neighbours of one paragraph together, as long as they fit, and with theirs lines shorter than `short`."""
     last: _Piece | None = None
     room = first
     for piece in pieces:
-        if last is not None and not last.paragraph and (joined := _together(last, piece, room)):
+        near = last is not None and (
+            not last.paragraph or _few_words(last, short) or _few_words(piece, short)
+        )
+        if last is not None and near and (joined := _together(last, piece, room)):
             last = joined
             continue
         if last is not None:
@@ -163,6 +185,12 @@ def _packed(pieces: Iterable[_Piece], first: int, limit: int) -> Iterator[_Piece
         last = piece
     if last is not None:
         yield last
+
+
+def _few_words(piece: _Piece, short: int) -> bool:
+    """Whether the piece, or the line at its end, is a line of a few words."""
+    _, start, end = piece.ranges[-1]
+    return piece.paragraph and end - start < short
 
 
 def _together(piece: _Piece, after: _Piece, limit: int) -> _Piece | None:
