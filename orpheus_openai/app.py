@@ -10,7 +10,7 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, Contact, License, SecurityScheme, Tag
+from litestar.openapi.spec import Components, Contact, License, Reference, SecurityScheme, Tag
 
 from orpheus_compat.routes import compat_router
 from orpheus_mcp.door import MCPDoor
@@ -49,6 +49,11 @@ Speech in the expressive voices of Orpheus, behind OpenAI's API. Point any OpenA
 
 Try **POST /v1/audio/speech** below: *Try it out*, choose an example, *Execute*, and play the answer.
 """
+
+_KEY_SCHEMES: dict[str, SecurityScheme | Reference] = {
+    "key": SecurityScheme(type="http", scheme="bearer"),
+    "x-api-key": SecurityScheme(type="apiKey", security_scheme_in="header", name="x-api-key"),
+}
 
 
 def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Litestar:
@@ -134,7 +139,7 @@ def ringed(
         Heads(application), request=settings.request_timeout, stall=settings.stall_timeout
     )
     if keys:
-        handler = KeyGuard(handler, keys)
+        handler = KeyGuard(handler, keys, open_lists=settings.open_lists)
     handler = BrowserRules(handler, settings.cors_origins, None if keys else HostRule(settings.allowed_hosts))
     handler = Callers(handler, audit, audit_text=settings.audit_text, with_keys=bool(keys))
     return HangUps(Telemetry(handler, metrics, tracing, Redaction(keys)))
@@ -150,10 +155,8 @@ def _openapi(*, with_keys: bool) -> OpenAPIConfig:
         contact=Contact(name="orpheus-openai"),
         path="/apidocs",
         use_handler_docstrings=True,
-        security=[{"key": []}] if with_keys else None,
-        components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")})
-        if with_keys
-        else Components(),
+        security=[{"key": []}, {"x-api-key": []}] if with_keys else None,
+        components=Components(security_schemes=_KEY_SCHEMES if with_keys else {}),
         tags=[
             Tag(name="OpenAI", description="What OpenAI's clients know."),
             *TAGS,

@@ -118,14 +118,22 @@ class Catalog(msgspec.Struct, frozen=True):
             )
         return model
 
-    def speaking(self, model: Model, voice: Voice) -> Model:
-        """`model`, or its sibling of the same family that speaks the voice's language."""
+    def voices_of(self, model: Model) -> list[Voice]:
+        """The voices that `model`, or a sibling of the same family, speaks with."""
+        return [voice for voice in self.voices.values() if self._speaking(model, voice)]
+
+    def _speaking(self, model: Model, voice: Voice) -> Model | None:
         if voice.language in model.languages:
             return model
         family = model.family or model.id
-        for sibling in self.models.values():
-            if sibling.family == family and voice.language in sibling.languages:
-                return sibling
+        siblings = (each for each in self.models.values() if each.family == family)
+        return next((each for each in siblings if voice.language in each.languages), None)
+
+    def speaking(self, model: Model, voice: Voice) -> Model:
+        """`model`, or its sibling of the same family that speaks the voice's language."""
+        if found := self._speaking(model, voice):
+            return found
+        family = model.family or model.id
         language = self.languages[voice.language].english
         fitting = ", ".join(m.id for m in self.models.values() if voice.language in m.languages)
         raise InvalidRequestError(

@@ -92,7 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         "--model", default=DEFAULT_MODEL, help="which model (default: what ORPHEUS_MODEL says)"
     )
     speak.add_argument(
-        "--format", choices=sorted(set(FORMATS_BY_SUFFIX.values())), help="default: by the suffix"
+        "--format",
+        type=str.lower,
+        choices=sorted(set(FORMATS_BY_SUFFIX.values())),
+        help="default: by the suffix",
     )
     speak.add_argument("--speed", type=float, default=1.0, help="0.25 to 4, the pitch stays (default: 1)")
     speak.set_defaults(run=_speak)

@@ -1,7 +1,7 @@
 """What comes from outside, read as the struct it shall be, or refused in words about one field."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -39,17 +39,24 @@ def from_values(values: Any, kind: type[T]) -> T:
     """Take `values` for `kind`; raises InvalidRequestError as `from_json` does.
 
     A number without a fraction is a whole number, however it is written: JSON makes no difference between 5 and 5.0.
+    A word out of a few may be written in any case, and with white space around it.
     """
     if isinstance(values, Mapping):
-        whole = {field.encode_name for field in msgspec.structs.fields(kind) if int in _parts(field.type)}
-        values = {
-            name: int(value) if name in whole and isinstance(value, float) and value.is_integer() else value
-            for name, value in values.items()
-        }
+        kinds = {field.encode_name: _parts(field.type) for field in msgspec.structs.fields(kind)}
+        values = {name: _written_otherwise(value, kinds.get(name, ())) for name, value in values.items()}
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         raise _explain(str(error), kind) from error
+
+
+def _written_otherwise(value: Any, kinds: Sequence[Any]) -> Any:
+    """What is meant by a value in a field of these types that is right but for the way it is written."""
+    if isinstance(value, float) and value.is_integer() and int in kinds:
+        return int(value)
+    if isinstance(value, str) and any(get_origin(kind) is Literal for kind in kinds):
+        return value.strip().lower()
+    return value
 
 
 def _flaw(body: bytes, error: Exception) -> str:

@@ -186,7 +186,7 @@ def test_files_of_the_command_line_tell_their_length(tmp_path):
 
 
 def test_a_stream_keeps_the_header_of_one(tmp_path):
-    done = run("speak", "Hello there.", "-o", "-", "--format", "wav", folder=tmp_path)
+    done = run("speak", "Hello there.", "-o", "-", "--format", "WAV", folder=tmp_path)
     assert done.stdout[4:8] == done.stdout[40:44] == b"\xff" * 4
 
 

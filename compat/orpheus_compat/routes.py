@@ -17,6 +17,7 @@ from orpheus_compat.schemas import (
     CreateSpeechRequest,
     ModelList,
     ModelObject,
+    ModelVoice,
     VoiceList,
     VoiceObject,
 )
@@ -139,7 +140,7 @@ class ModelController(Controller):
         return ModelList(data=list(_model_objects(service).values()))
 
     @get(
-        "/{model:str}",
+        "/{model:path}",  # names of the hub's have a slash
         operation_id="retrieveModel",
         summary="One model",
         operation_class=openapi.RetrieveModelOperation,
@@ -150,9 +151,11 @@ class ModelController(Controller):
         model: Annotated[str, PathParameter(description="The model's id.")],
         service: NamedDependency[SpeechService],
     ) -> ModelObject:
-        """Find a model by its id or by one of OpenAI's names."""
-        found = service.catalog.model(model, service.factory.default_model)
-        return _model_objects(service).get(model.strip().lower()) or _model_object(service, found, found.id)
+        """Find a model by its id or by another name, such as OpenAI's; with the `voices` one may ask it for."""
+        name = model.strip("/ ").lower()
+        found = service.catalog.model(name, service.factory.default_model)
+        voices = [ModelVoice(voice.id, voice.language) for voice in service.catalog.voices_of(found)]
+        return msgspec.structs.replace(_model_object(service, found, name), voices=voices)
 
 
 def _model_objects(service: SpeechService) -> dict[str, ModelObject]:

@@ -55,6 +55,13 @@ class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
     ] = None
 
 
+class ModelVoice(msgspec.Struct, frozen=True):
+    """A voice as a bridge looks for it: in its model."""
+
+    name: str
+    language: str
+
+
 class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
     """A model in OpenAI's form, with what else is known of it."""
 
@@ -67,9 +74,13 @@ class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="An addition of ours: whether a request for it can be served here."),
     ]
     status_detail: Annotated[str, Meta(description="What to do where it is not available.")] = ""
-    alias_of: Annotated[str | UnsetType, Meta(description="For OpenAI's names: the model that answers.")] = (
-        UNSET
-    )
+    alias_of: Annotated[
+        str | UnsetType, Meta(description="For other names, such as OpenAI's: the model that answers.")
+    ] = UNSET
+    voices: Annotated[
+        list[ModelVoice] | UnsetType,
+        Meta(description="Those that one may ask it for; only where one model is asked for."),
+    ] = UNSET
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastmcp import Context
@@ -13,7 +13,7 @@ from fastmcp.exceptions import ToolError
 from fastmcp.server.dependencies import get_http_request
 from fastmcp.tools import ToolResult
 from mcp_types import ContentBlock, ResourceLink, TextContent
-from pydantic import Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.hang_up import hang_up
@@ -39,6 +39,10 @@ _TUNING = msgspec.json.schema_components([Tuning])[1][Tuning.__name__]["properti
 def tuning(name: str) -> WithJsonSchema:
     """What an agent is told of a field that all doors have; the service judges it, as for all of them."""
     return WithJsonSchema({key: value for key, value in _TUNING[name].items() if key != "default"})
+
+
+def _in_any_case(word: Any) -> Any:
+    return word.strip().lower() if isinstance(word, str) else word
 
 
 class SpeechTools:
@@ -71,6 +75,7 @@ class SpeechTools:
         ] = DEFAULT_MODEL,
         response_format: Annotated[
             AudioFormat,
+            BeforeValidator(_in_any_case),
             Field(description="The file's format; pcm is 24 kHz mono int16 without a header."),
         ] = "wav",
         speed: Annotated[float | None, tuning("speed")] = None,

@@ -162,12 +162,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Annotated[
         tuple[str, ...],
         Meta(
-            description="Keys, separated by commas, one of which every request must bring as `Authorization: Bearer`: "
+            description="Keys, separated by commas, one of which every request must bring as `Authorization: Bearer` "
+            "(or `x-api-key`, `api-key`, `xi-api-key`): "
             "`name:key`, `name:sha256:HEX` with the key's SHA-256 in place of the key, or just a key; "
             "`:admin` behind the first two makes an admin (see docs/security.md). Empty: everybody may use the server.",
             extra={"secret": True},
         ),
     ] = ()
+    open_lists: Annotated[
+        bool,
+        Meta(
+            description="Whether the names of voices and models that speak (`/v1/audio/voices`, `/v1/audio/models`) "
+            "may be read without a key, as Open WebUI reads them."
+        ),
+    ] = True
     rate_limit: Annotated[
         str,
         Meta(

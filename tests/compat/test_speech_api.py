@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import load_catalog
 
 TEXT = "The quick brown fox jumped over the lazy dog. Then it slept."
@@ -55,6 +56,23 @@ def test_every_format_decodes_to_the_same_length_and_is_heard(client, audio_form
     reference, reference_rate = decode(speak(client, response_format="pcm").content, "pcm")
     assert abs(len(samples) / rate - len(reference) / reference_rate) < 0.06
     assert loudness(samples) > 0.01
+
+
+FORMAT_AT_EACH_DOOR = {
+    "/v1/audio/speech": lambda name: {"json": speech(response_format=name, stream_format="Audio")},
+    "/api/generate": lambda name: {"json": {"text": "Hello.", "response_format": name}},
+    "/api/encode/{}": lambda _name: {"content": bytes(4_800)},
+}
+
+
+@pytest.mark.parametrize("door", FORMAT_AT_EACH_DOOR)
+@pytest.mark.parametrize("name", ["MP3", "Wav", " pcm "])
+def test_a_format_may_be_written_in_any_case(client, door, name):
+    answer = client.post(door.format(name), **FORMAT_AT_EACH_DOOR[door](name))
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        200,
+        FORMATS[name.strip().lower()].media_type,
+    )
 
 
 @pytest.mark.parametrize("voice", [*CATALOG.voices, *CATALOG.voice_aliases])
@@ -133,7 +151,35 @@ def test_models_have_the_four_sizes_the_preview_and_openais_names(client):
     assert "ORPHEUS_MODEL_SMALL_1B" in models["small-1b"]["status_detail"]
     assert models["medium-3b"]["status"] == "unavailable"
     assert models["tts-1"]["alias_of"] == "preview"
-    assert client.get("/v1/models/tiny-400m").json() == models["tiny-400m"]
+    found = client.get("/v1/models/tiny-400m").json()
+    assert found.pop("voices")
+    assert found == models["tiny-400m"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["orpheus", "Orpheus-3b-0.1-FT", "orpheus-tts-0.1-finetune-prod", "canopylabs/orpheus-3b-0.1-ft",
+     "canopylabs/orpheus-tts-0.1-finetune-prod"],
+)  # fmt: skip
+def test_names_of_the_checkpoint_mean_orpheus_and_never_the_preview(client, name):
+    spoken = client.post("/v1/audio/speech", json=speech(model=name))
+    assert (spoken.status_code, spoken.json()["error"]["code"]) == (404, "model_unavailable")
+    for written in (name, name.replace("/", "%2F")):
+        found = client.get(f"/v1/models/{written}")
+        assert (found.status_code, found.json()["alias_of"]) == (200, "medium-3b")
+
+
+def test_a_model_lists_the_voices_that_one_may_ask_it_for(client):
+    everybody = [
+        voice for voice in client.get("/v1/audio/voices").json()["voices"] if "alias_of" not in voice
+    ]
+    all_of_them = [{"name": voice["name"], "language": voice["language"]} for voice in everybody]
+    for model in ("preview", "tts-1", "medium-3b"):
+        assert client.get(f"/v1/models/{model}").json()["voices"] == all_of_them
+    french = [voice["name"] for voice in client.get("/v1/models/medium-3b-fr").json()["voices"]]
+    assert "pierre" in french
+    assert "tara" not in french
+    assert client.post("/v1/audio/speech", json=speech(model="medium-3b-fr")).status_code == 400
 
 
 def test_integrations_find_voices_and_models(client):

@@ -19,7 +19,7 @@ from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
 from orpheus_openai.http.middleware.audit import AuditLog
 from orpheus_openai.http.middleware.hosts import HostRule
-from orpheus_openai.http.middleware.keys import PUBLIC_FOLDERS, PUBLIC_PATHS, KeyRing
+from orpheus_openai.http.middleware.keys import KEY_HEADERS, OPEN_LISTS, PUBLIC_FOLDERS, PUBLIC_PATHS, KeyRing
 from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.settings import Settings, load_settings
 from orpheus_openai.speech.request import SpeechRequest
@@ -67,7 +67,7 @@ def routes(app):
 
 
 def is_public(path):
-    return path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS)
+    return path in PUBLIC_PATHS | OPEN_LISTS or path.startswith(PUBLIC_FOLDERS)
 
 
 def test_every_route_but_the_public_ones_refuses_without_a_key_and_with_a_wrong_one(app, client):
@@ -82,6 +82,8 @@ def test_every_route_but_the_public_ones_refuses_without_a_key_and_with_a_wrong_
             bearer("sk-wrong"),
             {"authorization": f"Basic {KEY}"},
             {"authorization": "Bearer"},
+            {"x-api-key": "sk-wrong", "api-key": KEY},
+            {**bearer("sk-wrong"), "x-api-key": KEY},
         ):
             answer = client.request(method, path, headers=headers)
             assert answer.status_code == 401, (method, path)
@@ -109,6 +111,42 @@ def test_plain_and_hashed_and_nameless_keys_all_speak(client, key):
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER "])
 def test_the_scheme_may_be_written_as_one_likes(client, name, scheme):
     assert client.get("/v1/models", headers={name: f"{scheme} {KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize("name", [name.decode() for name in KEY_HEADERS])
+def test_a_key_may_stand_in_the_headers_that_programs_know(client, name):
+    assert client.post("/v1/audio/speech", json=SPEECH, headers={name: OTHER_KEY}).status_code == 200
+    assert (
+        client.get("/v1/models", headers={name.title(): KEY, "authorization": "Basic eDp5"}).status_code
+        == 200
+    )
+    assert client.get("/v1/models", headers={name: "sk-wrong"}).status_code == 401
+    assert client.get("/v1/models", headers={name: ""}).status_code == 401
+
+
+@pytest.mark.parametrize("name", [name.decode() for name in KEY_HEADERS])
+def test_a_bearer_counts_where_several_keys_come(client, name):
+    assert client.get("/v1/models", headers={**bearer(KEY), name: "sk-wrong"}).status_code == 200
+    assert client.get("/v1/models", headers={**bearer("sk-wrong"), name: KEY}).status_code == 401
+
+
+@pytest.mark.parametrize("path", [*sorted(OPEN_LISTS), "/v1//audio/voices/"])
+def test_lists_to_choose_from_are_read_without_a_key_and_show_what_is_everybodys(client, path):
+    shared = client.get(path, headers=bearer(KEY)).json()
+    for headers in ({}, bearer("sk-wrong")):
+        answer = client.get(path, headers=headers)
+        assert (answer.status_code, answer.json()) == (200, shared)
+        assert client.head(path, headers=headers).status_code == 200
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            assert client.request(method, path, headers=headers, json={}).status_code == 401
+
+
+def test_lists_can_be_closed():
+    settings = Settings(model="preview", api_keys=KEYS, open_lists=False)
+    with running(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        for path in OPEN_LISTS:
+            assert client.get(path).status_code == 401
+            assert client.get(path, headers=bearer(KEY)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -184,8 +222,11 @@ def test_two_keys_of_one_name_stop_the_start():
 
 def test_the_manual_offers_a_field_for_the_key(client, open_client):
     with_keys = client.get("/apidocs/openapi.json").json()
-    assert with_keys["security"] == [{"key": []}]
-    assert with_keys["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
+    assert with_keys["security"] == [{"key": []}, {"x-api-key": []}]
+    assert with_keys["components"]["securitySchemes"] == {
+        "key": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
     assert not open_client.get("/apidocs/openapi.json").json().get("security")
 
 
@@ -204,6 +245,8 @@ def test_no_key_is_found_in_log_or_audit_log_and_the_audit_log_has_its_name(tmp_
         for key in (KEY, OTHER_KEY, PLAIN_KEY, "sk-wrong-5555"):
             httpx.post(f"{server.url}/v1/audio/speech", json=SPEECH, headers=bearer(key), timeout=60)
             httpx.post(f"{server.url}/v1/audio/speech", content=b"{", headers=bearer(key))
+            for name in KEY_HEADERS:
+                httpx.get(f"{server.url}/v1/models", headers={name.decode(): key})
             httpx.get(f"{server.url}/nowhere?key={key}", headers=bearer(key))
     written = "".join(file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file())
     assert written.count("/v1/audio/speech") > 8

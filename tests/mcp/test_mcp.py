@@ -167,7 +167,7 @@ async def test_cancelling_a_call_stops_the_speech_and_leaves_no_file(server_url:
             return not await busy()
 
         call = asyncio.create_task(
-            client.call_tool("generate_speech", {"text": LONG_TEXT, "response_format": "flac"})
+            client.call_tool("generate_speech", {"text": LONG_TEXT, "response_format": "FLAC"})
         )
         await until(busy)
         call.cancel()

@@ -79,6 +79,7 @@ async def encode(
     Counts against the caller's share as a request, and waits for its turn. Raises InvalidRequestError for an unknown
     format, RequestTooLargeError beyond MAX_PCM_BYTES, RateLimitError, OverloadedError.
     """
+    audio_format = audio_format.strip().lower()
     if audio_format not in FORMATS:
         raise InvalidRequestError(
             f"Unknown format; expected one of: {', '.join(FORMATS)}.",

@@ -11,7 +11,7 @@ import msgspec
 
 from orpheus_openai.errors import AuthenticationError, ConfigurationError
 from orpheus_openai.http.caller import caller_of
-from orpheus_openai.http.middleware.answer import is_request
+from orpheus_openai.http.middleware.answer import is_request, method_of
 from orpheus_openai.http.refusal import refuse
 
 if TYPE_CHECKING:
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/apidocs"})
 PUBLIC_FOLDERS = ("/ui/", "/apidocs/")
 """What anybody may see. All else, also what does not exist, needs a key."""
+
+OPEN_LISTS = frozenset({"/v1/audio/voices", "/v1/audio/models"})
+"""Names to choose from, which some programs (Open WebUI) read without the key that they speak with."""
+
+KEY_HEADERS = (b"x-api-key", b"api-key", b"xi-api-key")
+"""Where a key may stand beside `Authorization: Bearer`, which counts if it is there; else the first of these."""
 
 ADMIN = "admin"
 _HASH = "sha256"
@@ -101,23 +107,25 @@ def _read(entry: str, place: int, *, alone: bool) -> Key:
 class KeyGuard:
     """ASGI around the application: answers 401 itself, and notes whose key it was."""
 
-    def __init__(self, app: "ASGIApp", ring: KeyRing) -> None:
+    def __init__(self, app: "ASGIApp", ring: KeyRing, *, open_lists: bool) -> None:
+        """With `open_lists` the names in OPEN_LISTS may be read by anybody."""
         self._app = app
         self._ring = ring
+        self._open_lists = open_lists
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass on what has a key or needs none."""
         if not is_request(scope):
             await self._app(scope, receive, send)
             return
-        token = _bearer(scope)
+        token = _token(scope)
         key = None if token is None else self._ring.find(token)
         scope["state"]["caller"] = msgspec.structs.replace(
             caller_of(scope), key=key.name if key else None, admin=key is not None and key.admin
         )
-        if key is None and not is_public(scope):
+        if key is None and not is_public(scope) and not (self._open_lists and _reads_open_list(scope)):
             error = AuthenticationError(
-                "This server needs an API key: send it as 'Authorization: Bearer YOUR_KEY'."
+                "This server needs an API key: send it as 'Authorization: Bearer YOUR_KEY' or 'x-api-key: YOUR_KEY'."
                 if token is None
                 else "Incorrect API key provided; whoever runs this server can give you one."
             )
@@ -127,15 +135,30 @@ class KeyGuard:
 
 
 def is_public(scope: "Scope") -> bool:
-    """Whether a request needs no key."""
-    path = scope["path"]
-    if root_path := scope.get("root_path", ""):
-        path = path.split(root_path, maxsplit=1)[-1]  # as Litestar's router reads it
+    """Whether a request needs no key, however the server is set."""
+    path = _path(scope)
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS)
 
 
-def _bearer(scope: "Scope") -> bytes | None:
-    value = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    scheme, _, token = value.strip().partition(b" ")
-    token = token.strip()
-    return token if scheme.lower() == b"bearer" and token else None
+def _reads_open_list(scope: "Scope") -> bool:
+    # Clients join paths badly, and the router forgives it.
+    path = re.sub("/{2,}", "/", _path(scope)).rstrip("/")
+    return path in OPEN_LISTS and method_of(scope) in ("GET", "HEAD")
+
+
+def _path(scope: "Scope") -> str:
+    path = scope["path"]
+    if root_path := scope.get("root_path", ""):
+        path = path.split(root_path, maxsplit=1)[-1]  # as Litestar's router reads it
+    return path
+
+
+def _token(scope: "Scope") -> bytes | None:
+    """The key that came with a request, in whichever header."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name, value.strip())
+    scheme, _, token = found.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer" and (token := token.strip()):
+        return token
+    return next((found[name] for name in KEY_HEADERS if found.get(name)), None)
