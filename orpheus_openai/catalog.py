@@ -56,6 +56,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The size this is a language of, e.g. `medium-3b` for `medium-3b-fr`; empty: the model itself."""
     checkpoint: str | None = None
     """Path or Hugging Face repo id; None: not released, served once the user names one."""
+    gguf: tuple[str, ...] = ()
+    """Repositories that hold it as GGUF files, in the order in which `pull` tries them."""
     languages: tuple[str, ...] = ("en",)
     memory_gib: Annotated[float, Meta(ge=0, le=10_000)] = 0.0
     """GPU memory it needs to speak well, weights and cache."""

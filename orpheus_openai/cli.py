@@ -1,8 +1,9 @@
-"""The command line: serve, speak, voices, models, doctor, mcp."""
+"""The command line: serve, speak, pull, voices, models, doctor, mcp."""
 
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
@@ -18,9 +19,13 @@ from orpheus_openai import __version__
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, SpeechError
 from orpheus_openai.models.imports import lasting_import
-from orpheus_openai.settings import Settings, load_settings
+from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
 
 logger = logging.getLogger(__name__)
+
+GGUF_PACKAGES = (
+    "./start.sh does it when the setting is in .env; elsewhere: pip install 'orpheus-openai[gguf]'"
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -99,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     speak.add_argument("--speed", type=float, default=1.0, help="0.25 to 4, the pitch stays (default: 1)")
     speak.set_defaults(run=_speak)
+
+    pull = command("pull", "download a model as a GGUF file, which speaks without an NVIDIA GPU")
+    pull.add_argument("model", nargs="?", default="medium-3b", help="which model (default: %(default)s)")
+    pull.add_argument("--quant", help="its quantisation, e.g. q4_k_m (the default) or q8_0")
+    pull.add_argument("--save", action="store_true", help="write the setting that names it into .env")
+    pull.set_defaults(run=_pull)
 
     command("voices", "list the voices").set_defaults(run=_voices)
     command("models", "list the models and what each needs").set_defaults(run=_models)
@@ -191,6 +202,30 @@ def _progress(audio_seconds: float, seconds: float) -> None:
     if sys.stderr.isatty():
         speed = audio_seconds / max(seconds, 1e-3)
         print(f"\r{audio_seconds:7.1f} s of audio, {speed:5.1f} × real time", end="", file=sys.stderr)
+
+
+def _pull(options: argparse.Namespace) -> int:
+    try:
+        import huggingface_hub  # noqa: F401, PLC0415
+
+        from orpheus_openai.models.pull import pull, save_setting  # noqa: PLC0415
+    except ImportError:
+        print(f"What downloads is not installed: {GGUF_PACKAGES}", file=sys.stderr)
+        return EXIT_FAILED
+    model = load_catalog(load_settings().catalog).model(options.model, options.model)
+    name = pull(model, options.quant, lambda line: print(line, file=sys.stderr))
+    setting = checkpoint_variable(model.id)
+    if options.save:
+        save_setting(Path(".env"), setting, name)
+        print(f"{setting}={name} is in .env now", file=sys.stderr)
+    else:
+        print(f"{setting}={name}")
+    missing = [
+        package for package in ("xllamacpp", "torch", "snac") if importlib.util.find_spec(package) is None
+    ]
+    if missing:
+        print(f"To speak with it, install {', '.join(missing)}: {GGUF_PACKAGES}", file=sys.stderr)
+    return 0
 
 
 def _voices(_options: argparse.Namespace) -> int:

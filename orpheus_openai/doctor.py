@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import os
 import platform
 import socket
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from orpheus_openai.gpu.device import driver_version, list_gpus
 from orpheus_openai.http.middleware.keys import KeyRing
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
-from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, means_gguf
+from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, hub_cache, means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
 
@@ -125,7 +124,7 @@ def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) ->
         elif path.startswith(("/", ".", "~")):
             yield Finding(f"{name}: {path} does not exist", ok=False, needed=True, advice="Correct the path.")
         else:
-            cached = _hub_cache() / f"models--{path.partition(':')[0].replace('/', '--')}"
+            cached = hub_cache() / f"models--{path.partition(':')[0].replace('/', '--')}"
             where = "downloaded" if cached.exists() else "will be downloaded when it is first used"
             yield Finding(f"{name}: {path}, {where}")
 
@@ -139,11 +138,6 @@ def _gguf(name: str, path: str, settings: Settings) -> Finding:
     room = "" if free is None else f" of {free / GIB:.1f} free"
     words = f"{name}: {path}, {header.quantisation}, by llama.cpp; takes {need:.1f} GiB of memory{room}"
     return Finding(words, ok=free is None or need * GIB <= free)
-
-
-def _hub_cache() -> Path:
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
 
 
 def _port(settings: Settings) -> Finding:

@@ -15,7 +15,7 @@ from orpheus_openai.gpu.device import gpu_count, list_gpus, number_as_listed
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.models.orpheus.budget import Budget
-from orpheus_openai.models.orpheus.gguf_file import means_gguf
+from orpheus_openai.models.orpheus.gguf_file import downloaded_gguf, means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import SpeechModel
@@ -53,11 +53,19 @@ class ModelFactory:
         self._group: list[int] = []
         self._checkpoints = self._resolve_checkpoints()
         self._check_pinned()
-        self.default_model = self._resolve_default()
+        self._resolve_default()  # a name that is wrong stops the start
+
+    @property
+    def default_model(self) -> str:
+        """The model for which OpenAI's names stand now: with `auto` it changes when what Orpheus needs has come."""
+        return self._resolve_default()
 
     def checkpoint(self, model: Model) -> str | None:
-        """Where the model's weights are: what the settings say, else the catalog."""
-        return self._checkpoints.get(model.id, model.checkpoint)
+        """Where the model's weights are: what the settings say; without a GPU what was pulled; else the catalog."""
+        named = self._checkpoints.get(model.id)
+        if named is None and model.gguf and self._local(model) and gpu_count() == 0:
+            named = downloaded_gguf(model.gguf)
+        return named or model.checkpoint
 
     def availability(self, model: Model) -> Availability:
         """Whether `model` can be loaded here; cheap, so that it can be asked at every request."""

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError, NotReadyError
 from orpheus_openai.models.orpheus import tokens_llama
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH
 from orpheus_openai.models.orpheus.llama_process import CHILD, LlamaProcess, Parameters
@@ -161,7 +161,7 @@ async def test_what_llama_cpp_says_of_a_file_is_the_error(tiny_gguf, tmp_path):
 
 async def test_a_model_that_does_not_fit_is_told_with_what_is_free(tiny_gguf, monkeypatch):
     monkeypatch.setattr(tokens_llama, "available_memory", lambda: 10_000_000)
-    with pytest.raises(ModelUnavailableError, match="GiB are free") as caught:
+    with pytest.raises(NotReadyError, match="GiB are free") as caught:
         await load_llama(str(tiny_gguf), LlamaOptions())
     assert caught.value.code == "insufficient_memory"
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,21 @@ def available_memory() -> int | None:
     return free
 
 
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it has downloaded, by its own rules."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+
+
+def downloaded_gguf(repos: Sequence[str]) -> str | None:
+    """The name, `repo:quantisation`, of a file that is there already of one of the repositories."""
+    for repo in repos:
+        if found := quantisations_of([file.name for file in _cached(repo)]):
+            chosen = USUAL_QUANTISATION if USUAL_QUANTISATION in found else min(found)
+            return f"{repo}:{chosen}"
+    return None
+
+
 def _chosen(names: list[str], wanted: str, where: str) -> str:
     """Choose a file by its quantisation; the only one there is needs no name."""
     found = quantisations_of(names)
@@ -293,7 +309,4 @@ def _download(name: str) -> Path:
 
 
 def _cached(repo: str) -> list[Path]:
-    from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415
-
-    folder = Path(os.environ.get("HF_HUB_CACHE", HF_HUB_CACHE)) / f"models--{repo.replace('/', '--')}"
-    return list(folder.glob(f"snapshots/*/*{SUFFIX}"))
+    return list((hub_cache() / f"models--{repo.replace('/', '--')}").glob(f"snapshots/*/*{SUFFIX}"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from orpheus_openai.errors import EngineError, ModelUnavailableError
+from orpheus_openai.errors import EngineError, NotReadyError
 from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.gguf_file import GIB, GGUFHeader, available_memory, fetch_gguf
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
@@ -212,7 +212,7 @@ async def load_llama(checkpoint: str, options: LlamaOptions) -> LlamaTokenSource
     """Start llama.cpp for a checkpoint: a GGUF file, a folder that holds one, or a hub name.
 
     Nothing of it is left when this is cancelled or fails. Raises ModelUnavailableError, with the way out, when the
-    model cannot run here.
+    model cannot run here, NotReadyError when there is no memory for it now.
     """
     header = await in_thread(lambda: fetch_gguf(checkpoint))
     context = min(options.max_model_len, header.context or options.max_model_len)
@@ -237,7 +237,7 @@ async def load_llama(checkpoint: str, options: LlamaOptions) -> LlamaTokenSource
 def _slots(header: GGUFHeader, context: int, options: LlamaOptions) -> int:
     """As many streams as are asked for, or as there is memory for.
 
-    Raises ModelUnavailableError where one is too many.
+    Raises NotReadyError where one is too many.
     """
     free = available_memory()
     if free is None:
@@ -247,10 +247,11 @@ def _slots(header: GGUFHeader, context: int, options: LlamaOptions) -> int:
     fitting = room // max(1, header.cache_bytes(context))
     if fitting < 1:
         need = header.memory_bytes(context)
-        raise ModelUnavailableError(
+        raise NotReadyError(
             f"{header.path} needs {need / GIB:.1f} GiB of memory, and {free / GIB:.1f} GiB are free. Close other "
             f"programs, take a smaller quantisation than {header.quantisation}, or lower ORPHEUS_MAX_MODEL_LEN.",
             code="insufficient_memory",
+            retry_after=30,
         )
     return min(options.max_streams, fitting)
 

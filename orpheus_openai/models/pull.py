@@ -1,0 +1,131 @@
+"""A model's GGUF file fetched from the hub: mirrors in their order, room on the disk, checksum; its setting kept."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from orpheus_openai.catalog import Model
+from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.orpheus.checkpoint import fetching
+from orpheus_openai.models.orpheus.gguf_file import (
+    GIB,
+    USUAL_QUANTISATION,
+    fetch_gguf,
+    hub_cache,
+    quantisations_of,
+)
+from orpheus_openai.settings import checkpoint_variable
+
+SPARE_BYTES = GIB // 2
+"""Of the disk, to be left free."""
+
+_PIECE = 1 << 22
+
+Tell = Callable[[str], None]
+"""Shows a line to whoever waits."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A file that a repository has."""
+
+    repo: str
+    file: str
+    quantisation: str
+    size: int
+    """Bytes."""
+    sha256: str | None
+    """In hexadecimal digits; None where the hub tells none."""
+
+    @property
+    def name(self) -> str:
+        """What a setting calls it."""
+        return f"{self.repo}:{self.quantisation}"
+
+
+def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
+    """Fetch a model's file, and return its name for a setting. Blocking; a broken download is taken up again.
+
+    Mirrors are tried in the catalog's order. Raises InvalidRequestError for a model that no repository is known of,
+    ModelUnavailableError, with what each mirror said, when none gives it.
+    """
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415  # heavy, and only needed here
+
+    if not model.gguf:
+        raise InvalidRequestError(
+            f"No GGUF file of {model.id} is known. Where you have one, set {checkpoint_variable(model.id)} to it."
+        )
+    wanted = (quantisation or USUAL_QUANTISATION).lower()
+    failures = []
+    for repo in model.gguf:
+        try:
+            offer = _offer(repo, wanted)
+            _check_room(offer)
+            tell(f"{offer.name}, {offer.size / GIB:.2f} GiB")
+            with fetching(repo):
+                path = Path(hf_hub_download(repo, offer.file))
+            _check_sum(path, offer)
+            fetch_gguf(str(path))
+        except ModelUnavailableError as error:
+            tell(f"{repo}: {error.message}")
+            failures.append(f"{repo}: {error.message}")
+        else:
+            return offer.name
+    raise ModelUnavailableError(f"No mirror gave {model.id} as {wanted}. {' '.join(failures)}")
+
+
+def save_setting(dotenv: Path, name: str, value: str) -> None:
+    """Write a setting into an `.env` file, in the place of the one that is there, and leave all else as it is."""
+    lines = dotenv.read_text(encoding="utf-8").splitlines() if dotenv.exists() else []
+    old = re.compile(rf"\s*(export\s+)?{re.escape(name)}\s*=")
+    place = next((number for number, line in enumerate(lines) if old.match(line)), len(lines))
+    kept = [line for line in lines if not old.match(line)]
+    dotenv.write_text("\n".join([*kept[:place], f"{name}={value}", *kept[place:], ""]), encoding="utf-8")
+
+
+def _offer(repo: str, wanted: str) -> Offer:
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    with fetching(repo):
+        found = HfApi().model_info(repo, files_metadata=True).siblings or []
+    files = {sibling.rfilename: sibling for sibling in found}
+    names = quantisations_of(list(files))
+    if wanted not in names:
+        has = ", ".join(sorted(names)) or "no GGUF file"
+        raise ModelUnavailableError(f"There is no {wanted} in {repo}; it has {has}.")
+    file = files[names[wanted]]
+    return Offer(repo, file.rfilename, wanted, file.size or 0, file.lfs.sha256 if file.lfs else None)
+
+
+def _check_room(offer: Offer) -> None:
+    folder = hub_cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < offer.size + SPARE_BYTES and not _is_here(offer):
+        raise ModelUnavailableError(
+            f"It takes {offer.size / GIB:.2f} GiB, and {free / GIB:.2f} GiB are free in {folder}. Make room, or name "
+            "another disk in HF_HUB_CACHE."
+        )
+
+
+def _is_here(offer: Offer) -> bool:
+    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
+
+    return isinstance(try_to_load_from_cache(offer.repo, offer.file), str)
+
+
+def _check_sum(path: Path, offer: Offer) -> None:
+    """Compare with what the hub tells, and remove what is not that; raises ModelUnavailableError then."""
+    if offer.sha256 is None:
+        return
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    if digest.hexdigest() != offer.sha256:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise ModelUnavailableError(f"{offer.file} is not what {offer.repo} holds: its checksum is another.")

@@ -1,0 +1,95 @@
+"""`orpheus-openai pull`: a GGUF file from whichever mirror has it, whole and checked, and a server that finds it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from orpheus_openai.catalog import load_catalog
+from orpheus_openai.models import factory
+from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.settings import Settings
+from tests.support.hub import Hub
+
+MIRRORS = load_catalog(None).models["medium-3b"].gguf
+FILE = "orpheus-3b-0.1-ft-Q4_K_M.gguf"
+
+
+def pull(hub, folder, *arguments):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("ORPHEUS_", "HF_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "orpheus_openai", "pull", *arguments],
+        cwd=folder,
+        env={
+            **plain,
+            "HF_ENDPOINT": hub.url,
+            "HF_HUB_CACHE": str(folder / "hub"),
+            "HF_HUB_DISABLE_XET": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def content(tiny_gguf):
+    return tiny_gguf.read_bytes()
+
+
+def test_the_next_mirror_is_asked_and_a_server_without_a_gpu_speaks_with_what_came(
+    content, tmp_path, monkeypatch
+):
+    with Hub({MIRRORS[1]: {FILE: content}}) as hub:
+        done = pull(hub, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"ORPHEUS_MODEL_MEDIUM_3B={MIRRORS[1]}:q4_k_m\n"
+    assert MIRRORS[0] in done.stderr
+    assert "GiB" in done.stderr
+
+    monkeypatch.setattr(factory, "gpu_count", lambda: 0)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nothing"))
+    models = ModelFactory(Settings(), load_catalog(None))
+    assert models.default_model == "preview"
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert models.default_model == "medium-3b", "without a restart"
+    assert models.checkpoint(load_catalog(None).models["medium-3b"]) == f"{MIRRORS[1]}:q4_k_m"
+
+
+def test_what_is_not_what_the_hub_tells_of_is_removed_and_the_next_mirror_asked(content, tmp_path):
+    with Hub({MIRRORS[0]: {"bad-Q4_K_M.gguf": content}, MIRRORS[1]: {FILE: content}}) as hub:
+        hub.lies.add("bad-Q4_K_M.gguf")
+        done = pull(hub, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "checksum" in done.stderr
+    assert done.stdout == f"ORPHEUS_MODEL_MEDIUM_3B={MIRRORS[1]}:q4_k_m\n"
+    assert not list(tmp_path.glob("hub/**/bad-Q4_K_M.gguf"))
+
+
+def test_a_download_that_broke_off_is_taken_up_where_it_was(content, tmp_path):
+    with Hub({MIRRORS[0]: {FILE: content}}) as hub:
+        hub.breaks_at = 15_000_000
+        done = pull(hub, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert any(asked and asked != "bytes=0-" for asked in hub.ranges)
+
+
+def test_the_setting_is_saved_in_the_place_of_the_old_one(content, tmp_path):
+    (tmp_path / ".env").write_text("# mine\nORPHEUS_MODEL_MEDIUM_3B=old\nPORT=9000\n")
+    with Hub({MIRRORS[0]: {"a-Q8_0.gguf": content}}) as hub:
+        done = pull(hub, tmp_path, "medium-3b", "--quant", "Q8_0", "--save")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / ".env").read_text().splitlines()
+    assert lines == ["# mine", f"ORPHEUS_MODEL_MEDIUM_3B={MIRRORS[0]}:q8_0", "PORT=9000"]
+
+
+def test_what_no_mirror_has_and_what_is_unknown_is_said(content, tmp_path):
+    with Hub({MIRRORS[0]: {FILE: content}}) as hub:
+        missing = pull(hub, tmp_path, "--quant", "q2_k")
+        unknown = pull(hub, tmp_path, "small-1b")
+    assert missing.returncode == 1
+    assert f"There is no q2_k in {MIRRORS[0]}; it has q4_k_m" in missing.stderr
+    assert unknown.returncode == 2
+    assert "ORPHEUS_MODEL_SMALL_1B" in unknown.stderr
