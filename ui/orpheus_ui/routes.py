@@ -20,8 +20,8 @@ from orpheus_ui.assets import Asset, load_assets
 
 STATIC = Path(__file__).parent / "static"
 
-MAX_PCM_BYTES = 64 * 1024 * 1024
-"""23 minutes of speech; what is longer is downloaded as a take (`/api/takes`)."""
+MAX_PCM_BYTES = 8 * 1024 * 1024
+"""Three minutes of speech, which proxies let through; what is longer is downloaded as a take (`/api/takes`)."""
 
 ENCODERS, ENCODER_QUEUE, ENCODER_WAIT = 2, 8, 30.0
 """How many downloads are encoded at once, how many wait, for how many seconds; each takes 2 × MAX_PCM_BYTES at most."""

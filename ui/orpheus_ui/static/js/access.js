@@ -2,14 +2,13 @@
 
 import { byId } from "./dom.js";
 import { t } from "./i18n.js";
-
-const KEPT = "orpheus.key";
+import { here } from "./remembered.js";
 
 let asking = null;
 let declined = false;
 
 /** The key that was given, or null. */
-export const currentKey = () => sessionStorage.getItem(KEPT);
+export const currentKey = () => here.recall("key", null);
 
 /** Ask again, although the person did not want to give a key before. */
 export function allowAsking() {
@@ -30,7 +29,7 @@ function show(reason) {
   field.value = "";
   let given = false;
   byId("access-form").onsubmit = () => {
-    sessionStorage.setItem(KEPT, field.value.trim());
+    here.remember("key", field.value.trim());
     given = true;
   };
   byId("access-cancel").onclick = () => dialog.close();

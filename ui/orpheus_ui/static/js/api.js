@@ -33,13 +33,14 @@ export const address = (path) => new URL(path, document.baseURI).href;
  * Throws RefusedError, UnreachableError, or AbortError when `signal` fires. Where the server asks for a key,
  * the person is asked, and the request is made again.
  * @param {string} path
- * @param {{method?: string, json?: object, body?: BodyInit, signal?: AbortSignal}} [options]
+ * @param {{method?: string, json?: object, body?: BodyInit, keep?: boolean, signal?: AbortSignal}} [options]
  */
-export async function request(path, { method = "GET", json, body, signal } = {}) {
+export async function request(path, { method = "GET", json, body, keep, signal } = {}) {
   for (;;) {
     const headers = {};
     const used = key();
     if (used) headers.authorization = `Bearer ${used}`;
+    if (keep) headers["x-orpheus-keep"] = "true";
     if (json !== undefined) headers["content-type"] = "application/json";
     const sent = json === undefined ? body : JSON.stringify(json);
     const response = await attempt(address(path), { method, headers, body: sent, signal });
@@ -72,13 +73,16 @@ export const fetchModels = () => read("api/models");
 /** How the server is. */
 export const fetchStatus = () => read("api/status");
 
-/** Speech as PCM, while it is spoken: a Response whose body is a stream. */
-export const generate = (wanted, signal) =>
-  request("api/generate", { method: "POST", json: { ...wanted, response_format: "pcm" }, signal });
+/** Speech as PCM, while it is spoken: a Response whose body is a stream; with `keep` the server keeps a take, too. */
+export const generate = (wanted, signal, { keep = false } = {}) =>
+  request("api/generate", { method: "POST", json: { ...wanted, response_format: "pcm" }, keep, signal });
 
 /** Take a model off the GPU; `force` ends the speech that uses it. */
 export const offload = async (model, force) =>
   (await request("api/offload", { method: "POST", json: { model, force } })).json();
+
+/** A take that the server has kept, at the address that it gave, in any format, as a Blob. */
+export const fetchTake = async (take, format) => (await request(`${take.replace(/^\//, "")}?format=${format}`)).blob();
 
 /** PCM in another format, as a Blob. */
 export const encode = async (format, pcm) =>

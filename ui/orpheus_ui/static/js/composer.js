@@ -2,7 +2,9 @@
 
 import { byId, element } from "./dom.js";
 import { has, number, onLanguage, t } from "./i18n.js";
-import { recall, remember } from "./remembered.js";
+import { Drafts } from "./drafts.js";
+import { toast } from "./notices.js";
+import { everywhere, here } from "./remembered.js";
 
 const NEARLY_FULL = 0.9;
 
@@ -13,11 +15,17 @@ export class Composer extends EventTarget {
   #limit = Infinity;
   #marked = null;
   #tags = [];
+  #drafts = new Drafts(everywhere, here);
+  #offered = new Set();
 
   constructor() {
     super();
-    this.#box.value = recall("text", "");
+    const typed = this.#box.value; // while the page was on its way
+    const kept = this.#drafts.open();
+    this.#box.value = typed || kept;
     this.#box.addEventListener("input", () => this.#changed());
+    addEventListener("pagehide", () => this.#drafts.release(this.text));
+    addEventListener("pageshow", ({ persisted }) => persisted && this.#drafts.keep(this.text));
     this.#box.addEventListener("scroll", () => (this.#mirror.scrollTop = this.#box.scrollTop));
     onLanguage(() => {
       this.#count();
@@ -29,9 +37,13 @@ export class Composer extends EventTarget {
     return this.#box.value;
   }
 
-  set text(text) {
-    this.#box.value = text;
-    this.#changed();
+  /** Put a text in place of what is there, which the browser's own undo brings back, and a button. */
+  replace(text) {
+    const before = this.text;
+    if (text === before) return;
+    this.#type(text, 0, before.length);
+    if (!before.trim() || this.#offered.has(before)) return;
+    toast(t("text.replaced"), { label: t("undo"), act: () => this.#type(before, 0, this.text.length) });
   }
 
   /** What the server allows: characters in one request, and tags by name. */
@@ -53,9 +65,10 @@ export class Composer extends EventTarget {
 
   /** Offer `examples`, `[{name, text}]`, in a language. */
   offer(examples, language) {
+    this.#offered = new Set(examples.map(({ text }) => text));
     byId("examples").replaceChildren(
       ...examples.map(({ name, text }) =>
-        element("button", { type: "button", class: "chip", onclick: () => this.#take(text) }, t(`example.${name}`)),
+        element("button", { type: "button", class: "chip", onclick: () => this.replace(text) }, t(`example.${name}`)),
       ),
     );
     this.#box.lang = language;
@@ -82,18 +95,20 @@ export class Composer extends EventTarget {
     this.#mirror.scrollTop = this.#box.scrollTop;
   }
 
-  #take(text) {
-    this.text = text;
+  /** Type in place of a range, as a person would: only so is it in the browser's undo. */
+  #type(text, start, end) {
     this.focus();
+    this.#box.setSelectionRange(start, end);
+    const typed = document.execCommand(text ? "insertText" : "delete", false, text);
+    if (!typed) this.#box.setRangeText(text, start, end, "end");
+    this.#changed();
   }
 
   #insert(tag) {
-    this.focus();
-    const { selectionStart: at, value } = this.#box;
+    const { selectionStart: at, selectionEnd: end, value } = this.#box;
     const before = at > 0 && !/\s/.test(value[at - 1]) ? " " : "";
-    const after = /\s/.test(value[this.#box.selectionEnd] ?? "") ? "" : " ";
-    this.#box.setRangeText(`${before}<${tag}>${after}`, at, this.#box.selectionEnd, "end");
-    this.#changed();
+    const after = /\s/.test(value[end] ?? "") ? "" : " ";
+    this.#type(`${before}<${tag}>${after}`, at, end);
   }
 
   #showTags() {
@@ -112,7 +127,7 @@ export class Composer extends EventTarget {
 
   #changed() {
     this.mark(null);
-    remember("text", this.text);
+    this.#drafts.keep(this.text);
     this.#count();
     this.dispatchEvent(new Event("change"));
   }

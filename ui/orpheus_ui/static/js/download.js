@@ -1,15 +1,37 @@
 // A speech as a file: in any format, with a name that says what it is.
 
-import { encode } from "./api.js";
+import { encode, fetchTake, RefusedError, UnreachableError } from "./api.js";
 import { element } from "./dom.js";
+import { t } from "./i18n.js";
+import { inWords, toast } from "./notices.js";
 import { SAMPLE_RATE } from "./player.js";
 
 const NAME_CHARACTERS = 40;
+const TAKE_MS = 3600_000; // the server keeps a take for so long
+const MOST_SENT_BYTES = 8 * 1024 * 1024; // what the server encodes for the page, and what proxies let through
 
-/** Save `samples` (int16, 24 kHz). WAV and PCM are made here, the others by the server from the same samples. */
-export async function save(samples, format, name) {
-  const url = URL.createObjectURL(await inFormat(samples, format));
-  const link = element("a", { href: url, download: `${name}.${format}` });
+/**
+ * Save a speech in a format. WAV and PCM are made here from `samples` (int16, 24 kHz); the others by the server, from
+ * the take that it has kept, else from the samples. Where it cannot do that the speech is saved as WAV, and it is told.
+ */
+export async function save(speech, samples, format) {
+  const name = fileName(speech.voice, speech.name || speech.text, speech.created);
+  try {
+    offer(await inFormat(speech, samples, format), `${name}.${format}`);
+  } catch (error) {
+    if (!(error instanceof RefusedError || error instanceof UnreachableError || error instanceof TooLongError)) throw error;
+    offer(wav(samples), `${name}.wav`);
+    const why = error instanceof TooLongError ? t("download.too_long") : inWords(error);
+    toast(t("download.as_wav", { format: format.toUpperCase(), why }));
+  }
+}
+
+/** The samples are too many to be sent. */
+class TooLongError extends Error {}
+
+function offer(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const link = element("a", { href: url, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
@@ -27,11 +49,21 @@ export function fileName(voice, text, created) {
   return ["orpheus", voice, beginning, when].filter(Boolean).join("-");
 }
 
-async function inFormat(samples, format) {
+async function inFormat({ facts, created }, samples, format) {
   if (format === "pcm") return new Blob([samples], { type: "audio/pcm" });
-  if (format === "wav") return new Blob([wavHeader(samples.byteLength), samples], { type: "audio/wav" });
+  if (format === "wav") return wav(samples);
+  if (facts?.take && Date.now() - created < TAKE_MS) {
+    try {
+      return await fetchTake(facts.take, format);
+    } catch (error) {
+      if (error.status !== 404) throw error; // it made room for others, or the server has started anew
+    }
+  }
+  if (samples.byteLength > MOST_SENT_BYTES) throw new TooLongError();
   return encode(format, new Blob([samples]));
 }
+
+const wav = (samples) => new Blob([wavHeader(samples.byteLength), samples], { type: "audio/wav" });
 
 function wavHeader(bytes) {
   const view = new DataView(new ArrayBuffer(44));

@@ -1,72 +1,101 @@
-// What was spoken in this browser, kept in IndexedDB: words and settings in one store, sound in another.
+// What was spoken in this browser: the newest hundred, or three hours. What is deleted can be brought back for a while.
 
-const DATABASE = "orpheus";
-const MOST_SPEECHES = 100;
-const MOST_SECONDS = 3 * 3600; // about 500 MB
+import { openStore } from "./stored.js";
 
-/** Speeches `{id, text, voice, model, wanted, created, facts, segments, seconds}`, newest first. */
+export const MOST_SPEECHES = 100;
+const NEARLY_FULL = 0.9;
+const DELETED_MS = 5 * 60_000;
+
+/** A speech that is asked for is not there any more. */
+export class GoneError extends Error {}
+
+/** Speeches `{id, text, name, voice, model, wanted, created, facts, segments, seconds, partial}`, newest first. */
 export class History {
-  #opened = null;
+  #opening;
+  #open;
+  #changed;
+  #now;
+
+  /** `changed()` is called when it has; `open()` gives the store. */
+  constructor(changed, open = openStore, now = Date.now) {
+    this.#changed = changed;
+    this.#open = open;
+    this.#now = now;
+  }
 
   async list() {
-    const speeches = await this.#run("readonly", (store) => store("speeches").getAll());
-    return speeches.sort((a, b) => b.created - a.created);
+    return (await this.#all()).filter(({ deleted }) => !deleted);
+  }
+
+  /** How much room there is: `{speeches, seconds, mostSeconds, lasting, nearlyFull}`. */
+  async room() {
+    const [{ mostSeconds, lasting }, kept] = [await this.#store, await this.list()];
+    const seconds = kept.reduce((sum, each) => sum + each.seconds, 0);
+    const nearlyFull = Math.max(kept.length / MOST_SPEECHES, seconds / mostSeconds) >= NEARLY_FULL;
+    return { speeches: kept.length, seconds, mostSeconds, lasting, nearlyFull };
   }
 
   /** Keep a speech and its samples (int16); the oldest make room. Returns its id. */
   async add(speech, samples) {
-    const id = crypto.randomUUID?.() ?? `${speech.created}-${Math.random()}`;
-    await this.#run("readwrite", (store) => {
-      store("sounds").put(samples.slice(), id);
-      return store("speeches").put({ ...speech, id, seconds: speech.facts.audioSeconds });
-    });
-    let seconds = 0;
-    for (const [place, { id: old, seconds: length }] of (await this.list()).entries()) {
-      seconds += length;
-      if (place > 0 && (place >= MOST_SPEECHES || seconds > MOST_SECONDS)) await this.remove(old);
+    const store = await this.#store;
+    const id = globalThis.crypto?.randomUUID?.() ?? `${speech.created}-${Math.random()}`;
+    const kept = { ...speech, id, seconds: speech.facts.audioSeconds };
+    try {
+      await store.put(kept, samples.slice());
+    } catch (error) {
+      if (error.name !== "QuotaExceededError") throw error;
+      await this.#purge(() => true);
+      await store.put(kept, samples.slice());
     }
+    await this.#purge(({ deleted }) => this.#now() - deleted > DELETED_MS);
+    let seconds = 0;
+    const over = (await this.list()).filter((each, place) => {
+      seconds += each.seconds;
+      return place > 0 && (place >= MOST_SPEECHES || seconds > store.mostSeconds);
+    });
+    await store.remove(over.map((each) => each.id));
+    this.#changed();
     return id;
   }
 
-  /** The samples of a speech, int16. */
-  samples(id) {
-    return this.#run("readonly", (store) => store("sounds").get(id));
+  /** The samples of a speech, int16. Throws GoneError. */
+  async samples(id) {
+    const samples = await (await this.#store).samples(id);
+    if (!samples) throw new GoneError();
+    return samples;
   }
 
-  remove(id) {
-    return this.#run("readwrite", (store) => {
-      store("sounds").delete(id);
-      return store("speeches").delete(id);
-    });
+  /** Call a speech by a name; "" takes it away. */
+  rename(id, name) {
+    return this.#alter([id], { name });
   }
 
-  clear() {
-    return this.#run("readwrite", (store) => {
-      store("sounds").clear();
-      return store("speeches").clear();
-    });
+  /** Delete speeches; `restore` brings them back for five minutes. */
+  remove(ids) {
+    return this.#alter(ids, { deleted: this.#now() });
   }
 
-  async #run(mode, work) {
-    this.#opened ??= open();
-    const database = await this.#opened;
-    return new Promise((resolve, reject) => {
-      const transaction = database.transaction(["speeches", "sounds"], mode);
-      const asked = work((name) => transaction.objectStore(name));
-      transaction.oncomplete = () => resolve(asked.result);
-      transaction.onabort = transaction.onerror = () => reject(transaction.error);
-    });
+  restore(ids) {
+    return this.#alter(ids, { deleted: null });
   }
-}
 
-function open() {
-  return new Promise((resolve, reject) => {
-    const asked = indexedDB.open(DATABASE, 1);
-    asked.onupgradeneeded = () => {
-      asked.result.createObjectStore("speeches", { keyPath: "id" });
-      asked.result.createObjectStore("sounds");
-    };
-    asked.onsuccess = () => resolve(asked.result);
-    asked.onerror = () => reject(asked.error);
-  });
+  async #alter(ids, values) {
+    const store = await this.#store;
+    const wanted = new Set(ids);
+    for (const speech of await store.all()) if (wanted.has(speech.id)) await store.put({ ...speech, ...values });
+    this.#changed();
+  }
+
+  async #all() {
+    return (await (await this.#store).all()).sort((a, b) => b.created - a.created);
+  }
+
+  async #purge(goes) {
+    const going = (await this.#all()).filter((each) => each.deleted && goes(each));
+    await (await this.#store).remove(going.map(({ id }) => id));
+  }
+
+  get #store() {
+    return (this.#opening ??= this.#open());
+  }
 }

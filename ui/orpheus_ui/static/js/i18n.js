@@ -1,7 +1,8 @@
 // The page's words, in the language of its reader.
 
+import { recall, remember } from "./remembered.js";
+
 const LANGUAGES = { en: "English", zh: "中文" };
-const REMEMBERED = "orpheus.language";
 
 let words = {};
 let current = "en";
@@ -32,7 +33,7 @@ export const has = (key) => key in words;
 
 /** Load the language that was chosen before, else the browser's. */
 export async function startLanguage() {
-  const chosen = localStorage.getItem(REMEMBERED);
+  const chosen = recall("language", null);
   const wanted = chosen ? [chosen] : navigator.languages;
   const found = wanted.map((tag) => tag.slice(0, 2).toLowerCase()).find((id) => id in LANGUAGES);
   await use(found ?? "en");
@@ -40,7 +41,7 @@ export async function startLanguage() {
 
 /** Switch to a language and remember it. */
 export async function chooseLanguage(id) {
-  localStorage.setItem(REMEMBERED, id);
+  remember("language", id);
   await use(id);
 }
 
@@ -66,13 +67,18 @@ export const number = (value, digits = 0) =>
 /** Bytes as GiB with one digit, as NVIDIA's tools count them. */
 export const gibibytes = (bytes) => t("unit.gib", { n: (bytes / 2 ** 30).toFixed(1) });
 
-/** Seconds as words for people: "0.4 s", "72 s", "2 min 5 s". */
+/** Seconds as words for people: "0.4 s", "72 s", "2 min 5 s", "3 h". */
 export function duration(seconds) {
   if (seconds < 10) return t("unit.seconds", { n: number(seconds, 1) });
   const whole = Math.round(seconds);
   if (whole < 100) return t("unit.seconds", { n: whole });
-  return t("unit.minutes", { m: Math.floor(whole / 60), s: whole % 60 });
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  if (h) return m ? t("unit.hours_minutes", { h, m }) : t("unit.hours", { h });
+  return s ? t("unit.minutes_seconds", { m, s }) : t("unit.minutes", { m });
 }
+
+/** Less than a second in words, which a clock would show as none; null for more. */
+export const brief = (seconds) => (seconds > 0 && seconds < 1 ? t("unit.seconds", { n: Math.max(0.1, seconds).toFixed(1) }) : null);
 
 /** Seconds as a player shows them: 0:07, 12:30, 1:02:03. */
 export function clock(seconds) {

@@ -1,7 +1,7 @@
 // The place where a speech is heard and seen: play, seek, times, and the sentence that sounds.
 
 import { byId, element, icon } from "./dom.js";
-import { fileName, save } from "./download.js";
+import { save } from "./download.js";
 import { rangeAt, Reading } from "./follow.js";
 import { clock, duration, number, onLanguage, t } from "./i18n.js";
 import { inWords, notice } from "./notices.js";
@@ -134,9 +134,8 @@ export class Listening {
   }
 
   async #download() {
-    const { voice, text, created } = this.#speech;
     try {
-      await save(this.player.samples, this.#format(), fileName(voice, text, created));
+      await save(this.#speech, this.player.samples, this.#format());
     } catch (error) {
       notice(inWords(error));
     }

@@ -18,6 +18,7 @@ import { clearNotice, inWords, notice } from "./notices.js";
 import { recall, remember } from "./remembered.js";
 import { Shelf } from "./shelf.js";
 import { Speaking } from "./speaking.js";
+import { onTold, tell } from "./tabs.js";
 import { Tuning } from "./tuning.js";
 import { Voices } from "./voices.js";
 
@@ -52,7 +53,7 @@ const segments = new Segments(events);
 const request = () =>
   catalog.offer && { text: composer.text, model: models.chosen, voice: voices.chosen, ...tuning.chosen };
 
-const shelf = new Shelf(new History(), {
+const shelf = new Shelf(new History(() => tell("history")), {
   format,
   onReplay: (speech, samples) => {
     speaking.stop();
@@ -61,7 +62,7 @@ const shelf = new Shelf(new History(), {
     listening.player.play();
   },
   onReuse: ({ text, wanted }) => {
-    composer.text = text;
+    composer.replace(text);
     models.chosen = wanted.model;
     voices.chosen = wanted.voice;
     tuning.take(wanted);
@@ -86,6 +87,11 @@ models.language = () => catalog.voice(voices.chosen)?.language ?? "en";
 for (const part of [composer, models, voices, tuning]) part.addEventListener("change", () => developers.show());
 voices.addEventListener("sample", () => speaking.stop());
 listening.player.addEventListener("sound", () => voices.hush());
+for (const player of [listening.player, voices.player]) player.addEventListener("start", () => tell("playing"));
+onTold("playing", () => {
+  listening.player.pause();
+  voices.hush();
+});
 voices.addEventListener("change", onVoice);
 models.addEventListener("change", onVoice);
 byId("format").addEventListener("change", () => {

@@ -4,6 +4,8 @@ import { RefusedError, UnreachableError } from "./api.js";
 import { byId, element, icon } from "./dom.js";
 import { duration, has, language, t } from "./i18n.js";
 
+const TOAST_MS = 10_000;
+
 /** An error as a sentence for the person, in the page's language. */
 export function inWords(error) {
   if (error instanceof UnreachableError) return t("error.unreachable");
@@ -25,6 +27,24 @@ export function notice(words, action) {
   const offered = action && element("button", { type: "button", class: "quiet", onclick: action.act }, action.label);
   const close = element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: clearNotice }, icon("close"));
   byId("notices").replaceChildren(element("div", { class: "notice" }, element("p", {}, words), offered, close));
+}
+
+/** Tell of something that was done, for a while; `action`, `{label, act}`, is a button that undoes it. */
+export function toast(words, action) {
+  const gone = () => shown.remove();
+  const act = () => {
+    gone();
+    action.act();
+  };
+  const shown = element(
+    "div", { class: "toast" },
+    element("p", {}, words),
+    action && element("button", { type: "button", class: "quiet", onclick: act }, action.label),
+    element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: gone }, icon("close")),
+  );
+  byId("toasts").replaceChildren(shown);
+  const look = () => (shown.matches(":hover, :focus-within") ? setTimeout(look, TOAST_MS) : gone());
+  setTimeout(look, TOAST_MS);
 }
 
 export function clearNotice() {

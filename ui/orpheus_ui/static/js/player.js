@@ -1,5 +1,7 @@
 // Playback with Web Audio: sounds from the first samples on, while more arrive, and can be sought afterwards.
 
+import { Recording } from "./recording.js";
+
 export const SAMPLE_RATE = 24_000;
 
 const AHEAD_SECONDS = 1.5; // scheduled before it is due, so that a busy page does not break the sound
@@ -8,13 +10,12 @@ const START_SECONDS = 0.015; // from now to the first sample
 const REFILL_SECONDS = 0.3; // what must be there to go on after the stream ran dry
 
 /**
- * Dispatches `begin` when something else takes the place of what was there, `sound` when its first sample is
- * scheduled, `change` when it starts, pauses, ends or gets more, and `ended`.
+ * Dispatches `begin` when something else takes the place of what was there, `start` when it begins or goes on to
+ * play, `sound` when its first sample is scheduled, `change` when it starts, pauses, ends or gets more, and `ended`.
  */
 export class Player extends EventTarget {
   #context = null;
-  #samples = new Int16Array(0);
-  #length = 0;
+  #recording = new Recording(new Int16Array(0));
   #complete = false;
   #incoming = null;
   #scheduled = 0; // samples handed to the audio clock
@@ -33,36 +34,36 @@ export class Player extends EventTarget {
   /**
    * Start something new, of which nothing is there yet; it sounds with the first samples.
    *
-   * Returns `{push(samples), finish()}` for int16 at 24 kHz, without effect once something else has begun.
+   * Returns `{push(samples), finish(), samples}` for int16 at 24 kHz; once something else has begun it is only kept.
    */
   begin() {
     this.#silence();
     this.warm();
-    this.#samples = new Int16Array(SAMPLE_RATE * 10);
-    this.#length = 0;
+    const recording = new Recording();
+    this.#recording = recording;
     this.#complete = false;
     this.#at = 0;
     this.#scheduled = 0;
     this.#playing = true;
     this.#dry = false;
     const incoming = {
-      push: (samples) => this.#incoming === incoming && this.#push(samples),
+      push: (samples) => {
+        recording.push(samples);
+        if (this.#incoming === incoming) this.#pushed();
+      },
       finish: () => this.#incoming === incoming && this.#finish(),
+      get samples() {
+        return recording.samples;
+      },
     };
     this.#incoming = incoming;
     this.dispatchEvent(new Event("begin"));
+    this.dispatchEvent(new Event("start"));
     this.#changed();
     return incoming;
   }
 
-  #push(samples) {
-    if (this.#length + samples.length > this.#samples.length) {
-      const larger = new Int16Array(Math.max(this.#samples.length * 2, this.#length + samples.length));
-      larger.set(this.#samples.subarray(0, this.#length));
-      this.#samples = larger;
-    }
-    this.#samples.set(samples, this.#length);
-    this.#length += samples.length;
+  #pushed() {
     this.#pump();
     this.#changed();
   }
@@ -78,8 +79,7 @@ export class Player extends EventTarget {
   load(samples) {
     this.#silence();
     this.#incoming = null;
-    this.#samples = samples;
-    this.#length = samples.length;
+    this.#recording = new Recording(samples);
     this.#complete = true;
     this.#playing = false;
     this.#at = 0;
@@ -93,6 +93,7 @@ export class Player extends EventTarget {
     this.warm();
     if (this.#at >= this.#length) this.#at = 0;
     this.#playing = true;
+    this.dispatchEvent(new Event("start"));
     this.#scheduled = this.#at;
     this.#dry = false;
     this.#pump();
@@ -147,7 +148,11 @@ export class Player extends EventTarget {
 
   /** What is there, int16. */
   get samples() {
-    return this.#samples.subarray(0, this.#length);
+    return this.#recording.samples;
+  }
+
+  get #length() {
+    return this.#recording.length;
   }
 
   #pump() {
@@ -172,7 +177,8 @@ export class Player extends EventTarget {
     const context = this.#context;
     const buffer = context.createBuffer(1, length, SAMPLE_RATE);
     const channel = buffer.getChannelData(0);
-    for (let i = 0; i < length; i += 1) channel[i] = this.#samples[this.#scheduled + i] / 32_768;
+    const { samples } = this.#recording;
+    for (let i = 0; i < length; i += 1) channel[i] = samples[this.#scheduled + i] / 32_768;
     const source = context.createBufferSource();
     source.buffer = buffer;
     source.connect(context.destination);

@@ -1,11 +1,13 @@
-// The history on the page: hear again, download, take up again, delete.
+// The history on the page: search it, hear again, name, download, take up again, delete and bring back.
 
 import { byId, element, icon } from "./dom.js";
-import { fileName, save } from "./download.js";
-import { clock, moment, onLanguage, t } from "./i18n.js";
-import { confirmed, inWords, notice } from "./notices.js";
+import { save } from "./download.js";
+import { GoneError, MOST_SPEECHES } from "./history.js";
+import { brief, clock, duration, moment, number, onLanguage, t } from "./i18n.js";
+import { inWords, notice, toast } from "./notices.js";
+import { outline, picture } from "./outline.js";
+import { onTold } from "./tabs.js";
 
-const BARS = 28;
 const BEGINNING = 160; // characters of the text
 
 /** Shows a History; `onReplay(speech, samples)` and `onReuse(speech)` are the page's. */
@@ -13,49 +15,81 @@ export class Shelf {
   #history;
   #parts;
   #speeches = [];
+  #room = null;
 
   constructor(history, parts) {
     this.#history = history;
     this.#parts = parts;
-    byId("history-clear").addEventListener("click", () => this.#clear());
+    byId("history-clear").addEventListener("click", () => this.#guard(() => this.#remove(this.#speeches)));
+    byId("history-search").addEventListener("input", () => this.#show());
     onLanguage(() => this.#show());
+    onTold("history", () => this.#guard(() => this.#load()));
     this.#guard(() => this.#load());
   }
 
-  /** Keep a speech that was just made. */
-  keep(speech, samples) {
-    return this.#guard(async () => {
-      await this.#history.add({ ...speech, outline: outline(samples) }, samples);
+  /** Keep a speech that was just made, or the part of it that there is. Returns its id, null where it cannot be kept. */
+  async keep(speech, samples) {
+    let id = null;
+    await this.#guard(async () => {
+      id = await this.#history.add({ ...speech, outline: outline(samples) }, samples);
       await this.#load();
     });
+    return id;
   }
 
   async #load() {
     this.#speeches = await this.#history.list();
+    this.#room = await this.#history.room();
     this.#show();
   }
 
   #show() {
-    byId("history-clear").hidden = this.#speeches.length === 0;
-    const empty = element("li", { class: "shelf-empty" }, t("history.empty"));
-    byId("history").replaceChildren(...(this.#speeches.length ? this.#speeches.map((each) => this.#item(each)) : [empty]));
+    const any = this.#speeches.length > 0;
+    byId("history-clear").hidden = !any;
+    byId("history-search").hidden = !any;
+    this.#showRoom();
+    const found = this.#found();
+    const nothing = element("li", { class: "shelf-empty" }, t(any ? "history.not_found" : "history.empty"));
+    byId("history").replaceChildren(...(found.length ? found.map((each) => this.#item(each)) : [nothing]));
+  }
+
+  #found() {
+    const wanted = byId("history-search").value.trim().toLowerCase();
+    return this.#speeches.filter(({ text, name = "", voice }) => [text, name, voice].some((each) => each.toLowerCase().includes(wanted)));
+  }
+
+  /** What there is room for, before anything has to go. */
+  #showRoom() {
+    const place = byId("history-room");
+    place.hidden = !this.#room;
+    if (!this.#room) return;
+    const { speeches, seconds, mostSeconds, lasting, nearlyFull } = this.#room;
+    const used = t("history.room", { n: number(speeches), most: number(MOST_SPEECHES), time: duration(seconds), most_time: duration(mostSeconds) });
+    const said = [lasting ? null : t("history.fleeting"), speeches ? used : null, nearlyFull ? t("history.nearly_full") : null];
+    place.textContent = said.filter(Boolean).join(" ");
+    place.classList.toggle("warning", nearlyFull || !lasting);
   }
 
   #item(speech) {
-    const named = { text: speech.text.slice(0, 40) };
-    const button = (name, action) =>
-      element("button", { type: "button", class: "quiet bare", "aria-label": t(`history.${name}`, named), onclick: () => this.#guard(() => action(speech)) }, icon(name));
-    const facts = [speech.voice, clock(speech.seconds), moment(speech.created)];
+    const { id, text, name, partial } = speech;
+    const named = { text: (name || text).slice(0, 40) };
+    const button = (action, act) =>
+      element("button", { type: "button", class: "quiet bare", "data-does": action, "aria-label": t(`history.${action}`, named), onclick: () => this.#guard(() => act(speech)) }, icon(action));
+    const facts = [name ? text.slice(0, BEGINNING) : null, speech.voice, brief(speech.seconds) ?? clock(speech.seconds), moment(speech.created)];
     return element(
-      "li", { class: "kept" },
-      element("button", { type: "button", class: "round small", "aria-label": t("history.play", named), onclick: () => this.#guard(() => this.#replay(speech)) }, icon("play")),
+      "li", { class: "kept", "data-id": id },
+      element("button", { type: "button", class: "round small", "data-does": "play", "aria-label": t("history.play", named), onclick: () => this.#guard(() => this.#replay(speech)) }, icon("play")),
       picture(speech.outline),
       element(
         "div", { class: "kept-words" },
-        element("p", { class: "kept-text" }, speech.text.slice(0, BEGINNING)),
-        element("p", { class: "faint" }, facts.join(" · ")),
+        element("p", { class: "kept-text", dir: "auto" }, name || text.slice(0, BEGINNING)),
+        element(
+          "p", { class: "faint kept-facts" },
+          partial && element("span", { class: "badge", "data-state": partial }, t(`phase.${partial}`)),
+          facts.filter(Boolean).join(" · "),
+        ),
       ),
-      element("div", { class: "kept-actions" }, button("reuse", this.#parts.onReuse), button("download", (each) => this.#download(each)), button("delete", (each) => this.#remove(each))),
+      element("div", { class: "kept-actions" }, button("name", (each) => this.#name(each)), button("reuse", this.#parts.onReuse), button("download", (each) => this.#download(each)), button("delete", (each) => this.#remove([each]))),
     );
   }
 
@@ -64,56 +98,59 @@ export class Shelf {
   }
 
   async #download(speech) {
-    const name = fileName(speech.voice, speech.text, speech.created);
-    await save(await this.#history.samples(speech.id), this.#parts.format(), name);
+    await save(speech, await this.#history.samples(speech.id), this.#parts.format());
   }
 
-  async #remove(speech) {
-    const at = this.#speeches.indexOf(speech);
-    await this.#history.remove(speech.id);
+  /** The name is written where the text stands. */
+  #name(speech) {
+    const words = this.#row(speech.id).querySelector(".kept-text");
+    const field = element("input", { class: "field", "aria-label": t("history.name_label"), maxlength: 80, value: speech.name ?? "", placeholder: t("history.name_label") });
+    let done = false;
+    const finish = async (name) => {
+      if (done) return;
+      done = true;
+      if (name !== (speech.name ?? "")) await this.#history.rename(speech.id, name);
+      await this.#load();
+    };
+    field.addEventListener("keydown", (event) => {
+      if (!["Enter", "Escape"].includes(event.key) || event.isComposing) return;
+      event.preventDefault();
+      this.#guard(async () => {
+        await finish(event.key === "Enter" ? field.value.trim() : (speech.name ?? ""));
+        this.#row(speech.id)?.querySelector("[data-does=name]").focus();
+      });
+    });
+    field.addEventListener("blur", () => this.#guard(() => finish(field.value.trim())));
+    words.replaceChildren(field);
+    field.select();
+  }
+
+  #row(id) {
+    return byId("history").querySelector(`[data-id="${CSS.escape(id)}"]`);
+  }
+
+  async #remove(speeches) {
+    const ids = speeches.map(({ id }) => id);
+    const at = Math.max(0, this.#found().findIndex(({ id }) => id === ids[0]));
+    await this.#history.remove(ids);
     await this.#load();
-    const rows = byId("history").children;
-    (rows[Math.min(at, rows.length - 1)].querySelector("button") ?? byId("text")).focus();
-  }
-
-  async #clear() {
-    if (!(await confirmed(t("history.clear_question"), t("history.clear")))) return;
-    await this.#guard(async () => {
-      await this.#history.clear();
+    const back = () => this.#guard(async () => {
+      await this.#history.restore(ids);
       await this.#load();
     });
+    toast(t("history.deleted", { n: number(ids.length) }), { label: t("undo"), act: back });
+    const rows = byId("history").children;
+    (rows[Math.min(at, rows.length - 1)].querySelector("button") ?? byId("text")).focus();
   }
 
   async #guard(work) {
     try {
       await work();
     } catch (error) {
-      notice(error instanceof DOMException ? t("error.history") : inWords(error));
+      if (error instanceof GoneError) {
+        notice(t("error.gone"));
+        await this.#load();
+      } else notice(error instanceof DOMException ? t("error.history") : inWords(error));
     }
   }
-}
-
-/** How loud it is along the way, `BARS` values from 0 to 1. */
-function outline(samples) {
-  const size = Math.max(1, Math.floor(samples.length / BARS));
-  return Array.from({ length: BARS }, (_, bar) => {
-    let peak = 0;
-    for (let i = bar * size; i < Math.min((bar + 1) * size, samples.length); i += 8) peak = Math.max(peak, Math.abs(samples[i]));
-    return Number((peak / 32_768).toFixed(2));
-  });
-}
-
-function picture(bars) {
-  const SVG = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "outline");
-  svg.setAttribute("viewBox", `0 0 ${BARS * 3} 24`);
-  svg.setAttribute("aria-hidden", "true");
-  bars.forEach((value, bar) => {
-    const height = Math.max(1.5, Math.min(1, value * 1.3) * 22);
-    const rect = document.createElementNS(SVG, "rect");
-    for (const [name, number] of Object.entries({ x: bar * 3, y: 12 - height / 2, width: 2, height, rx: 1 })) rect.setAttribute(name, String(number));
-    svg.append(rect);
-  });
-  return svg;
 }

@@ -4,6 +4,7 @@ import { byId, element, icon } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
 import { shortTitle } from "./models.js";
 import { clearNotice, inWords, notice } from "./notices.js";
+import { SAMPLE_RATE } from "./player.js";
 import { BrokenOffError, speak } from "./speech.js";
 
 const WIDE = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g; // a syllable or more each
@@ -11,7 +12,7 @@ const SECONDS_A_WIDE = 0.22;
 const SECONDS_A_NARROW = 0.065;
 const FOLLOW_MS = 100;
 
-/** Speaks what `request()` gives, through `listening`; tells `onSpoken` of every speech that was completed. */
+/** Speaks what `request()` gives, through `listening`; tells `onSpoken` of every speech, also of what there is of one that was stopped or broke off. */
 export class Speaking {
   #abort = null;
   #current = null; // the id of the speech that is being made, once it is known
@@ -55,11 +56,16 @@ export class Speaking {
     this.#current = null;
     const { language } = catalog.voice(wanted.voice);
     const speech = { text: wanted.text, language, voice: wanted.voice, wanted, created: Date.now() };
+    const sound = listening.player.begin();
     listening.begin(speech, expectedSeconds(wanted));
+    /** @type {any} */
+    let answer = null;
+    let spoken = null;
     const stopWaiting = this.#waitForModel(wanted);
     this.#label();
     try {
-      const facts = await speak(wanted, listening.player, abort.signal, (known) => {
+      const facts = await speak(wanted, listening.player, sound, abort.signal, (known) => {
+        answer = known;
         stopWaiting();
         this.#current = known.id;
         listening.facts = known;
@@ -68,22 +74,27 @@ export class Speaking {
       });
       listening.facts = { ...facts };
       listening.phase(null);
-      const samples = listening.player.samples;
-      const spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id) };
+      spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id) };
       if (this.#abort === abort) {
         this.#current = null;
         listening.follow(spoken.segments);
       }
-      await onSpoken(spoken, samples);
     } catch (error) {
-      if (this.#abort === abort) listening.phase(abort.signal.aborted ? "stopped" : null);
-      if (!abort.signal.aborted) this.#explain(error);
+      const stopped = abort.signal.aborted;
+      if (this.#abort === abort) listening.phase(stopped ? "stopped" : null);
+      if (!stopped) this.#explain(error);
+      if (sound.samples.length) {
+        const facts = { ...answer, take: null, audioSeconds: sound.samples.length / SAMPLE_RATE };
+        const partial = stopped ? "stopped" : "broken_off";
+        spoken = { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], partial };
+      }
     } finally {
       stopWaiting();
       if (this.#abort === abort) this.#abort = null;
       this.#label();
       catalog.refresh().catch(() => {});
     }
+    if (spoken) await onSpoken(spoken, sound.samples);
   }
 
   #explain(error) {

@@ -1,32 +1,33 @@
 // One request on its way to the ear: PCM from the server into the player, and what it took.
 
 import { generate } from "./api.js";
+import { SAMPLE_RATE } from "./player.js";
 
 /** The stream ended before the speech did. */
 export class BrokenOffError extends Error {}
 
 /**
- * Ask for speech and play it as it comes.
+ * Ask for speech and give it to `sound`, which `player` has begun, as it comes.
  *
- * Resolves to `{id, model, loadSeconds, firstSoundSeconds, realTimeFactor, audioSeconds}` when all of it is there;
- * `onAnswer` is called with what is known when the first audio is. Throws the API's errors, BrokenOffError, and
+ * Resolves to `{id, model, take, loadSeconds, firstSoundSeconds, realTimeFactor, audioSeconds}` when all of it is
+ * there; `onAnswer` is called with what is known when the first audio is. Throws the API's errors, BrokenOffError, and
  * AbortError when `signal` fires.
  */
-export async function speak(wanted, player, signal, onAnswer) {
+export async function speak(wanted, player, sound, signal, onAnswer) {
   const asked = performance.now();
   const since = () => (performance.now() - asked) / 1000;
   const facts = { firstSoundSeconds: null };
   const onSound = ({ detail }) => (facts.firstSoundSeconds ??= since() + detail);
-  const sound = player.begin();
   player.addEventListener("sound", onSound);
   try {
-    const response = await generate(wanted, signal);
+    const response = await generate(wanted, signal, { keep: true });
     facts.id = response.headers.get("x-request-id");
     facts.model = response.headers.get("x-orpheus-model");
+    facts.take = response.headers.get("x-orpheus-take");
     facts.loadSeconds = Number(response.headers.get("x-orpheus-load-seconds")) || 0;
     onAnswer(facts);
     for await (const samples of pcm(response.body, signal)) sound.push(samples);
-    facts.audioSeconds = player.duration;
+    facts.audioSeconds = sound.samples.length / SAMPLE_RATE;
     facts.realTimeFactor = (since() - facts.loadSeconds) / facts.audioSeconds;
     return facts;
   } finally {

@@ -15,7 +15,7 @@ export class Voices extends EventTarget {
   #model;
   #chosen = null;
   #language = null;
-  #player = new Player();
+  player = new Player();
   #samples = new Map();
   #playing = null;
   #abort = null;
@@ -26,7 +26,7 @@ export class Voices extends EventTarget {
     this.#catalog = catalog;
     this.#model = model;
     catalog.addEventListener("load", () => this.#onOffer());
-    this.#player.addEventListener("ended", () => this.#setPlaying(null));
+    this.player.addEventListener("ended", () => this.#setPlaying(null));
     roving(byId("voice-languages"), () => [...byId("voice-languages").children], (tab) => this.#open(tab.dataset.language));
     onLanguage(() => this.#show());
   }
@@ -49,7 +49,7 @@ export class Voices extends EventTarget {
   /** End the sample that sounds. */
   hush() {
     this.#abort?.abort();
-    this.#player.pause();
+    this.player.pause();
     this.#setPlaying(null);
   }
 
@@ -133,12 +133,12 @@ export class Voices extends EventTarget {
     this.hush();
     if (playing) return;
     this.dispatchEvent(new Event("sample"));
-    this.#player.warm();
+    this.player.warm();
     this.#setPlaying(voice.id);
     this.#abort = new AbortController();
     try {
-      this.#player.load(await this.#sample(voice, this.#abort.signal));
-      this.#player.play();
+      this.player.load(await this.#sample(voice, this.#abort.signal));
+      this.player.play();
     } catch (error) {
       if (error.name === "AbortError") return;
       this.#setPlaying(null);

@@ -1,0 +1,116 @@
+"""The page in Chromium: what listens to its sound, and what every test of it does."""
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+IN_CHROMIUM = [
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium; on Debian: apt-get install chromium"),
+    pytest.mark.timeout(120),
+]
+"""The marks of a module of tests in Chromium."""
+
+ENGLISH = "The sea was calm. A small boat came out of the fog. Nobody had expected it."
+LONG = "The sea was calm, and a small boat came out of the fog. " * 800
+
+TAP = """
+(() => {
+  const connect = AudioNode.prototype.connect;
+  const taps = new WeakMap();
+  const tap = (window.heard = { peak: 0, first: null, clicked: null, sounds: () => {
+    let now = 0;
+    for (const analyser of tap.analysers) {
+      const samples = new Float32Array(analyser.fftSize);
+      analyser.getFloatTimeDomainData(samples);
+      for (const sample of samples) now = Math.max(now, Math.abs(sample));
+    }
+    return now;
+  }, analysers: [] });
+  AudioNode.prototype.connect = function (to, ...more) {
+    if (to instanceof AudioDestinationNode) {
+      if (!taps.has(this.context)) {
+        const analyser = this.context.createAnalyser();
+        taps.set(this.context, analyser);
+        tap.analysers.push(analyser);
+        connect.call(analyser, to);
+      }
+      return connect.call(this, taps.get(this.context));
+    }
+    return connect.call(this, to, ...more);
+  };
+  tap.pieces = [];
+  const start = AudioBufferSourceNode.prototype.start;
+  AudioBufferSourceNode.prototype.start = function (when) {
+    tap.pieces.push({ when, until: when + this.buffer.duration, length: this.buffer.length });
+    return start.call(this, when);
+  };
+  addEventListener("click", () => (tap.clicked = performance.now()), true);
+  setInterval(() => {
+    const now = tap.sounds();
+    if (now > 0.003 && tap.first === null) tap.first = performance.now();
+    tap.peak = Math.max(tap.peak, now);
+  }, 5);
+})();
+"""
+"""Listens where the sound leaves for the loudspeaker."""
+
+
+def speak_button(page: "Page") -> Any:
+    return page.locator("#speak")
+
+
+def speak(page: "Page", text: str) -> None:
+    page.get_by_role("textbox", name="What shall be said?").fill(text)
+    speak_button(page).click()
+
+
+def wait_until_heard(page: "Page", peak: float = 0.02) -> None:
+    until(page, f"heard.peak > {peak}")
+
+
+def wait_for_silence(page: "Page") -> None:
+    until(page, "heard.sounds() < 0.001")
+
+
+def until(page: "Page", expression: str, seconds: float = 10) -> None:
+    """Playwright's own way would need eval in the page, which its policy refuses."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        page.wait_for_timeout(10)
+
+
+def active_speeches(url: str) -> int:
+    return httpx.get(f"{url}/api/status").json()["active_speeches"]
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def violations(page: "Page") -> list[str]:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(page).response["violations"]
+    return [f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}" for v in found]

@@ -1,0 +1,59 @@
+"""Chromium for a module of tests, and pages in fresh profiles."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.chromium import CHROMIUM, FLAGS, TAP
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens the page in a fresh profile; afterwards nothing may have gone wrong and nothing been asked elsewhere."""
+    contexts = []
+    wrong: list[str] = []
+
+    def open_one(url: str, *, forgive: str | None = None, script: str = "", **options: Any) -> Any:
+        context = browser.new_context(
+            **{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **options}
+        )
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        context.add_init_script(TAP + script)
+        page = context.new_page()
+
+        def on_console(message: Any) -> None:
+            if message.type in ("error", "warning") and not (forgive and re.search(forgive, message.text)):
+                wrong.append(f"{message.type}: {message.text}")
+
+        def on_request(request: Any) -> None:
+            if not request.url.startswith((url, "blob:")):
+                wrong.append(f"asked elsewhere: {request.url}")
+
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("request", on_request)
+        page.goto(url)
+        page.wait_for_selector("html[data-ready]")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Any], server_url: str) -> Any:
+    return open_page(server_url)

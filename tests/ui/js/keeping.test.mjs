@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Drafts } from "../../../ui/orpheus_ui/static/js/drafts.js";
+import { GoneError, History, MOST_SPEECHES } from "../../../ui/orpheus_ui/static/js/history.js";
+import { Recording } from "../../../ui/orpheus_ui/static/js/recording.js";
+import { Remembered } from "../../../ui/orpheus_ui/static/js/remembered.js";
+import { Memory } from "../../../ui/orpheus_ui/static/js/stored.js";
+
+const HOUR = 3600_000;
+
+/** As the browser's own: what is kept are its own properties. */
+class Storage {
+  getItem(key) {
+    return this[key] ?? null;
+  }
+  setItem(key, value) {
+    this[key] = value;
+  }
+  removeItem(key) {
+    delete this[key];
+  }
+}
+
+const remembering = (storage = new Storage()) => new Remembered(() => storage);
+
+test("a tab that is loaded anew has its own text again, and a closed one's goes to the next", () => {
+  const everywhere = remembering();
+  const [first, second, third] = [remembering(), remembering(), remembering()];
+  const one = new Drafts(everywhere, first);
+  const two = new Drafts(everywhere, second);
+  assert.equal(one.open(), "");
+  assert.equal(two.open(), "");
+  one.keep("one");
+  two.keep("two");
+  one.release("one");
+  assert.equal(new Drafts(everywhere, first).open(), "one");
+  assert.equal(new Drafts(everywhere, third).open(), "");
+  two.release("two");
+  assert.equal(new Drafts(everywhere, remembering()).open(), "two");
+});
+
+test("a copy of a tab begins with its text, and each goes on with its own", () => {
+  const everywhere = remembering();
+  const here = new Storage();
+  const one = new Drafts(everywhere, remembering(here));
+  one.open();
+  one.keep("one");
+  const copied = Object.assign(new Storage(), here);
+  const copy = new Drafts(everywhere, remembering(copied));
+  assert.equal(copy.open(), "one");
+  copy.keep("another");
+  one.release("one");
+  copy.release("another");
+  assert.equal(new Drafts(everywhere, remembering(here)).open(), "one");
+  assert.equal(new Drafts(everywhere, remembering(copied)).open(), "another");
+});
+
+test("what a tab that died had is found again after a while", () => {
+  let now = 0;
+  const everywhere = remembering();
+  const dead = new Drafts(everywhere, remembering(), () => now);
+  dead.open();
+  dead.keep("unsaved");
+  assert.equal(new Drafts(everywhere, remembering(), () => now).open(), "");
+  now = 13 * HOUR;
+  assert.equal(new Drafts(everywhere, remembering(), () => now).open(), "unsaved");
+});
+
+test("without storage, or with one that is full, a value is remembered until the page is left", () => {
+  const full = new Storage();
+  full.setItem("orpheus.voice", '"tara"');
+  full.setItem = () => {
+    throw new Error("full");
+  };
+  for (const open of [() => full, () => { throw new Error("forbidden"); }]) {
+    const remembered = new Remembered(open);
+    remembered.remember("voice", "leo");
+    assert.equal(remembered.recall("voice", null), "leo");
+    assert.deepEqual(remembered.names("voi"), ["voice"]);
+    remembered.forget("voice");
+    assert.equal(remembered.recall("voice", "none"), "none");
+  }
+});
+
+const speech = (created, seconds = 1) => ({ text: "Hello.", voice: "tara", created, facts: { audioSeconds: seconds } });
+
+async function filled(count, { seconds = 1, now = () => 0 } = {}) {
+  let changes = 0;
+  const history = new History(() => (changes += 1), async () => new Memory(), now);
+  const ids = [];
+  for (let i = 0; i < count; i += 1) ids.push(await history.add(speech(i, seconds), new Int16Array(8)));
+  return { history, ids, changes: () => changes };
+}
+
+test("the oldest make room, and before that it is said", async () => {
+  const { history, ids } = await filled(MOST_SPEECHES - 11);
+  assert.equal((await history.room()).nearlyFull, false);
+  await history.add(speech(1_000), new Int16Array(8));
+  assert.equal((await history.room()).nearlyFull, true);
+  for (let i = 0; i < 11; i += 1) await history.add(speech(2_000 + i), new Int16Array(8));
+  const kept = await history.list();
+  assert.equal(kept.length, MOST_SPEECHES);
+  assert.ok(!kept.some(({ id }) => id === ids[0]));
+  await assert.rejects(history.samples(ids[0]), GoneError);
+});
+
+test("a speech that is longer than all the room there is, is kept alone", async () => {
+  const { history } = await filled(2, { seconds: 9_000 });
+  assert.equal((await history.list()).length, 1);
+});
+
+test("what was deleted can be restored with its sound, for five minutes", async () => {
+  let now = 1;
+  const { history, ids, changes } = await filled(2, { now: () => now });
+  await history.remove(ids);
+  assert.deepEqual(await history.list(), []);
+  await history.restore([ids[1]]);
+  assert.deepEqual((await history.list()).map(({ id }) => id), [ids[1]]);
+  assert.equal((await history.samples(ids[1])).length, 8);
+  now += 6 * 60_000;
+  await history.add(speech(9), new Int16Array(8));
+  await history.restore([ids[0]]);
+  assert.equal((await history.list()).length, 2);
+  assert.ok(changes() >= 5);
+});
+
+test("a name stays with a speech", async () => {
+  const { history, ids } = await filled(1);
+  await history.rename(ids[0], "The opening");
+  assert.equal((await history.list())[0].name, "The opening");
+});
+
+test("a recording grows and loses nothing", () => {
+  const recording = new Recording();
+  const piece = Int16Array.from({ length: 100_000 }, (_, i) => i % 1_000);
+  for (let i = 0; i < 5; i += 1) recording.push(piece);
+  assert.equal(recording.length, 500_000);
+  assert.deepEqual(recording.samples.slice(400_000), piece);
+});

@@ -1,0 +1,239 @@
+"""The page in a real Chromium: what was written or spoken is not lost, and two tabs agree."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.chromium import (
+    ENGLISH,
+    IN_CHROMIUM,
+    LONG,
+    speak,
+    speak_button,
+    until,
+    violations,
+    wait_for_silence,
+    wait_until_heard,
+)
+from tests.support.ui_server import page_server
+
+sync_api = pytest.importorskip("playwright.sync_api")
+Page, expect = sync_api.Page, sync_api.expect
+pytestmark = IN_CHROMIUM
+
+OPEN_DATABASE_FAILS = "indexedDB.open = () => { throw new DOMException('no', 'SecurityError'); };"
+NO_STORAGE = """
+for (const name of ["localStorage", "sessionStorage"]) {
+  Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });
+}
+"""
+
+
+def box(page: Page) -> sync_api.Locator:
+    return page.locator("#text")
+
+
+def kept(page: Page) -> sync_api.Locator:
+    return page.locator("#history .kept")
+
+
+# --- texts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_an_example_or_a_tag_has_changed_comes_back_with_undo(page: Page) -> None:
+    box(page).fill("A text of my own.")
+    page.get_by_role("button", name="sigh").click()
+    expect(box(page)).to_have_value("A text of my own. <sigh> ")
+    page.get_by_role("button", name="Story").click()
+    expect(box(page)).to_have_value(re.compile("^The lighthouse keeper"))
+    page.keyboard.press("Control+z")
+    expect(box(page)).to_have_value("A text of my own. <sigh> ")
+    page.keyboard.press("Control+z")
+    expect(box(page)).to_have_value("A text of my own.")
+    page.get_by_role("button", name="Announcement").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(box(page)).to_have_value("A text of my own.")
+    page.get_by_role("button", name="Story").click()
+    page.get_by_role("button", name="Announcement").click()  # an example is no loss
+    expect(page.get_by_role("button", name="Undo")).to_have_count(1)
+
+
+def test_each_tab_has_its_own_draft_and_a_new_one_takes_up_what_a_closed_one_left(
+    page: Page, server_url: str
+) -> None:
+    other = page.context.new_page()
+    other.goto(server_url)
+    box(page).fill("The first tab's text.")
+    box(other).fill("The second tab's text.")
+    for tab, text in ((page, "The first tab's text."), (other, "The second tab's text.")):
+        tab.reload()
+        expect(box(tab)).to_have_value(text)
+    other.goto("about:blank")
+    other.close()
+    third = page.context.new_page()
+    third.goto(server_url)
+    expect(box(third)).to_have_value("The second tab's text.")
+    expect(box(page)).to_have_value("The first tab's text.")
+
+
+# --- takes -------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_stopped_stays_in_the_history_and_what_was_deleted_comes_back(page: Page) -> None:
+    speak(page, LONG)
+    wait_until_heard(page)
+    page.keyboard.press("Escape")
+    expect(kept(page)).to_have_count(1)
+    expect(kept(page)).to_contain_text("Stopped")
+    wait_for_silence(page)
+    page.evaluate("heard.peak = 0")
+    page.get_by_role("button", name=re.compile("^Play “")).click()
+    wait_until_heard(page)
+    page.get_by_role("button", name=re.compile("^Delete “")).click()
+    expect(kept(page)).to_have_count(0)
+    assert violations(page) == []
+    page.get_by_role("button", name="Undo").click()
+    expect(kept(page)).to_have_count(1)
+    page.reload()
+    expect(kept(page)).to_contain_text("Stopped")
+    page.get_by_role("button", name="Delete all").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(kept(page)).to_have_count(1)
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_a_server_that_is_killed_in_mid_speech_leaves_what_was_heard_with_its_download(
+    open_page: Callable[..., Page], tmp_path: Path, locale: str
+) -> None:
+    with page_server(tmp_path) as url:
+        page = open_page(
+            url, locale=locale, forgive="ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY|ERR_SOCKET"
+        )
+        box(page).fill(LONG)
+        speak_button(page).click()
+        wait_until_heard(page)
+    english = locale == "en-US"
+    said = "What had arrived can still be heard" if english else "已收到的部分仍可收听"
+    expect(page.get_by_role("alert")).to_contain_text(said, timeout=20_000)
+    expect(kept(page)).to_contain_text("Broken off" if english else "已中断")
+    with page.expect_download() as download:
+        kept(page).locator("[data-does=download]").click()
+    assert download.value.suggested_filename.endswith(".wav")
+    assert Path(download.value.path()).read_bytes().startswith(b"RIFF")
+    expect(page.locator("#toasts")).to_contain_text("Saved as WAV" if english else "已存为 WAV")
+    page.goto("about:blank")
+
+
+def test_the_download_does_not_send_the_sound_back(page: Page, tmp_path: Path) -> None:
+    sent = []
+    page.on("request", lambda request: sent.append(request) if "encode" in request.url else None)
+    speak(page, ENGLISH)
+    expect(kept(page)).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download MP3").click()
+    assert Path(download.value.path()).read_bytes().startswith((b"\xff\xf3", b"ID3"))
+    assert sent == []
+
+
+# --- two tabs ----------------------------------------------------------------------------------------------------
+
+
+def test_two_tabs_have_one_history_and_one_voice(page: Page, server_url: str) -> None:
+    other = page.context.new_page()
+    other.goto(server_url)
+    speak(page, "Something short to be said. " * 40)
+    wait_until_heard(page)
+    expect(kept(other)).to_have_count(1)
+    other.get_by_role("button", name=re.compile("^Play “")).click()
+    wait_until_heard(other)
+    wait_for_silence(page)
+    page.evaluate("heard.peak = 0")
+    page.locator("#play").click()
+    wait_until_heard(page)
+    wait_for_silence(other)
+    page.get_by_role("button", name=re.compile("^Delete “")).click()
+    expect(kept(other)).to_have_count(0)
+
+
+def test_a_take_that_is_gone_is_told_in_words(page: Page) -> None:
+    speak(page, ENGLISH)
+    expect(kept(page)).to_have_count(1)
+    page.evaluate(
+        """() => new Promise((resolve) => {
+          const asked = indexedDB.open("orpheus");
+          asked.onsuccess = () => {
+            const going = asked.result.transaction(["sounds", "speeches"], "readwrite");
+            going.objectStore("sounds").clear();
+            going.objectStore("speeches").clear();
+            going.oncomplete = resolve;
+          };
+        })"""
+    )
+    page.get_by_role("button", name=re.compile("^Play “")).click()
+    expect(page.get_by_role("alert")).to_contain_text("deleted, perhaps in another tab")
+    expect(kept(page)).to_have_count(0)
+
+
+# --- the history -------------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_searched_and_its_takes_are_named(page: Page) -> None:
+    for text in (ENGLISH, "Something else."):
+        speak(page, text)
+        expect(kept(page).filter(has_text=text)).to_have_count(1)
+        page.keyboard.press("Escape")
+    page.get_by_role("button", name="Name “Something else.”").click()
+    page.get_by_role("textbox", name="Name").fill("The opening")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Name “The opening”")).to_be_focused()
+    page.get_by_role("searchbox", name="Search the history").fill("opening")
+    expect(kept(page)).to_have_count(1)
+    page.get_by_role("searchbox", name="Search the history").fill("no such words")
+    expect(page.locator("#history")).to_contain_text("Nothing in the history has these words.")
+    page.reload()
+    expect(kept(page)).to_have_count(2)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download “The opening”").click()
+    assert download.value.suggested_filename.startswith("orpheus-tara-the-opening-")
+
+
+def test_a_history_that_is_nearly_full_says_so_and_scrolls_in_itself(page: Page) -> None:
+    page.evaluate(
+        """() => new Promise((resolve) => {
+          const asked = indexedDB.open("orpheus");
+          asked.onsuccess = () => {
+            const going = asked.result.transaction(["sounds", "speeches"], "readwrite");
+            for (let id = 0; id < 95; id += 1) {
+              going.objectStore("speeches").put({
+                id: String(id), text: `Text ${id}`, voice: "tara", created: id, seconds: 1, outline: [], wanted: {},
+              });
+            }
+            going.oncomplete = resolve;
+          };
+        })"""
+    )
+    page.reload()
+    expect(page.locator("#history-room")).to_contain_text("95 of 100 takes")
+    expect(page.locator("#history-room")).to_contain_text("the oldest go")
+    assert page.evaluate("document.documentElement.scrollHeight") < 3_000
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollHeight") < 4_500
+
+
+# --- nothing blank -----------------------------------------------------------------------------------------------
+
+
+def test_without_storage_the_page_works_until_it_is_left_and_says_so(
+    open_page: Callable[..., Page], server_url: str
+) -> None:
+    page = open_page(server_url, script=NO_STORAGE + OPEN_DATABASE_FAILS)
+    speak(page, ENGLISH)
+    wait_until_heard(page)
+    expect(kept(page)).to_have_count(1)
+    expect(page.locator("#history-room")).to_contain_text("kept until you leave")
+    page.get_by_role("button", name="中文").click()
+    expect(page.locator("#speak")).to_contain_text("停止")
+    page.keyboard.press("Escape")
+    until(page, "document.getElementById('speak').textContent.includes('朗读')")
