@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # Three images from one file:
 #   docker build .                    Orpheus on an NVIDIA GPU
-#   docker build --target cpu .       the model runs elsewhere (ORPHEUS_REMOTE_URL), its tokens are decoded here
+#   docker build --target cpu .       Orpheus as a GGUF file on the processor, or decoded from elsewhere (ORPHEUS_REMOTE_URL)
 #   docker build --target preview .   the embedded preview voice alone; small
 
 ARG CUDA=13.0.2
@@ -35,7 +35,7 @@ RUN --mount=type=cache,target=/root/.cache/uv \
 
 FROM python-build AS cpu-build
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install --torch-backend cpu -c constraints/cpu.txt -r pyproject.toml --extra preview --extra orpheus
+    /opt/uv/bin/uv pip install --torch-backend cpu -c constraints/cpu.txt -r pyproject.toml --extra preview --extra gguf
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --no-deps .
@@ -59,6 +59,13 @@ ENV ORPHEUS_MODEL=preview
 COPY --from=preview-build /opt/orpheus /opt/orpheus
 
 FROM python-run AS cpu
+# llama.cpp's wheel takes this library from the system.
+USER 0:0
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+USER 1000:1000
 COPY --from=cpu-build /opt/orpheus /opt/orpheus
 
 # --- on the GPU ---------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def test_each_profile_of_the_composition_starts_what_it_says() -> None:
             by_profile.setdefault(profile, set()).add(name)
     assert by_profile == {
         "default": {"orpheus"},
-        "cpu": {"cpu", "llama"},
+        "cpu": {"cpu"},
         "scale": {"gpu-0", "gpu-1", "scale"},
         "observe": {"prometheus", "grafana"},
     }

@@ -155,7 +155,7 @@ async def test_what_llama_cpp_says_of_a_file_is_the_error(tiny_gguf, tmp_path):
     content = tiny_gguf.read_bytes()
     odd = tmp_path / "odd.gguf"
     odd.write_bytes(content.replace(b"blk.0.attn_q.weight", b"blk.0.attn_x.weight"))
-    with pytest.raises(ModelUnavailableError, match=r"odd\.gguf: .*attn_"):
+    with pytest.raises(NotReadyError, match=r"odd\.gguf: .*attn_"):
         await load_llama(str(odd), LlamaOptions())
 
 
@@ -258,7 +258,7 @@ async def test_a_program_of_the_users_own_is_started_the_same_way_and_gone_with_
 
 async def test_a_program_that_cannot_be_run_is_named(tiny_gguf, tmp_path):
     missing = tmp_path / "no-such-server"
-    with pytest.raises(ModelUnavailableError, match="no-such-server cannot be run"):
+    with pytest.raises(NotReadyError, match="no-such-server cannot be run"):
         await load_llama(str(tiny_gguf), LlamaOptions(program=str(missing)))
 
 

@@ -82,7 +82,7 @@ class LlamaProcess:
     async def start(cls, parameters: Parameters) -> "LlamaProcess":
         """Start llama.cpp and wait until the model is loaded; when cancelled, it is gone before this returns.
 
-        Raises ModelUnavailableError with llama.cpp's own reason when it cannot.
+        Raises NotReadyError with llama.cpp's own reason when it cannot.
         """
         process = cls(parameters)  # in this thread: Linux ends it with the thread that started it
         try:
