@@ -11,12 +11,17 @@ from pathlib import Path
 import httpx
 
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.running import (
+    ANSWER_SECONDS,
+    API_KEY,
+    URL,
+    answers,
+    key_headers,
+    named_server,
+    own_host,
+    own_url,
+)
 from orpheus_openai.settings import Settings, load_settings
-
-URL = "ORPHEUS_URL"
-API_KEY = "ORPHEUS_API_KEY"
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""Addresses to listen on that are none to call, and what to call instead."""
 
 OUTPUT_DIR = Path("~/orpheus-openai/outputs")
 """Where a server of our own saves audio, unless told: clients start programs in whatever folder they like."""
@@ -24,7 +29,6 @@ OUTPUT_DIR = Path("~/orpheus-openai/outputs")
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 """Longer than the server's own grace for streams that go on."""
-ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.1
 
 
@@ -33,7 +37,7 @@ class Backend:
 
     def __init__(self, url: str, environ: Mapping[str, str] | None, api_key: str = "") -> None:
         self.url = url
-        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.headers = key_headers(api_key)
         """What goes with every request."""
         self.local = environ is not None
         """Whether it is on this machine, where no HTTP proxy has a say."""
@@ -48,22 +52,17 @@ class Backend:
 
         Raises ConfigurationError when the settings make no sense.
         """
-        api_key = environ.get(API_KEY, "").strip()
-        if url := environ.get(URL, "").strip().rstrip("/"):
-            if not url.startswith(("http://", "https://")):
-                raise ConfigurationError(
-                    f"{URL}={url}: expected a URL; for example {URL}=http://localhost:8899"
-                )
+        url, api_key = named_server(environ)
+        if url:
             return cls(url, None, api_key)
         own = {name: value for name, value in environ.items() if name not in (URL, API_KEY)}
         settings = load_settings(own)
         if settings.port == 0:
             raise ConfigurationError(f"PORT=0: there is no telling where the server is; set PORT or {URL}")
-        host = EVERYWHERE.get(settings.host, settings.host)
-        own |= {"ORPHEUS_HOST": host, "PORT": str(settings.port)}
+        own |= {"ORPHEUS_HOST": own_host(settings), "PORT": str(settings.port)}
         if settings.output_dir == Settings().output_dir:
             own["ORPHEUS_OUTPUT_DIR"] = str(OUTPUT_DIR.expanduser())
-        return cls(f"http://{f'[{host}]' if ':' in host else host}:{settings.port}", own, api_key)
+        return cls(own_url(settings), own, api_key)
 
     @contextlib.asynccontextmanager
     async def closing(self) -> AsyncGenerator[None]:
@@ -81,7 +80,7 @@ class Backend:
         Raises ConfigurationError, in words for the person whose client starts this, when there is none.
         """
         async with self._lock:
-            if await self._answers():
+            if await answers(self._http, self.url):
                 return
             if self._environ is None:
                 raise ConfigurationError(
@@ -109,7 +108,7 @@ class Backend:
         while time.monotonic() < deadline:
             ended = process.poll() is not None
             # Asked last: another client may have started a server at the same moment and taken the port.
-            if await self._answers():
+            if await answers(self._http, self.url):
                 return
             if ended:
                 raise ConfigurationError(
@@ -117,13 +116,6 @@ class Backend:
                 )
             await asyncio.sleep(POLL_SECONDS)
         raise ConfigurationError(f"the server that was started at {self.url} does not answer")
-
-    async def _answers(self) -> bool:
-        try:
-            answer = await self._http.get(f"{self.url}/health")
-            return answer.status_code == httpx.codes.OK and "version" in answer.json()
-        except (httpx.HTTPError, ValueError):
-            return False
 
 
 def _start(environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":

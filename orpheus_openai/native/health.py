@@ -5,12 +5,14 @@ from litestar import get
 
 from orpheus_openai import __version__
 from orpheus_openai.http.openapi import operation
+from orpheus_openai.running import NAME
 
 
 class Health(msgspec.Struct, frozen=True):
     """The process answers; whether a model can speak is another question."""
 
     status: str = "ok"
+    name: str = NAME
     version: str = __version__
 
 

@@ -399,7 +399,7 @@ async def test_a_server_that_wants_another_key_is_explained(tmp_path: Path) -> N
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         head = b"200 OK" if request.startswith(b"GET /health ") else b"401 Unauthorized"
-        body = b'{"version":"0"}'
+        body = b'{"name":"orpheus-openai"}'
         writer.write(
             b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (head, len(body), body)
         )

@@ -12,23 +12,7 @@ from pathlib import Path
 import av
 import pytest
 
-ENVIRON = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("ORPHEUS_")},
-    "ORPHEUS_MODEL": "preview",
-    "PYTHONUTF8": "1",
-}
-
-
-def run(*arguments, folder, stdin=b"", **environ):
-    return subprocess.run(
-        [sys.executable, "-m", "orpheus_openai", *arguments],
-        cwd=folder,
-        env={**ENVIRON, **environ},
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+from tests.support.command_line import ENVIRON, run
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "opus", "ogg", "aac", "flac", "wav"])
@@ -56,6 +40,11 @@ def test_a_dash_writes_to_standard_output_and_reads_standard_input(tmp_path):
     assert len(done.stdout) > 20_000
 
 
+def test_a_dash_writes_wav_unless_told_otherwise(tmp_path):
+    done = run("speak", "Hello there.", "-o", "-", folder=tmp_path)
+    assert done.stdout[:4] == b"RIFF"
+
+
 def test_speed_shortens(tmp_path):
     for speed in ("1", "2"):
         assert (
@@ -75,9 +64,17 @@ def test_a_text_with_nothing_to_say_is_a_short_silence(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["speak", "x", "-o", "hello.txt"], 2, "'.txt' is no audio format"),
+        (["speak", "x", "-o", "hello.txt"], 2, "'.txt' is not an audio format"),
         (["speak", "x", "-o", "hello"], 2, "does not tell the format"),
-        (["speak", "x", "-o", "-"], 2, "--format"),
+        (["speak", "x"], 2, "-o FILE, or --play"),
+        (["speak", "-o", "a.wav"], 2, "give one thing to say"),
+        (["speak", "x", "--file", "x.txt", "-o", "a.wav"], 2, "give one thing to say"),
+        (["speak", "--file", "x.txt", "-o", "a.wav"], 1, "No such file"),
+        (
+            ["speak", "x", "-o", "a.wav", "--temperature", "9"],
+            2,
+            "'temperature': Expected a number of at most 2",
+        ),
         (["speak", " ", "-o", "a.wav"], 2, "nothing to speak"),
         (["speak", "x", "-o", "a.wav", "--voice", "nobody"], 2, "no voice 'nobody'"),
         (["speak", "x", "-o", "a.wav", "--speed", "9"], 2, "'speed': Expected a number of at most 4"),
@@ -122,6 +119,15 @@ def test_voices_and_models_are_listed(tmp_path):
     assert "alloy" in voices
     assert "small-1b" in models
     assert "ORPHEUS_MODEL_SMALL_1B" in models
+    assert models.count("ORPHEUS_MODEL_SMALL_1B") == 1
+
+
+def test_models_say_each_reason_once(tmp_path):
+    lines = run("models", folder=tmp_path, CUDA_VISIBLE_DEVICES="").stdout.decode().splitlines()
+    reasons = [line for line in lines if line.startswith("  ")]
+    assert len(reasons) == len(set(reasons)) >= 2
+    (names,) = [line for line in lines if line.startswith("medium-3b, medium-3b-fr, ")]
+    assert names.endswith(":")
 
 
 def test_the_doctor_tells_what_to_do(tmp_path):

@@ -1,0 +1,49 @@
+"""`orpheus-openai pull`."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from orpheus_openai.catalog import load_catalog
+from orpheus_openai.cli.terminal import say
+from orpheus_openai.settings import checkpoint_variable, load_settings
+
+HELP = "download a model as a GGUF file, which speaks without an NVIDIA GPU"
+EXAMPLES = """\
+  orpheus-openai pull --save
+  orpheus-openai pull medium-3b --quant q8_0"""
+
+GGUF_PACKAGES = (
+    "./start.sh does it when the setting is in .env; elsewhere: pip install 'orpheus-openai[gguf]'"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe its options."""
+    parser.add_argument("model", nargs="?", default="medium-3b", help="which model (default: %(default)s)")
+    parser.add_argument("--quant", help="its quantisation, e.g. q4_k_m (the default) or q8_0")
+    parser.add_argument("--save", action="store_true", help="write the setting that names it into .env")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Download it, and say what to set."""
+    try:
+        import huggingface_hub  # noqa: F401, PLC0415
+
+        from orpheus_openai.models.pull import pull, save_setting  # noqa: PLC0415
+    except ImportError:
+        say(f"what downloads is not installed: {GGUF_PACKAGES}")
+        return 1
+    model = load_catalog(load_settings().catalog).model(options.model, options.model)
+    name = pull(model, options.quant, lambda line: print(line, file=sys.stderr))
+    setting = checkpoint_variable(model.id)
+    if options.save:
+        save_setting(Path(".env"), setting, name)
+        print(f"{setting}={name} is in .env now", file=sys.stderr)
+    else:
+        print(f"{setting}={name}")
+    packages = ("xllamacpp", "torch", "snac")
+    if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
+        print(f"To speak with it, install {', '.join(missing)}: {GGUF_PACKAGES}", file=sys.stderr)
+    return 0

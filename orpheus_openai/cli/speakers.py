@@ -1,0 +1,124 @@
+"""Who speaks for `speak`: the server that runs, else this process."""
+
+import contextlib
+import html
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+
+from orpheus_openai import running
+from orpheus_openai.audio import PCM
+from orpheus_openai.errors import ConfigurationError, InvalidRequestError, ModelUnavailableError, SpeechError
+from orpheus_openai.settings import load_settings
+
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 3700.0
+"""How long a server may say nothing: it may be loading its model, for an hour at most (ORPHEUS_LOAD_WAIT)."""
+
+
+class Speaker(msgspec.Struct, frozen=True):
+    """A speech that has begun: who says it, and how it sounds."""
+
+    model: str
+    voice: str
+    sound: AsyncGenerator[PCM]
+    server: str | None = None
+    """The URL of the server that speaks; None: this process."""
+
+
+@contextlib.asynccontextmanager
+async def speaker(
+    wanted: dict[str, Any], *, here: bool, tell: Callable[[str], None]
+) -> AsyncGenerator[Speaker]:
+    """Begin to speak `wanted`, the fields of a request; `tell` is told who does it.
+
+    The server that ORPHEUS_URL names is asked, else the one on this machine's port, if one of ours answers there;
+    where none does, or `here` is asked for, this process loads the model. Raises the request's own errors.
+    """
+    from orpheus_openai.speech.request import speech_request  # noqa: PLC0415  a quarter of a second
+
+    speech_request(**wanted)  # what is wrong in itself need not be sent to anybody
+    url, key = ("", "") if here else running.named_server()
+    server = "" if here else url or running.own_url(load_settings())
+    async with contextlib.AsyncExitStack() as stack:
+        if server:
+            http = await stack.enter_async_context(_client(key, local=not url))
+            if await running.answers(http, server):
+                tell(f"spoken by the server at {server}")
+                yield await stack.enter_async_context(_by_server(http, server, wanted))
+                return
+            if url:
+                raise ConfigurationError(
+                    f"{running.URL}={url}: no orpheus-openai answers there; start it, or unset {running.URL}"
+                )
+            tell(f"no orpheus-openai answers at {server}; spoken by this process")
+        yield await stack.enter_async_context(_by_this_process(wanted))
+
+
+def _client(key: str, *, local: bool) -> httpx.AsyncClient:
+    timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    # No HTTP proxy has a say on one's own machine.
+    return httpx.AsyncClient(headers=running.key_headers(key), timeout=timeout, trust_env=not local)
+
+
+@contextlib.asynccontextmanager
+async def _by_this_process(wanted: dict[str, Any]) -> AsyncGenerator[Speaker]:
+    from orpheus_openai.limits.caller import PROGRAM  # noqa: PLC0415
+    from orpheus_openai.speech.request import speech_request  # noqa: PLC0415
+    from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
+
+    service = SpeechService.create(load_settings())
+    try:
+        speech = service.prepare(speech_request(**wanted), account=PROGRAM)
+        yield Speaker(speech.model.id, speech.voice.id, speech.stream())
+    finally:
+        await service.manager.close()
+
+
+@contextlib.asynccontextmanager
+async def _by_server(http: httpx.AsyncClient, url: str, wanted: dict[str, Any]) -> AsyncGenerator[Speaker]:
+    """PCM, so that what is saved, played and counted is one thing; its encoding is this machine's work."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    try:
+        async with http.stream(
+            "POST", f"{url}/api/generate", json={**given, "response_format": "pcm"}
+        ) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise _refusal(answer, await answer.aread())
+            model = answer.headers.get("x-orpheus-model", "")
+            voice = html.unescape(answer.headers.get("x-orpheus-voice", ""))
+            yield Speaker(model, voice, _sound(answer), url)
+    except httpx.HTTPError as error:
+        raise SpeechError(f"the server at {url} broke off: {error or type(error).__name__}") from error
+
+
+async def _sound(answer: httpx.Response) -> AsyncGenerator[PCM]:
+    """The samples of an answer whose chunks may end within one."""
+    rest = b""
+    async for chunk in answer.aiter_bytes():
+        rest += chunk
+        whole = len(rest) // 2 * 2
+        if whole:
+            yield np.frombuffer(rest[:whole], dtype="<i2").astype(np.int16, copy=False)
+        rest = rest[whole:]
+
+
+def _refusal(answer: httpx.Response, content: bytes) -> Exception:
+    """What a server's error is here, in its own words."""
+    try:
+        detail = msgspec.json.decode(content)["error"]
+        message, code = str(detail["message"]), detail.get("code")
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        message, code = f"the server answered with status {answer.status_code}", None
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return ConfigurationError(
+            f"{message} Set {running.API_KEY} to a key that the server at {answer.url.host} knows."
+        )
+    if code == ModelUnavailableError.code:
+        return ModelUnavailableError(message)
+    if answer.is_client_error and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+        return InvalidRequestError(message, code=code)
+    return SpeechError(message, code=code)
