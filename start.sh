@@ -8,6 +8,7 @@ main() {
   local profile
   profile=$(choose_profile)
   [ "$profile" != gpu ] || check_gpu_machine
+  [ "$profile" != preview ] || [ -n "${SETUP_PROFILE:-}" ] || tell_of_gguf
   install "$profile" .venv
   choose_gpu
   PATH=$PWD/.venv/bin:$PATH # what vLLM runs by name stands there, too

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orpheus_openai.catalog import load_catalog
+
 ROOT = Path(__file__).parents[2]
 SMI = """#!/bin/sh
 set -e  # a reader that has left is an error to the real one, too
@@ -104,6 +106,15 @@ def test_the_profile_gguf_installs_llama_cpp_and_a_torch_without_cuda(tmp_path):
         "torch",
         f"packages {tmp_path} -c constraints/cpu.txt -e .[gguf,preview]",
     ]
+
+
+def test_without_a_card_one_line_tells_how_to_have_orpheus_and_the_line_works(tmp_path):
+    told = shell("tell_of_gguf", plain_environ()).stderr
+    assert told.count("\n") == 1
+    assert told.split()[-1] == "./start.sh"
+    name, _, value = told.split()[-2].partition("=")
+    assert shell("choose_profile", plain_environ(**{name: value}), tmp_path).stdout == "gguf"
+    assert value.partition(":")[0] in load_catalog(None).models["medium-3b"].gguf
 
 
 @pytest.mark.parametrize(("system", "fine"), [("Linux", False), ("Darwin", True)])
