@@ -11,7 +11,7 @@ MAX_BLOCK = 4_000
 
 _SENTENCE_ENDS = frozenset(".!?…。！？।")
 _THOUGHT = re.compile(r"<(think|thinking)>", re.IGNORECASE)
-_FENCE = re.compile(r"[\s>]*(?P<marks>`{3,}(?=[^`]*\Z)|~{3,})")
+_FENCE = re.compile(r"[\s>]*(?P<marks>`{3,}(?=[^`\n]*$)|~{3,})")
 
 
 def blocks(text: str, *, read_code: bool = False) -> Iterator[Traced]:
@@ -43,23 +43,28 @@ class _Reader:
         self._at = 0
         self._never_closed: set[str] = set()
         """Ends that do not come any more."""
+        self._line = (0, 0)
+        """Where the line that was read last ends, and the next begins."""
 
     def __iter__(self) -> Iterator[Traced]:
         while self._at < len(self._text):
             start = self._at
-            newline = NEWLINE.search(self._text, start)
-            end = newline.start() if newline else len(self._text)
-            self._at = newline.end() if newline else end
-            line = self._text[start:end]
-            if "<" in line and (thought := _THOUGHT.search(line)):
-                end = start + thought.start()
-                self._at = self._after(f"</{thought[1]}>", start + thought.end(), line_end=False)
-            elif fence := _FENCE.match(line):
-                if self._read_code:
-                    continue
-                self._at = self._after(fence["marks"][:3], self._at, line_end=True)
+            end, self._at = self._line_end(start)
+            if thought := _THOUGHT.search(self._text, start, end):
+                end = thought.start()
+                self._at = self._after(f"</{thought[1]}>", thought.end(), line_end=False)
+            elif fence := _FENCE.match(self._text, start, end):
+                if not self._read_code:
+                    self._at = self._after(fence["marks"][:3], self._at, line_end=True)
                 continue
             yield Traced.of(self._text, start, end)
+
+    def _line_end(self, start: int) -> tuple[int, int]:
+        """Where the line of `start` ends, and the next begins; each line is looked through once."""
+        if start >= self._line[1]:
+            newline = NEWLINE.search(self._text, start)
+            self._line = newline.span() if newline else (len(self._text), len(self._text))
+        return self._line
 
     def _after(self, closing: str, start: int, *, line_end: bool) -> int:
         """Where to read on after what began before `start`: behind `closing`, at `start` if there is none."""
