@@ -85,6 +85,7 @@ class SpeechTools:
         max_tokens: Annotated[int | None, tuning("max_tokens")] = None,
         seed: Annotated[int | None, tuning("seed")] = None,
         text_cleaning: Annotated[bool | None, tuning("text_cleaning")] = None,
+        pronunciations: Annotated[dict[str, str] | None, tuning("pronunciations")] = None,
     ) -> ToolResult:
         """Speak a text and save it as an audio file on the server.
 
@@ -107,6 +108,7 @@ class SpeechTools:
                 max_tokens=max_tokens,
                 seed=seed,
                 text_cleaning=text_cleaning,
+                pronunciations=pronunciations,
             )
             speech = prepare_speech(request.scope, self._service, wanted)
             generation = Generation(speech, self._service.manager, response_format)

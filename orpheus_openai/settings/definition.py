@@ -276,6 +276,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "they stand."
         ),
     ] = "words"
+    lexicon: Annotated[
+        Path | None,
+        Meta(
+            description="A TOML file that says how words are said, by language or under `[all]`: `[en]`, then lines "
+            'such as `nginx = "engine x"`.'
+        ),
+    ] = None
     read_code: Annotated[
         bool, Meta(description="Whether code between fences is read out, where texts are cleaned.")
     ] = False

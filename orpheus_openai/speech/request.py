@@ -1,5 +1,6 @@
 """A request for speech, in the core's own terms: each field, its limits and its default, for every door."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +22,11 @@ from orpheus_openai.synthesis import (
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 Speed = Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)]
 
+Pronunciations = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=100)], Annotated[str, Meta(max_length=300)]],
+    Meta(max_length=200),
+]
+
 
 class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be said, by whom, and how."""
@@ -31,6 +37,8 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     speed: Speed = 1.0
     text_cleaning: bool | None = None
     """Whether the text is cleaned (see `text.clean`); None: as the server is set."""
+    pronunciations: Pronunciations = {}
+    """How words of this text are said (see `text.lexicon`)."""
     sampling: Sampling = Sampling()
 
 
@@ -85,13 +93,24 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
             description="false: the text is spoken as it stands, Markdown, emoji and all; null: as the server is set."
         ),
     ] = None
+    pronunciations: Annotated[
+        Pronunciations | None,
+        Meta(
+            description="How words are said, 200 at most: whole words, in any case if written in small letters.",
+            examples=[{"nginx": "engine x"}],
+        ),
+    ] = None
 
 
 SAMPLING = frozenset(Sampling.__struct_fields__)
 
 
 def speech_request(
-    *, text: str, model: str | None = None, voice: str | None = None, **tuning: float | None
+    *,
+    text: str,
+    model: str | None = None,
+    voice: str | None = None,
+    **tuning: float | Mapping[str, str] | None,
 ) -> SpeechRequest:
     """The request that a door's fields make, judged by the one set of rules; None stands for the default.
 
@@ -110,7 +129,7 @@ def speech_request(
     given = {name: value for name, value in given.items() if value is not None}
     sampling = Sampling(**{name: value for name, value in given.items() if name in SAMPLING})
     fields: dict[str, Any] = {"text": text, "model": model, "voice": voice, "speed": given.get("speed")}
-    fields["text_cleaning"] = given.get("text_cleaning")
+    fields |= {name: given.get(name) for name in ("text_cleaning", "pronunciations")}
     chosen = {name: value for name, value in fields.items() if value is not None}
     return msgspec.structs.replace(from_values(chosen, SpeechRequest), sampling=sampling)
 

@@ -13,12 +13,14 @@ from orpheus_openai.limits.caller import ANONYMOUS
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech.lexicon import ServerLexicon
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import SHORT_TEXT, Script
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
 from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.lexicon import Lexicon
 
 
 class SpeechService:
@@ -42,6 +44,7 @@ class SpeechService:
         self.factory = factory
         self.seen = Seen(events, manager)
         self._settings = settings
+        self._lexicon = ServerLexicon(settings.lexicon)
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
 
     @classmethod
@@ -109,10 +112,12 @@ class SpeechService:
     def _reading(self, request: SpeechRequest, voice: Voice) -> Reading:
         settings = self._settings
         cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
+        own = Lexicon(request.pronunciations) if request.pronunciations else None
         return Reading(
             language=voice.language,
             cleaning=cleaning,
             numbers=settings.numbers,
+            lexicons=tuple(filter(None, (own, *self._lexicon.get(voice.language)))),
             read_code=settings.read_code,
         )
 

@@ -1,6 +1,7 @@
 """The text desk: a request's text becomes what is spoken, segment by segment."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Literal
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from orpheus_openai.text.clean import cleaned
 from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.fold import fold
+from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.normalise import has_speech, paragraphs, spaced
 from orpheus_openai.text.numbers.read import in_words, ready
 from orpheus_openai.text.split import Segment, segments
@@ -26,6 +28,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Whether Markdown, HTML, emoji and their like are left out (see `clean`)."""
     numbers: Literal["words", "as_is"] = "words"
     """Whether figures and signs are given in words (see `numbers`)."""
+    lexicons: tuple[Lexicon, ...] = ()
+    """How words are said, one after the other: each finds what the one before has left or said."""
     read_code: bool = False
     """Whether code between fences is read, where there is cleaning."""
 
@@ -71,9 +75,13 @@ class Desk:
 
     def blocks(self, text: str, reading: Reading) -> Iterator[Traced]:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
-        if not reading.cleaning:
-            return iter([Traced.of(text)])
-        return cleaned(text, self._directions_in(reading.language), read_code=reading.read_code)
+        blocks = (
+            cleaned(text, self._directions_in(reading.language), read_code=reading.read_code)
+            if reading.cleaning
+            else iter([Traced.of(text)])
+        )
+        # Before what spells a special token is dropped: an entry cannot bring one in.
+        return (reduce(lambda said, lexicon: lexicon.said(said), reading.lexicons, block) for block in blocks)
 
     def _directions_in(self, language: str) -> Directions:
         return self._directions.get(language) or self._directions[COMMON_LANGUAGE]

@@ -1,0 +1,89 @@
+"""Words are said as a lexicon has them: the server's, and the request's before it."""
+
+import pytest
+
+from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.settings import Settings
+from orpheus_openai.speech.request import SpeechRequest, speech_request
+from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.lexicon import Lexicon
+
+
+def said(text, entries, language="en"):
+    reading = Reading(language=language, lexicons=(Lexicon(entries),))
+    return " ".join(s.text for s in Desk(["laugh"]).read(text, reading))
+
+
+@pytest.mark.parametrize(
+    ("text", "entries", "expected"),
+    [
+        ("Use nginx, Nginx and NGINX.", {"nginx": "engine x"}, "Use engine x, engine x and engine x."),
+        ("US and us", {"US": "the States"}, "the States and us"),
+        ("nginxes, my-nginx nginx_conf", {"nginx": "engine x"}, "nginxes, my-engine x nginx_conf"),
+        ("SQL and SQL Server", {"sql": "sequel", "sql server": "sequel server"}, "sequel and sequel server"),
+        ("C++ or C", {"C++": "see plus plus"}, "see plus plus or C"),
+        ("a.b", {".": "dot"}, "adotb"),
+        ("I like **nginx**", {"nginx": "engine x"}, "I like engine x"),
+        ("version 2", {"version": "release"}, "release two"),
+        ("<laugh> laugh", {"laugh": "giggle"}, "<laugh> giggle"),
+        ("word", {"word": "be <|eot_id|> fore"}, "be fore"),
+        ("word", {"word": ""}, "word"),
+        ("word", {}, "word"),
+    ],
+)
+def test_whole_words_are_said_as_they_are_listed(text, entries, expected):
+    assert said(text, entries) == expected
+
+
+def test_scripts_without_spaces_have_no_word_ends():
+    assert said("我去长乐市。", {"长乐": "常乐"}, "zh") == "我去常乐市。"
+
+
+def test_what_was_said_in_another_way_keeps_its_place():
+    text = "We use nginx here."
+    reading = Reading(language="en", lexicons=(Lexicon({"nginx": "engine x"}),))
+    (segment,) = Desk([]).read(text, reading)
+    at = segment.text.index("engine")
+    assert segment.trace.span(at, at + len("engine x")) == (7, 12)
+
+
+async def test_the_requests_entries_go_before_the_servers(tmp_path):
+    file = tmp_path / "lexicon.toml"
+    file.write_text('[all]\nnginx = "engine x"\nsql = "sequel"\n[fr]\nsql = "esse ku elle"\n')
+    service = SpeechService.create(Settings(model="preview", lexicon=file))
+    for voice, wish, expected in [
+        ("tara", {}, "engine x, sequel"),
+        ("tara", {"SQL": "squeal"}, "engine x, squeal"),
+        ("pierre", {}, "engine x, esse ku elle"),
+    ]:
+        speech = service.prepare(
+            SpeechRequest(text="nginx, SQL", model="preview", voice=voice, pronunciations=wish)
+        )
+        assert await speech._script.text() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("[en]\nnginx = 5", "Expected `str`"), ("nginx = 'x'", "tables by language"), ("[en", "not valid TOML")],
+)
+def test_a_lexicon_that_makes_no_sense_stops_the_start(tmp_path, content, words):
+    file = tmp_path / "lexicon.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError, match=words):
+        SpeechService.create(Settings(model="preview", lexicon=file))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        SpeechService.create(Settings(model="preview", lexicon=tmp_path / "missing.toml"))
+
+
+def test_what_a_request_may_bring_has_bounds():
+    for entries in (
+        {"": "x"},
+        {"a" * 101: "x"},
+        {"a": "x" * 301},
+        {str(n): "x" for n in range(201)},
+        {"a": 5},
+    ):
+        with pytest.raises(Exception, match="pronunciations"):
+            speech_request(text="Hi.", pronunciations=entries)
+    assert speech_request(text="Hi.", pronunciations={"a": "b"}).pronunciations == {"a": "b"}
