@@ -18,7 +18,8 @@ class VoiceReference(msgspec.Struct, frozen=True):
 class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
     """The body of POST /v1/audio/speech. Fields that are not listed are ignored.
 
-    OpenAI's own, and additions of ours: temperature, top_p, repetition_penalty, max_tokens, seed, text_cleaning and pronunciations.
+    OpenAI's own, and additions of ours: temperature, top_p, repetition_penalty, max_tokens, seed, text_cleaning and
+    pronunciations.
     """
 
     model: Annotated[

@@ -1,5 +1,7 @@
 """What a request may ask for is said once, and judged alike whichever door it comes through."""
 
+import json
+
 import httpx
 import pytest
 from fastmcp import Client
@@ -115,5 +117,6 @@ def limits(field):
     """The bounds and types of a schema's field, in whichever version of JSON Schema it is written."""
     kinds = field.get("oneOf") or field["anyOf"]
     return sorted(
-        sorted((name, str(value)) for name, value in kind.items() if name != "title") for kind in kinds
+        sorted((name, json.dumps(value, sort_keys=True)) for name, value in kind.items() if name != "title")
+        for kind in kinds
     )
