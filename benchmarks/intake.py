@@ -96,7 +96,9 @@ def main() -> None:
         "--only", metavar="WORDS", default="", help="only patterns whose name holds these words"
     )
     options = parser.parse_args()
-    texts = {name: (unit * CHARACTERS)[:CHARACTERS] for name, unit in (PATTERNS | PILES).items()}
+    texts = {
+        name: (unit * (CHARACTERS // len(unit) + 1))[:CHARACTERS] for name, unit in (PATTERNS | PILES).items()
+    }
     texts = {name: text for name, text in texts.items() if options.only in name}
     print(f"{os.cpu_count()} cores, load average before the run {os.getloadavg()[0]:.1f}\n")
     with _server(
