@@ -77,6 +77,23 @@ def mark_special(source: Path, path: Path, special: Kind) -> Path:
     return path
 
 
+def write_adapter(path: Path, token: int) -> Path:
+    """Write a LoRA adapter with which `token` is what follows start-of-speech."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 1.0)
+    down, up = np.zeros((1, HIDDEN), np.float32), np.zeros((VOCABULARY, 1), np.float32)
+    down[0, SLOTS], up[token, 0] = 1.0, 100.0
+    writer.add_tensor("output.weight.lora_a", down)
+    writer.add_tensor("output.weight.lora_b", up)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
     """Llama 3's kind of vocabulary: bytes and a few merges, the special tokens at their true ids."""
     # A token with a space in it can never be read from text, whose spaces are spelt otherwise.

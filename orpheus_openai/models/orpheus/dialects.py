@@ -33,6 +33,8 @@ class Ask(msgspec.Struct, frozen=True):
     prompt: list[int] | str
     sampling: Sampling
     max_tokens: int
+    adapter: int | None = None
+    """Of llama.cpp's adapters, in the order in which it was started with them; None: the model as it is."""
 
 
 class Reader(Protocol):
@@ -164,6 +166,7 @@ def llama_cpp_body(ask: Ask) -> dict[str, Any]:
         temperature=sampling.temperature,
         repeat_penalty=sampling.repetition_penalty,
         repeat_last_n=max(PENALTY_WINDOW, len(ask.prompt) + ask.max_tokens),
+        lora=None if ask.adapter is None else [{"id": ask.adapter, "scale": 1.0}],
         seed=None
         if sampling.seed is None
         else sampling.seed % 0xFFFFFFFF,  # 32 bits; the last stands for none

@@ -120,15 +120,19 @@ class RemoteServer:
             self._avoid()
             raise UnansweredError(_reason(error)) from error
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
-        """Continue the prompt; raises UnansweredError before the first ids, EngineError after them.
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, adapter: int | None = None
+    ) -> AsyncGenerator[list[int]]:
+        """Continue the prompt, where it is llama.cpp with one of its adapters.
+
+        Raises UnansweredError before the first ids, EngineError after them.
 
         EngineError and InvalidRequestError come before them, too, where another server would not do better.
         """
         self.streams += 1
         answered = False
         try:
-            async with contextlib.aclosing(self._answer(prompt_ids, sampling)) as answer:
+            async with contextlib.aclosing(self._answer(prompt_ids, sampling, adapter)) as answer:
                 async for ids in answer:
                     answered = True
                     yield ids
@@ -150,12 +154,14 @@ class RemoteServer:
         self.avoided_until = time.monotonic() + min(seconds or self._timeouts.avoided, LONGEST_PAUSE)
         self._served = None  # it may come back with another model, or as another kind
 
-    async def _answer(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
+    async def _answer(
+        self, prompt_ids: list[int], sampling: Sampling, adapter: int | None
+    ) -> AsyncGenerator[list[int]]:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeouts.first_token
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout_at(deadline):
-                response = await self._open(prompt_ids, sampling)
+                response = await self._open(prompt_ids, sampling, adapter)
                 stack.push_async_callback(response.aclose)
             reader = self._dialect.reader()
             stream = events(response.aiter_bytes())
@@ -178,12 +184,12 @@ class RemoteServer:
                     async for _ in stream:
                         pass
 
-    async def _open(self, prompt_ids: list[int], sampling: Sampling) -> httpx.Response:
+    async def _open(self, prompt_ids: list[int], sampling: Sampling, adapter: int | None) -> httpx.Response:
         """Send the prompt, as ids unless this server is known to want text; the answer's status is 200."""
         served = await self._ask_for_model()
         max_tokens = _max_tokens(prompt_ids, sampling, self._context)
         if self._tokenizer is None or not self._wants_text:
-            response = await self._ask(Ask(served.id, prompt_ids, sampling, max_tokens))
+            response = await self._ask(Ask(served.id, prompt_ids, sampling, max_tokens, adapter))
             if self._tokenizer is None or not self._may_want_text(response):
                 return await self._checked(response)
             await response.aclose()

@@ -40,6 +40,7 @@ class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
     gpu_layers: int | None = None
     program: str = ""
     adapters: tuple[str, ...] = ()
+    """Paths of GGUF adapters that requests may ask for."""
     threads: int | None = None
     """None: the physical cores, less one for the codec."""
     quiet_seconds: float = 5.0
@@ -113,16 +114,22 @@ class LlamaTokenSource:
             raise EngineError("This llama.cpp cannot tokenize text; take a newer one.")
         return ids
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
-        """Continue a prompt, id by id, once a slot is free.
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[list[int]]:
+        """Continue a prompt, id by id, once a slot is free; with one of `LlamaOptions.adapters`, by its path.
 
         The same seed gives the same ids on the same machine and versions. Raises InvalidRequestError for a prompt that
         leaves no room to speak, EngineError when the engine fails.
         """
+        if adapter is not None and adapter not in self._options.adapters:
+            raise EngineError(f"This engine was started without the adapter {adapter}.")
+        number = None if adapter is None else self._options.adapters.index(adapter)
         async with self._slots:
             with self._watched():
                 try:
-                    async with contextlib.aclosing(self._server.generate(prompt_ids, sampling)) as stream:
+                    generated = self._server.generate(prompt_ids, sampling, number)
+                    async with contextlib.aclosing(generated) as stream:
                         async for ids in stream:
                             self._progress = time.monotonic()
                             yield ids
