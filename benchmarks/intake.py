@@ -96,9 +96,7 @@ def main() -> None:
         "--only", metavar="WORDS", default="", help="only patterns whose name holds these words"
     )
     options = parser.parse_args()
-    texts = {
-        name: (unit * (CHARACTERS // len(unit) + 1))[:CHARACTERS] for name, unit in (PATTERNS | PILES).items()
-    }
+    texts = {name: _repeated(unit) for name, unit in (PATTERNS | PILES).items()}
     texts = {name: text for name, text in texts.items() if options.only in name}
     print(f"{os.cpu_count()} cores, load average before the run {os.getloadavg()[0]:.1f}\n")
     with _server(
@@ -118,6 +116,10 @@ def main() -> None:
         figures = {"late": late, "first_sound": {"paragraph": alone, "whole": whole}}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     sys.exit(1 if worst > LATE_GOAL or of_all - first > FIRST_SOUND_GOAL else 0)
+
+
+def _repeated(unit: str) -> str:
+    return (unit * (CHARACTERS // len(unit) + 1))[:CHARACTERS]
 
 
 @contextlib.contextmanager
@@ -168,7 +170,7 @@ async def _listen(server: Server, text: str, voice: str) -> None:
 
 async def _first_sounds(server: Server) -> tuple[list[float], list[float]]:
     """Seconds until the first byte, of a paragraph alone and of a long text that begins with it, in turn."""
-    whole = (PARAGRAPH * CHARACTERS)[:CHARACTERS]
+    whole = _repeated(PARAGRAPH)
     times: tuple[list[float], list[float]] = [], []
     for turn, text in itertools.islice(itertools.cycle(enumerate((PARAGRAPH, whole))), 2 * RUNS + 2):
         times[turn].append(await _first_byte(server, text))
