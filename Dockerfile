@@ -28,14 +28,14 @@ COPY constraints/ constraints/
 FROM python-build AS preview-build
 # The requirements are a layer of their own: a change of the source does not fetch them again.
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install -c constraints/cpu.txt -r pyproject.toml --extra preview
+    /opt/uv/bin/uv pip install -c constraints/cpu.txt -r pyproject.toml --extra preview --extra redis --extra otel
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --no-deps .
 
 FROM python-build AS cpu-build
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install --torch-backend cpu -c constraints/cpu.txt -r pyproject.toml --extra preview --extra gguf
+    /opt/uv/bin/uv pip install --torch-backend cpu -c constraints/cpu.txt -r pyproject.toml --extra preview --extra gguf --extra redis --extra otel
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --no-deps .
@@ -92,7 +92,7 @@ WORKDIR /source
 COPY pyproject.toml ./
 COPY constraints/ constraints/
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv pip install -c constraints/gpu.txt -r pyproject.toml --extra preview --extra gpu
+    /opt/uv/bin/uv pip install -c constraints/gpu.txt -r pyproject.toml --extra preview --extra gpu --extra redis --extra otel
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv pip install --no-deps .

@@ -14,6 +14,7 @@ from orpheus_openai.catalog import PREVIEW, Catalog, load_catalog
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import driver_version, list_gpus
 from orpheus_openai.http.middleware.keys import KeyRing
+from orpheus_openai.installation import installing
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, hub_cache, means_gguf
@@ -21,6 +22,18 @@ from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
 
 GIB = 1024**3
+
+EXTRAS = {
+    "espeakng-loader": "preview",
+    "torch": "orpheus",
+    "snac": "orpheus",
+    "vllm": "gpu",
+    "xllamacpp": "gguf",
+    "redis": "redis",
+    "opentelemetry-sdk": "otel",
+    "opentelemetry-exporter-otlp-proto-http": "otel",
+}
+"""The packages that settings can need, and the extra that brings each."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -43,7 +56,7 @@ def examine() -> list[Finding]:
         catalog = load_catalog(settings.catalog)
         factory = ModelFactory(settings, catalog)
         KeyRing(settings.api_keys)
-        Gate.create(settings)
+        Gate.create(msgspec.structs.replace(settings, redis_url=""))  # a missing extra is told below
     except ConfigurationError as error:
         return [
             *found,
@@ -82,25 +95,28 @@ def _gpus(settings: Settings) -> Iterator[Finding]:
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:
-    extras = {
-        "espeakng-loader": "preview",
-        "torch": "orpheus",
-        "snac": "orpheus",
-        "vllm": "gpu",
-        "xllamacpp": "gguf",
-    }
-    if settings.remote_url:
-        wanted = {"orpheus"}
-    elif any(map(means_gguf, settings.checkpoints.values())):
-        wanted = {"orpheus"} if settings.llama_server else {"orpheus", "gguf"}
-    else:
-        wanted = {"gpu", "orpheus"} if list_gpus() else {"preview"}
-    for package, extra in extras.items():
+    """Each package of an extra: there, needed by the settings and missing, or one that could be had."""
+    needed_by = _needed_extras(settings)
+    for package, extra in EXTRAS.items():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             yield Finding(f"{package} {importlib.metadata.version(package)}")
             continue
-        advice = f'pip install "orpheus-openai[{extra}]"'
-        yield Finding(f"{package} is not installed", ok=False, needed=extra in wanted, advice=advice)
+        reason = needed_by.get(extra, "")
+        what = f"{package} is not installed" + (f", and {reason} needs it" if reason else "")
+        yield Finding(what, ok=False, needed=extra in needed_by, advice=installing(extra))
+
+
+def _needed_extras(settings: Settings) -> dict[str, str]:
+    """The extras that the settings need on this machine, and what asks for each; empty: it is the machine's way."""
+    needed = {"redis": "ORPHEUS_REDIS_URL"} if settings.redis_url else {}
+    if settings.otlp_endpoint:
+        needed["otel"] = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    gguf = next((name for name, path in settings.checkpoints.items() if means_gguf(path)), None)
+    if settings.remote_url:
+        return needed | {"orpheus": "ORPHEUS_REMOTE_URL"}
+    if gguf is not None:
+        return needed | {"orpheus": gguf} | ({} if settings.llama_server else {"gguf": gguf})
+    return needed | ({"gpu": "", "orpheus": ""} if list_gpus() else {"preview": ""})
 
 
 def _models(factory: ModelFactory, catalog: Catalog) -> Iterator[Finding]:

@@ -7,16 +7,13 @@ from pathlib import Path
 
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.cli.terminal import say
+from orpheus_openai.installation import installing
 from orpheus_openai.settings import checkpoint_variable, load_settings
 
 HELP = "download a model as a GGUF file, which speaks without an NVIDIA GPU"
 EXAMPLES = """\
   orpheus-openai pull --save
   orpheus-openai pull medium-3b --quant q8_0"""
-
-GGUF_PACKAGES = (
-    "./start.sh does it when the setting is in .env; elsewhere: pip install 'orpheus-openai[gguf]'"
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
 
         from orpheus_openai.models.pull import pull, save_setting  # noqa: PLC0415
     except ImportError:
-        say(f"what downloads is not installed: {GGUF_PACKAGES}")
+        say(f"what downloads is not installed: {installing('gguf')}")
         return 1
     model = load_catalog(load_settings().catalog).model(options.model, options.model)
     name = pull(model, options.quant, lambda line: print(line, file=sys.stderr))
@@ -45,5 +42,5 @@ def run(options: argparse.Namespace) -> int:
         print(f"{setting}={name}")
     packages = ("xllamacpp", "torch", "snac")
     if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
-        print(f"To speak with it, install {', '.join(missing)}: {GGUF_PACKAGES}", file=sys.stderr)
+        print(f"To speak with it, install {', '.join(missing)}: {installing('gguf')}", file=sys.stderr)
     return 0

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import logging
 import re
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -135,13 +136,16 @@ def load_moderator(setting: str) -> Moderator | None:
     if not inspect.iscoroutinefunction(moderator) and not inspect.iscoroutinefunction(
         getattr(moderator, "__call__", None)  # noqa: B004  an object whose call is asynchronous will do
     ):
-        raise ConfigurationError(f"ORPHEUS_MODERATION={setting}: is no asynchronous function")
+        raise ConfigurationError(f"ORPHEUS_MODERATION={setting}: this is not an asynchronous function")
     return moderator  # type: ignore[no-any-return]
 
 
 def _import(name: str) -> Any:
     module, _, attribute = name.partition(":")
     if attribute:
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)  # last: nothing there takes the place of what is installed
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.installation import installing
 from orpheus_openai.limits.caller import PROGRAM
 from orpheus_openai.limits.filter import InputFilter, load_blocked, load_moderator
 from orpheus_openai.limits.queue import Admission
@@ -83,6 +84,6 @@ def _store(settings: Settings) -> RateStore:
         from orpheus_openai.limits.rates_redis import RedisRates  # noqa: PLC0415  only where it is used
     except ImportError as error:
         raise ConfigurationError(
-            "ORPHEUS_REDIS_URL needs the Redis client: pip install 'orpheus-openai[redis]'"
+            f"ORPHEUS_REDIS_URL needs the Redis client: {installing('redis')}"
         ) from error
     return RedisRates(settings.redis_url)

@@ -13,6 +13,7 @@ from orpheus_openai.catalog import PREVIEW, Catalog, Model
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import gpu_count, list_gpus, number_as_listed
 from orpheus_openai.gpu.policy import Card
+from orpheus_openai.installation import installing
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.gguf_file import downloaded_gguf, means_gguf
@@ -73,7 +74,7 @@ class ModelFactory:
             if _installed("espeakng_loader"):
                 return Availability("available")
             return Availability(
-                "unavailable", 'Install the embedded voice: pip install "orpheus-openai[preview]".'
+                "unavailable", f"The embedded voice is not installed: {installing('preview')}."
             )
         if self.checkpoint(model) is None and not self._settings.remote_url:
             return Availability(
@@ -194,9 +195,7 @@ class ModelFactory:
         needed = ("torch", "snac") if program else ("torch", "snac", "xllamacpp")
         if missing := [name for name in needed if not _installed(name)]:
             extra = "orpheus" if program else "gguf"
-            return Availability(
-                "unavailable", f'Missing: {", ".join(missing)}; pip install "orpheus-openai[{extra}]".'
-            )
+            return Availability("unavailable", f"Missing: {', '.join(missing)}; {installing(extra)}.")
         return Availability("available")
 
     def _orpheus_availability(self) -> Availability:
@@ -211,7 +210,7 @@ class ModelFactory:
         if missing := [name for name in needed if not _installed(name)]:
             extra = "orpheus" if remote else "gpu"
             packages = ", ".join(missing)
-            return Availability("unavailable", f'Missing: {packages}; pip install "orpheus-openai[{extra}]".')
+            return Availability("unavailable", f"Missing: {packages}; {installing(extra)}.")
         if not remote and self._settings.device != "cpu" and (gaps := machine_gaps()):
             return Availability(
                 "unavailable", " ".join(f"{gap.what[0].upper()}{gap.what[1:]}. {gap.cure}" for gap in gaps)

@@ -15,6 +15,7 @@ import msgspec
 
 from orpheus_openai import __version__
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.installation import installing
 from orpheus_openai.speech.speech import Speech
 
 NAME = "orpheus-openai"
@@ -82,7 +83,7 @@ class Tracing:
             )
         if not _installed():
             logger.warning(
-                "no traces are sent to %s: that needs pip install 'orpheus-openai[otel]'", endpoint
+                "no traces are sent to %s: OpenTelemetry is not installed: %s", endpoint, installing("otel")
             )
             return None
         return cls(endpoint)

@@ -158,6 +158,34 @@ def test_the_doctor_sees_what_the_server_would_not_start_with(tmp_path, environ,
     assert words in told.stdout.decode()
 
 
+@pytest.mark.parametrize(
+    ("package", "environ", "extra"),
+    [
+        ("redis", {"ORPHEUS_REDIS_URL": "redis://127.0.0.1:1/0"}, "redis"),
+        ("opentelemetry-sdk", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "otel"),
+        ("xllamacpp", {"ORPHEUS_MODEL_MEDIUM_3B": "x/y:q4_k_m", "HF_HUB_OFFLINE": "1"}, "gguf"),
+    ],
+)
+def test_the_doctor_names_the_extra_that_a_setting_needs(tmp_path, package, environ, extra):
+    # Without the package's metadata and modules, as if it were not installed; all else is.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.metadata as m, sys\n"
+        "real = m.version\n"
+        f"gone = {package!r}\n"
+        "def version(name):\n"
+        "    if name == gone: raise m.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "m.version = version\n"
+        "sys.modules[gone.partition('-')[0]] = None\n"
+    )
+    told = run("doctor", folder=tmp_path, PYTHONPATH=str(tmp_path), **environ)
+    lines = told.stdout.decode().splitlines()
+    (place,) = [n for n, line in enumerate(lines) if line.endswith(f"{next(iter(environ))} needs it")]
+    assert lines[place] == f"MISSING  {package} is not installed, and {next(iter(environ))} needs it"
+    assert f"[{extra}]" in lines[place + 1]
+    assert told.returncode == 1
+
+
 def test_a_terminal_sees_the_progress(tmp_path):
     ours, theirs = pty.openpty()
     subprocess.run(

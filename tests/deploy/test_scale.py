@@ -173,6 +173,32 @@ async def test_a_balancer_holds_nothing_back(fleet: Fleet) -> None:
                 pytest.fail("the events ended")
 
 
+async def test_a_balancer_lets_the_server_itself_refuse_what_is_too_large(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        answer = await client.post("/v1/audio/speech", json={**SHORT, "input": "a" * (9 * 1024 * 1024)})
+    assert answer.status_code == 413, answer.text
+    assert answer.json()["error"]["code"] == "request_too_large"
+
+
+async def test_a_balancer_passes_mcp_on(fleet: Fleet) -> None:
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        },
+    }
+    accept = {"accept": "application/json, text/event-stream"}
+    async with fleet.client() as client:
+        answer = await client.post("/mcp", json=hello, headers=accept)
+    assert answer.status_code == 200
+    assert answer.headers["mcp-session-id"]
+    assert '"serverInfo"' in answer.text
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/%6detrics"])
 async def test_a_balancer_does_not_show_the_metrics(fleet: Fleet, path: str) -> None:
     async with fleet.client() as client:

@@ -7,7 +7,9 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -591,6 +593,20 @@ def test_a_moderator_that_dawdles_lets_nothing_pass(tmp_path, monkeypatch):
 def test_a_moderator_that_cannot_be_had_stops_the_start(name):
     with pytest.raises(ConfigurationError, match="ORPHEUS_MODERATION"):
         create_app(Settings(moderation=name))
+
+
+def test_a_moderator_may_stand_in_the_folder_in_which_the_server_is_started(tmp_path):
+    (tmp_path / "my_rules.py").write_text("async def judge(text):\n    return None\n")
+    program = Path(sys.executable).parent / "orpheus-openai"  # whose own folder comes first, not this one
+
+    def doctor(name):
+        environ = {**os.environ, "ORPHEUS_MODEL": "preview", "ORPHEUS_MODERATION": name}
+        return subprocess.run(
+            [program, "doctor"], cwd=tmp_path, env=environ, capture_output=True, timeout=60, check=False
+        )
+
+    assert doctor("my_rules:judge").returncode == 0
+    assert b"my_rules:nobody: cannot be imported" in doctor("my_rules:nobody").stdout
 
 
 def test_an_account_is_the_keys_or_the_networks():

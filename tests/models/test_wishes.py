@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.serving import serving
 from orpheus_openai.app import create_app
+from orpheus_openai.installation import installing
 from orpheus_openai.settings import load_settings
 
 SPEECH = {"model": "tts-1", "voice": "tara", "input": "Good morning."}
@@ -43,7 +44,7 @@ async def test_who_asks_for_orpheus_is_not_given_the_preview(tmp_path, environ):
         spoken = await client.post("/v1/audio/speech", json=SPEECH)
         ready = await client.get("/ready")
         assert (await client.get("/api/status")).json()["ready"] is False
-    cure = 'pip install "orpheus-openai[orpheus]"' if value == URL else "ORPHEUS_REMOTE_URL"
+    cure = installing("orpheus") if value == URL else "ORPHEUS_REMOTE_URL"
     for answer, status in ((spoken, 404), (ready, 503)):
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (status, "model_unavailable")

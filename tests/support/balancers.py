@@ -26,10 +26,12 @@ def nginx(folder: Path, port: int, addresses: list[str]) -> list[str]:
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    # Started as root, its workers would be somebody who may not enter pytest's folders.
+    user = "user root; " if os.geteuid() == 0 else ""
     text = replaced(
         (DEPLOY / "nginx.conf").read_text(),
         **{
-            "worker_processes auto": "worker_processes 1; daemon off",
+            "worker_processes auto": f"{user}worker_processes 1; daemon off",
             "/run/nginx.pid": f"{folder}/nginx.pid",
             "server 127.0.0.1:8899 max_fails=1 fail_timeout=5s;": servers,
             "listen 80;": f"listen unix:{folder}/http.sock;",

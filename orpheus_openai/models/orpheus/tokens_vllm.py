@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.installation import installing
 from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
@@ -132,7 +133,7 @@ async def load_vllm(checkpoint: str, options: EngineOptions) -> VLLMTokenSource:
     """
     if importlib.util.find_spec("vllm") is None:
         raise ModelUnavailableError(
-            "vLLM is needed to run Orpheus here, and it is not installed: pip install 'orpheus-openai[gpu]', "
+            f"vLLM is needed to run Orpheus here, and it is not installed: {installing('gpu')}, "
             "or name a server that holds the model in ORPHEUS_REMOTE_URL."
         )
     start = EngineStart(await in_thread(lambda: fetch_checkpoint(checkpoint)), options)

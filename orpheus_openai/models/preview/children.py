@@ -18,6 +18,7 @@ from orpheus_openai.errors import (
     NotReadyError,
     SpeechError,
 )
+from orpheus_openai.installation import installing
 from orpheus_openai.models.preview import process
 
 START_SECONDS: Final = 30.0
@@ -223,7 +224,7 @@ def _find() -> tuple[str, str]:
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelUnavailableError(
             "The preview voice needs eSpeak NG. Install the preview extra: "
-            f'pip install "orpheus-openai[preview]" ({error}).'
+            f"{installing('preview')} ({error})."
         ) from error
 
 
@@ -231,12 +232,12 @@ def _why_not(code: int | None, library: str, data: str) -> SpeechError:
     if code == process.NO_DATA:
         return ModelUnavailableError(
             f"The preview cannot speak: eSpeak NG did not accept its data in {Path(data)}. Install it afresh, "
-            'in a folder with a path of less than 160 characters: pip install "orpheus-openai[preview]".'
+            f"in a folder with a path of less than 160 characters: {installing('preview')}."
         )
     if code == process.NO_LIBRARY:
         return ModelUnavailableError(
             f"The preview cannot speak: {library} cannot be loaded; the log says why. Install it afresh: "
-            'pip install "orpheus-openai[preview]".'
+            f"{installing('preview')}."
         )
     return NotReadyError(
         f"The preview cannot speak: its process did not start (exit code {code}); the log says why.",
