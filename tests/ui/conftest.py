@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from orpheus_openai.gpu import monitor
+from orpheus_openai.gpu.device import GPU, GPUSample
 from tests.support.chromium import CHROMIUM, FLAGS, TAP
 
 
@@ -57,3 +59,20 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def page(open_page: Callable[..., Any], server_url: str) -> Any:
     return open_page(server_url)
+
+
+@pytest.fixture
+def a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One GPU, as NVIDIA's driver would tell of it."""
+    card = GPU(
+        index=0,
+        name="NVIDIA L4",
+        uuid="GPU-1",
+        memory_total=24 * 2**30,
+        memory_used=9 * 2**30,
+        utilization=41,
+        temperature_c=58,
+        power_watts=61.5,
+        processes=(),
+    )
+    monkeypatch.setattr(monitor, "sample_gpus", lambda: GPUSample((card,)))

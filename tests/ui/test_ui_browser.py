@@ -10,8 +10,6 @@ from typing import Any
 import httpx
 import pytest
 
-from orpheus_openai.gpu import monitor
-from orpheus_openai.gpu.device import GPU, GPUSample
 from orpheus_openai.models.factory import ModelFactory
 from tests.support.chromium import (
     ENGLISH,
@@ -257,11 +255,11 @@ def test_a_model_that_is_not_here_says_what_to_do(page: Page) -> None:
 
 def test_developers_see_the_current_request(page: Page) -> None:
     page.get_by_role("textbox", name="What shall be said?").fill('It\'s "here"')
-    page.get_by_role("spinbutton", name="Temperature").fill("0.8")
+    page.get_by_role("spinbutton", name="Speed").fill("0.8")
     page.get_by_role("tab", name="Python").click()
     code = page.get_by_role("tabpanel", name="Python")
     expect(code).to_contain_text('input="It\'s \\"here\\""')
-    expect(code).to_contain_text('extra_body={"temperature":0.8}')
+    expect(code).to_contain_text("speed=0.8")
     page.get_by_role("tab", name="curl").click()
     expect(page.locator("#snippet")).to_contain_text("It'\\''s")
 
@@ -391,7 +389,7 @@ def test_a_server_that_goes_down_and_comes_back_is_told_and_used_again(
 
 
 def test_a_slow_load_is_told_with_the_time_it_took_last(
-    open_page: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_page: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_card: None
 ) -> None:
     load = ModelFactory.load
 
@@ -416,20 +414,8 @@ def test_a_slow_load_is_told_with_the_time_it_took_last(
 
 
 def test_the_panel_shows_the_cards_and_releases_a_model_that_is_in_use_only_when_told(
-    open_page: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_page: Callable[..., Page], tmp_path: Path, a_card: None
 ) -> None:
-    card = GPU(
-        index=0,
-        name="NVIDIA L4",
-        uuid="GPU-1",
-        memory_total=24 * 2**30,
-        memory_used=9 * 2**30,
-        utilization=41,
-        temperature_c=58,
-        power_watts=61.5,
-        processes=(),
-    )
-    monkeypatch.setattr(monitor, "sample_gpus", lambda: GPUSample((card,)))
     with page_server(tmp_path) as url:
         page = open_page(url, forgive="ERR_INCOMPLETE_CHUNKED")
         panel = page.get_by_role("region", name="GPU")

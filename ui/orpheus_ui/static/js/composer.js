@@ -63,6 +63,11 @@ export class Composer extends EventTarget {
     this.#box.focus();
   }
 
+  /** Whether the text asks for an emotion. */
+  get tagged() {
+    return this.#tags.some((tag) => this.text.includes(`<${tag}>`));
+  }
+
   /** Offer `examples`, `[{name, text}]`, in a language. */
   offer(examples, language) {
     this.#offered = new Set(examples.map(({ text }) => text));

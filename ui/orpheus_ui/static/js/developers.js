@@ -26,7 +26,9 @@ export class Developers {
   }
 
   show() {
+    this.#copy.replaceChildren(icon("copy"), t("developers.copy"));
     const request = this.#request();
+    this.#copy.disabled = !request;
     if (!request) return;
     const base = document.baseURI.replace(/\/[^/]*$/, "");
     const programs = snippets(request, base, currentKey() !== null);
@@ -35,7 +37,6 @@ export class Developers {
     if (this.#tabs.childElementCount === 0) this.#tabs.append(...tabs);
     this.#code.textContent = programs[this.#name];
     byId("snippet").setAttribute("aria-labelledby", `snippet-${this.#name}`);
-    this.#copy.replaceChildren(icon("copy"), t("developers.copy"));
   }
 
   #tab(name) {

@@ -7,7 +7,10 @@ const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 5_000;
 const HIDDEN_MS = 60_000; // a browser allows few connections to one server, and a hidden tab should not hold one
 
-/** Dispatches each event under its own name, its data in `detail`; and `connection` with true or false. */
+/**
+ * Dispatches each event under its own name, its data in `detail`; and `connection` with "there", "lost", or "locked":
+ * the server is there, but not without a key.
+ */
 export class ServerEvents extends EventTarget {
   #abort = null;
   #connected = null;
@@ -36,7 +39,7 @@ export class ServerEvents extends EventTarget {
         await this.#listen(signal, () => (retry = FIRST_RETRY_MS));
       } catch (error) {
         if (signal.aborted) return;
-        this.#tell(error.status !== undefined && error.status < 500);
+        this.#tell(error.status === 401 ? "locked" : error.status < 500 ? "there" : "lost");
       }
       await new Promise((resolve) => setTimeout(resolve, retry * (0.8 + 0.4 * Math.random())));
       retry = Math.min(retry * 1.6, LONGEST_RETRY_MS);
@@ -54,7 +57,7 @@ export class ServerEvents extends EventTarget {
     try {
       const response = await request("api/events", { signal: AbortSignal.any([signal, silence.signal]) });
       onOpen();
-      this.#tell(true);
+      this.#tell("there");
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {

@@ -3,9 +3,9 @@
 import { offload } from "./api.js";
 import { MinuteChart } from "./chart.js";
 import { byId, element } from "./dom.js";
-import { duration, gibibytes, number, onLanguage, t } from "./i18n.js";
+import { duration, gibibytes, language, number, onLanguage, t } from "./i18n.js";
 import { badge, shortTitle, title } from "./models.js";
-import { confirmed, inWords, notice } from "./notices.js";
+import { confirmed, explain } from "./notices.js";
 
 const HELD = new Set(["loading", "ready", "asleep", "unloading", "failed"]);
 
@@ -40,7 +40,8 @@ export class GPUPanel {
     this.#none.hidden = status.gpus.length > 0;
     this.#none.replaceChildren(...(status.gpus.length ? [] : this.#withoutGPU(status)));
     const held = status.models.filter((model) => HELD.has(model.state));
-    const signature = JSON.stringify(held.map(({ id, state, leases, waiting, pinned, error }) => [id, state, leases, waiting, pinned, error]));
+    const facts = held.map(({ id, state, leases, waiting, pinned, error }) => [id, state, leases, waiting, pinned, error]);
+    const signature = JSON.stringify([facts, status.admin, status.gpus.length]);
     if (signature !== this.#signature) {
       this.#signature = signature;
       const focused = this.#models.querySelector(":focus")?.dataset.release;
@@ -57,7 +58,7 @@ export class GPUPanel {
       element("p", { class: "lead" }, t("gpu.none")),
       element("p", {}, t("gpu.none_meaning")),
       element("ul", { class: "ways" }, ...ways.map((key) => element("li", {}, t(key)))),
-      status.gpu_error && element("p", { class: "faint" }, t("gpu.error", { detail: status.gpu_error })),
+      status.gpu_error && language() === "en" && element("p", { class: "faint" }, t("gpu.error", { detail: status.gpu_error })),
     ].filter(Boolean);
   }
 
@@ -75,14 +76,26 @@ export class GPUPanel {
 
   #loaded(status) {
     const model = this.#catalog.model(status.id);
-    const releasable = ["ready", "asleep"].includes(status.state);
+    const loaded = ["ready", "asleep"].includes(status.state);
     const busy = status.leases ? t("gpu.streams", { n: status.leases }) : t("gpu.idle");
-    const facts = [releasable ? busy : null, status.waiting ? t("gpu.waiting", { n: status.waiting }) : null, status.memory_bytes ? gibibytes(status.memory_bytes) : null];
+    const facts = [loaded ? busy : null, status.waiting ? t("gpu.waiting", { n: status.waiting }) : null, status.memory_bytes ? gibibytes(status.memory_bytes) : null];
     return element(
       "li", { class: "loaded-model" },
       element("div", { class: "row spread" }, element("span", { class: "loaded-name" }, model ? shortTitle(model) : status.id), badge(status.state === "unloaded" ? "on_demand" : status.state)),
-      element("div", { class: "row spread" }, element("div", { class: "faint" }, element("p", {}, status.error ?? facts.filter(Boolean).join(" · ")), element("p", { class: "countdown", "data-leaves": status.id })), releasable && element("button", { type: "button", class: "quiet", "data-release": status.id, "aria-label": t("gpu.release_model", { model: model ? title(model) : status.id }), onclick: () => this.#release(status.id) }, t("gpu.release"))),
+      element("div", { class: "row spread" }, element("div", { class: "faint" }, element("p", {}, status.error ?? facts.filter(Boolean).join(" · ")), element("p", { class: "countdown", "data-leaves": status.id })), loaded && this.#takesRoom(status.id) && this.#releaseButton(status.id, model)),
     );
+  }
+
+  /** Freeing the GPU is for admins; who is none sees that, not a button that will be refused. */
+  #releaseButton(id, model) {
+    if (!this.#catalog.status.admin) return element("p", { class: "faint admins" }, t("gpu.admins_release"));
+    const label = t("gpu.release_model", { model: model ? title(model) : id });
+    return element("button", { type: "button", class: "quiet", "data-release": id, "aria-label": label, onclick: () => this.#release(id) }, t("gpu.release"));
+  }
+
+  /** Where there is no GPU, releasing the preview would free nothing. */
+  #takesRoom(id) {
+    return this.#catalog.status.gpus.length > 0 || this.#catalog.model(id)?.engine !== "preview";
   }
 
   #countDown() {
@@ -90,7 +103,7 @@ export class GPUPanel {
     for (const place of this.#models.querySelectorAll("[data-leaves]")) {
       const model = status.models.find(({ id }) => id === place.dataset.leaves);
       const left = model?.unload_in_seconds == null ? null : model.unload_in_seconds - (performance.now() - statusAt) / 1000;
-      const words = model?.pinned ? t("gpu.pinned") : left === null || model.leases ? "" : t("gpu.leaves_in", { time: duration(Math.max(0, Math.round(left))) });
+      const words = !this.#takesRoom(place.dataset.leaves) ? "" : model?.pinned ? t("gpu.pinned") : left === null || model.leases ? "" : t("gpu.leaves_in", { time: duration(Math.max(0, Math.round(left))) });
       if (place.textContent !== words) place.textContent = words;
     }
   }
@@ -104,7 +117,7 @@ export class GPUPanel {
       await offload(id, busy);
       await this.#catalog.refresh();
     } catch (error) {
-      notice(inWords(error));
+      explain(error);
     }
   }
 }

@@ -3,8 +3,8 @@
 import { byId, element, icon } from "./dom.js";
 import { save } from "./download.js";
 import { rangeAt, Reading } from "./follow.js";
-import { clock, duration, number, onLanguage, t } from "./i18n.js";
-import { inWords, notice } from "./notices.js";
+import { brief, clock, duration, number, onLanguage, t } from "./i18n.js";
+import { explain } from "./notices.js";
 import { Player } from "./player.js";
 import { Waveform } from "./waveform.js";
 
@@ -107,7 +107,7 @@ export class Listening {
     this.#waveform.draw();
     byId("wave-empty").hidden = this.#speech !== null;
     byId("elapsed").textContent = clock(position);
-    byId("total").textContent = clock(player.duration);
+    byId("total").textContent = brief(player.duration) ?? clock(player.duration);
     const button = byId("play");
     const name = player.playing && player.duration ? "pause" : "play";
     if (button.dataset.shows !== name) button.replaceChildren(icon(name));
@@ -137,7 +137,7 @@ export class Listening {
     try {
       await save(this.#speech, this.player.samples, this.#format());
     } catch (error) {
-      notice(inWords(error));
+      explain(error);
     }
   }
 }

@@ -11,14 +11,15 @@ import { ServerEvents } from "./events.js";
 import { Segments } from "./follow.js";
 import { GPUPanel } from "./gpu.js";
 import { History } from "./history.js";
-import { chooseLanguage, onLanguage, otherLanguage, startLanguage, t } from "./i18n.js";
+import { chooseLanguage, languageName, onLanguage, otherLanguage, startLanguage, t } from "./i18n.js";
 import { Listening } from "./listening.js";
 import { Models } from "./models.js";
-import { clearNotice, inWords, notice } from "./notices.js";
+import { clearNotice, explain, notice } from "./notices.js";
 import { recall, remember } from "./remembered.js";
 import { Shelf } from "./shelf.js";
 import { Speaking } from "./speaking.js";
 import { onTold, tell } from "./tabs.js";
+import { languageOf } from "./tongue.js";
 import { Tuning } from "./tuning.js";
 import { Voices } from "./voices.js";
 
@@ -84,7 +85,13 @@ new GPUPanel(catalog, events);
 catalog.follow(events);
 
 models.language = () => catalog.voice(voices.chosen)?.language ?? "en";
-for (const part of [composer, models, voices, tuning]) part.addEventListener("change", () => developers.show());
+for (const part of [composer, models, voices, tuning]) {
+  part.addEventListener("change", () => {
+    clearNotice("request");
+    developers.show();
+  });
+}
+composer.addEventListener("change", onText);
 voices.addEventListener("sample", () => speaking.stop());
 listening.player.addEventListener("sound", () => voices.hush());
 for (const player of [listening.player, voices.player]) player.addEventListener("start", () => tell("playing"));
@@ -118,8 +125,33 @@ function onVoice() {
   const { id, example } = catalog.offer.languages.find((language) => language.id === voice.language);
   const more = Object.entries(examples[id] ?? {}).map(([name, text]) => ({ name, text }));
   composer.offer([{ name: "greeting", text: example }, ...more], id);
-  tuning.note(models.speaking?.engine === "preview" ? t("tuning.preview_note") : null);
+  const preview = models.speaking?.engine === "preview";
+  tuning.obey((name) => name === "speed" || !preview, preview ? t("tuning.preview_note") : null);
+  byId("speaker").replaceChildren(...voices.portrait);
+  byId("speaker").setAttribute("aria-label", t("voices.speaker", { voice: voice.id, language: languageName(voice.language) }));
+  byId("speaker").hidden = false;
+  onText();
 }
+
+/** What the text asks for and will not get: emotions of the preview, another language of the voice. */
+function onText() {
+  const voice = catalog.offer && catalog.voice(voices.chosen);
+  if (!voice) return;
+  byId("tags-note").hidden = !(composer.tagged && models.speaking?.engine === "preview");
+  const written = languageOf(composer.text);
+  const differs = written !== null && written !== voice.language;
+  const better = differs && catalog.offer.voices.find(({ language }) => language === written);
+  const names = { voice: voice.id, language: languageName(voice.language), written: written && languageName(written) };
+  byId("tongue-note").hidden = !differs;
+  byId("tongue-words").textContent = differs ? t(written ? "voices.other_language" : "voices.other_script", names) : "";
+  byId("tongue-use").hidden = !better;
+  byId("tongue-use").textContent = better ? t("voices.use", { voice: better.id }) : "";
+  byId("tongue-use").onclick = () => {
+    voices.chosen = better.id;
+    composer.focus();
+  };
+}
+byId("speaker").addEventListener("click", () => voices.reveal());
 
 const languageSwitch = byId("language");
 languageSwitch.addEventListener("click", () => chooseLanguage(otherLanguage().id));
@@ -140,8 +172,8 @@ async function load() {
     await catalog.load();
     return true;
   } catch (error) {
-    if (error.status === 401) notice(t("error.401"), { label: t("access.again"), act: enter });
-    else if (error.status) notice(inWords(error));
+    if (error.status === 401) notice(t("error.401"), { label: t("access.again"), act: enter }, "key");
+    else if (error.status) explain(error);
     return false;
   }
 }
@@ -152,7 +184,7 @@ async function enter() {
   if (await load()) events.restart();
 }
 
-showConnection(events, load);
+showConnection(events, load, enter);
 await load();
 reveal();
 events.restart();

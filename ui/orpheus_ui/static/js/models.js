@@ -1,15 +1,17 @@
 // The model picker: which there are, in which state each is, and what to do for those that are not there yet.
 
 import { byId, element, icon } from "./dom.js";
-import { duration, has, number, onLanguage, t } from "./i18n.js";
+import { duration, has, languageName, number, onLanguage, t } from "./i18n.js";
 import { recall, remember } from "./remembered.js";
+
+const MARGIN = 20; // CSS pixels around the panel
 
 /** Dispatches `change` when another model is chosen. */
 export class Models extends EventTarget {
   #catalog;
   #chosen = null;
   #language = () => "en";
-  #button = element("button", { type: "button", class: "picker", "aria-expanded": "false", "aria-controls": "model-panel", onclick: () => this.#toggle() });
+  #button = element("button", { type: "button", class: "picker", hidden: true, "aria-expanded": "false", "aria-controls": "model-panel", onclick: () => this.#toggle() });
   #panel = element("fieldset", { class: "panel", id: "model-panel", hidden: true });
 
   constructor(catalog) {
@@ -60,6 +62,7 @@ export class Models extends EventTarget {
     if (!this.#chosen) return;
     const model = this.speaking ?? this.#catalog.model(this.#chosen);
     const state = this.#catalog.state(model);
+    this.#button.hidden = false;
     this.#button.replaceChildren(
       element("span", { class: "unseen" }, t("model.label")),
       element("span", { class: "picker-name" }, shortTitle(model)),
@@ -70,7 +73,7 @@ export class Models extends EventTarget {
     const focused = this.#panel.querySelector(":focus")?.value;
     this.#panel.replaceChildren(
       element("legend", { class: "unseen" }, t("model.label")),
-      ...this.#catalog.choices.map((each) => this.#option(each)),
+      ...workingFirst(this.#catalog.choices).map((each) => this.#option(each)),
     );
     if (focused) this.#panel.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
   }
@@ -106,8 +109,17 @@ export class Models extends EventTarget {
     this.#button.setAttribute("aria-expanded", String(open));
     if (open) {
       this.#show();
+      this.#place();
       this.#panel.querySelector(":checked")?.focus();
     }
+  }
+
+  /** Below the button or above it, where there is more room, and no higher than that. */
+  #place() {
+    const { top, bottom } = this.#button.getBoundingClientRect();
+    const [above, below] = [top - MARGIN, innerHeight - bottom - MARGIN];
+    this.#panel.classList.toggle("above", above > below);
+    this.#panel.style.setProperty("--room", `${Math.max(above, below)}px`);
   }
 
   #onKey(event) {
@@ -119,11 +131,18 @@ export class Models extends EventTarget {
   }
 }
 
+/** Which works here first. */
+const workingFirst = (models) => models.toSorted((a, b) => Number(b.status === "available") - Number(a.status === "available"));
+
 /** A model's state as a coloured word. */
 export const badge = (state) => element("span", { class: "badge", "data-state": state }, t(`model.state.${state}`));
 
 /** What a model is called, in the page's language where there is a word for it. */
-export const title = (model) => (has(`model.title.${model.id}`) ? t(`model.title.${model.id}`) : model.title);
+export function title(model) {
+  if (has(`model.title.${model.id}`)) return t(`model.title.${model.id}`);
+  const [name, ...language] = model.title.split(", ");
+  return language.length ? [name, ...model.languages.map(languageName)].join(" · ") : name;
+}
 
 /** A title without what stands behind its colon. */
 export const shortTitle = (model) => title(model).split(/[:：]/)[0];

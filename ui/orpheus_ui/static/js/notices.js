@@ -22,11 +22,24 @@ function refused({ code, status, message }) {
   return message ? words + t("error.detail", { detail: message }) : words;
 }
 
-/** Show a sentence until it is closed or another takes its place; `action`, `{label, act}`, is a button beside it. */
-export function notice(words, action) {
+/** What must change for an error to be no longer true: the "connection", the "key" or the "request"; null: a new try. */
+function causeOf(error) {
+  if (error instanceof UnreachableError || [502, 504].includes(error.status)) return "connection";
+  if (error.status === 401) return "key";
+  return error instanceof RefusedError && error.status < 500 ? "request" : null;
+}
+
+/** Show an error until it is closed or its cause has gone. */
+export const explain = (error) => notice(inWords(error), null, causeOf(error));
+
+/**
+ * Show a sentence until it is closed, another takes its place, or its `cause` is cleared; `action`, `{label, act}`, is
+ * a button beside it.
+ */
+export function notice(words, action = null, cause = null) {
   const offered = action && element("button", { type: "button", class: "quiet", onclick: action.act }, action.label);
-  const close = element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: clearNotice }, icon("close"));
-  byId("notices").replaceChildren(element("div", { class: "notice" }, element("p", {}, words), offered, close));
+  const close = element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: () => clearNotice() }, icon("close"));
+  byId("notices").replaceChildren(element("div", { class: "notice", "data-cause": cause }, element("p", {}, words), offered, close));
 }
 
 /** Tell of something that was done, for a while; `action`, `{label, act}`, is a button that undoes it. */
@@ -47,8 +60,10 @@ export function toast(words, action) {
   setTimeout(look, TOAST_MS);
 }
 
-export function clearNotice() {
-  byId("notices").replaceChildren();
+/** Take the notice away; with a `cause`, only one that has it. */
+export function clearNotice(cause = null) {
+  const shown = byId("notices").firstElementChild;
+  if (!cause || shown?.dataset.cause === cause) shown?.remove();
 }
 
 /** Ask a question; resolves to whether the answer was `yes`, whose words are given. */

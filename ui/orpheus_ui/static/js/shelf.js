@@ -4,7 +4,7 @@ import { byId, element, icon } from "./dom.js";
 import { save } from "./download.js";
 import { GoneError, MOST_SPEECHES } from "./history.js";
 import { brief, clock, duration, moment, number, onLanguage, t } from "./i18n.js";
-import { inWords, notice, toast } from "./notices.js";
+import { explain, notice, toast } from "./notices.js";
 import { outline, picture } from "./outline.js";
 import { onTold } from "./tabs.js";
 
@@ -150,7 +150,8 @@ export class Shelf {
       if (error instanceof GoneError) {
         notice(t("error.gone"));
         await this.#load();
-      } else notice(error instanceof DOMException ? t("error.history") : inWords(error));
+      } else if (error instanceof DOMException) notice(t("error.history"));
+      else explain(error);
     }
   }
 }

@@ -3,7 +3,7 @@
 import { byId, element, icon } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
 import { shortTitle } from "./models.js";
-import { clearNotice, inWords, notice } from "./notices.js";
+import { clearNotice, explain, notice } from "./notices.js";
 import { SAMPLE_RATE } from "./player.js";
 import { BrokenOffError, speak } from "./speech.js";
 
@@ -99,7 +99,8 @@ export class Speaking {
 
   #explain(error) {
     const { listening } = this.#parts;
-    notice(error instanceof BrokenOffError ? t("error.broken_off") : inWords(error));
+    if (error instanceof BrokenOffError) notice(t("error.broken_off"));
+    else explain(error);
     if (listening.player.duration) listening.phase("broken_off");
   }
 

@@ -12,6 +12,7 @@ export class Tuning extends EventTarget {
   #knobs = [];
   #values = {};
   #defaults = {};
+  #obeyed = (_name) => true;
 
   constructor(catalog) {
     super();
@@ -34,10 +35,18 @@ export class Tuning extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** A sentence above the knobs, or nothing. */
-  note(words) {
+  /** Only what `obeyed(name)` is obeyed by the model that speaks; `words` say why, null for nothing. */
+  obey(obeyed, words) {
     byId("tuning-note").hidden = !words;
     byId("tuning-note").textContent = words ?? "";
+    this.#obeyed = obeyed;
+    for (const row of byId("tuning").children) this.#switch(row);
+  }
+
+  #switch(row) {
+    const off = !this.#obeyed(row.dataset.knob);
+    row.classList.toggle("off", off);
+    row.querySelector("fieldset").disabled = off;
   }
 
   #onOffer({ defaults, limits }) {
@@ -55,6 +64,7 @@ export class Tuning extends EventTarget {
 
   #show() {
     byId("tuning").replaceChildren(...this.#knobs.map((knob) => this.#row(knob)));
+    for (const row of byId("tuning").children) this.#switch(row);
   }
 
   #row(knob) {
@@ -86,12 +96,13 @@ export class Tuning extends EventTarget {
     field.addEventListener("change", () => set(within(field.value, knob, this.#defaults[name])));
     range?.addEventListener("input", () => set(within(range.value, knob, this.#defaults[name])));
     show();
-    return element(
-      "div", { class: "knob" },
+    const controls = element(
+      "fieldset", {},
       element("div", { class: "row spread" }, element("label", { for: `knob-${name}` }, t(`tuning.${name}`)), element("span", { class: "row tight" }, dice, reset, field)),
       range,
-      element("p", { class: "hint", id: `about-${name}` }, t(`tuning.${name}.about`)),
     );
+    const about = element("p", { class: "hint", id: `about-${name}` }, t(`tuning.${name}.about`));
+    return element("div", { class: "knob", "data-knob": name }, controls, about);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { byId, element, icon, roving } from "./dom.js";
 import { language, languageName, onLanguage, t } from "./i18n.js";
-import { inWords, notice } from "./notices.js";
+import { explain } from "./notices.js";
 import { Player } from "./player.js";
 import { recall, remember } from "./remembered.js";
 import { fetchSpeech } from "./speech.js";
@@ -72,7 +72,7 @@ export class Voices extends EventTarget {
     byId("voice-languages").replaceChildren(...offer.languages.map(({ id }) => this.#tab(id)));
     byId("voices").setAttribute("aria-labelledby", `language-${this.#language}`);
     const voices = offer.voices.filter((voice) => voice.language === this.#language);
-    byId("voices").replaceChildren(...voices.map((voice, i) => this.#card(voice, i)));
+    byId("voices").replaceChildren(...voices.map((voice) => this.#card(voice)));
   }
 
   #tab(id) {
@@ -91,9 +91,31 @@ export class Voices extends EventTarget {
     );
   }
 
-  #card(voice, index) {
+  /** Who speaks, for the place beside the button that speaks. */
+  get portrait() {
+    const voice = this.#catalog.voice(this.#chosen);
+    const language = element("span", { class: "faint" }, languageName(voice.language));
+    return [this.#avatar(voice), element("span", { class: "voice-words" }, element("span", { class: "voice-name", lang: voice.language }, voice.id), language)];
+  }
+
+  /** Show the chosen voice among the others, whatever is shown there now. */
+  reveal() {
+    this.#language = this.#catalog.voice(this.#chosen).language;
+    this.#show();
+    const radio = byId("voices").querySelector(":checked");
+    radio.focus();
+    radio.closest(".voice").scrollIntoView({ block: "nearest" });
+  }
+
+  #avatar(voice) {
+    const place = this.#catalog.offer.voices.filter(({ language }) => language === voice.language).indexOf(voice);
     const avatar = element("span", { class: "avatar", "aria-hidden": "true" }, [...voice.id][0].toUpperCase());
-    avatar.style.setProperty("--hue", HUES[index % HUES.length]);
+    avatar.style.setProperty("--hue", HUES[place % HUES.length]);
+    return avatar;
+  }
+
+  #card(voice) {
+    const avatar = this.#avatar(voice);
     const radio = element("input", {
       type: "radio", name: "voice", class: "unseen", value: voice.id, checked: voice.id === this.#chosen,
       onchange: () => this.#choose(voice.id),
@@ -142,7 +164,7 @@ export class Voices extends EventTarget {
     } catch (error) {
       if (error.name === "AbortError") return;
       this.#setPlaying(null);
-      notice(inWords(error));
+      explain(error);
     }
   }
 

@@ -1,0 +1,179 @@
+"""The page in a real Chromium: what it shows is so, whoever reads it and however."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.chromium import ENGLISH, IN_CHROMIUM, speak, speak_button, violations, wait_until_heard
+from tests.support.ui_server import page_server
+
+sync_api = pytest.importorskip("playwright.sync_api")
+Page, expect = sync_api.Page, sync_api.expect
+pytestmark = IN_CHROMIUM
+
+GERMAN = "Das ist ein kleiner Text, und er ist nicht in der Sprache, die sie spricht."
+ARABIC = "مرحبا بالعالم، هذا نص قصير."
+
+
+def box(page: Page) -> sync_api.Locator:
+    return page.locator("#text")
+
+
+def kept(page: Page) -> sync_api.Locator:
+    return page.locator("#history .kept")
+
+
+# --- who speaks --------------------------------------------------------------------------------------------------
+
+
+def test_who_speaks_is_in_sight_with_another_languages_voices_open(page: Page) -> None:
+    page.get_by_role("tab", name="French").click()
+    speaker = page.get_by_role("button", name="Voice: tara, English")
+    expect(speaker).to_be_in_viewport()
+    speaker.click()
+    expect(page.get_by_role("radio", name="tara")).to_be_focused()
+    expect(page.get_by_role("tab", name="English")).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.parametrize(
+    ("locale", "hint", "use"),
+    [
+        ("en-US", "This looks like German; tara speaks English.", "Take jana"),
+        ("zh-CN", "文本看起来是德语；长乐 说的是中文。", "改用 jana"),
+    ],
+)
+def test_a_text_in_another_language_than_the_voices_gets_a_hint(
+    open_page: Callable[..., Page], server_url: str, locale: str, hint: str, use: str
+) -> None:
+    page = open_page(server_url, locale=locale)
+    box(page).fill(GERMAN)
+    expect(page.locator("#tongue-note")).to_contain_text(hint)
+    assert violations(page) == []
+    page.get_by_role("button", name=use).click()
+    expect(page.locator("#tongue-note")).to_be_hidden()
+    expect(page.locator("#speaker")).to_contain_text("jana")
+
+
+# --- what is told is so ------------------------------------------------------------------------------------------
+
+
+def test_what_the_preview_ignores_looks_so(page: Page) -> None:
+    expect(page.get_by_role("spinbutton", name="Speed")).to_be_enabled()
+    for name in ("Temperature", "Top P", "Repetition penalty", "Max tokens", "Seed"):
+        expect(page.get_by_role("spinbutton", name=name)).to_be_disabled()
+    expect(page.locator("#tags-note")).to_be_hidden()
+    box(page).fill("Well, <laugh> then.")
+    expect(page.locator("#tags-note")).to_contain_text("does not act emotion tags")
+
+
+def test_a_notice_goes_when_its_cause_goes(open_page: Callable[..., Page], server_url: str) -> None:
+    page = open_page(server_url, forgive="400")
+    box(page).fill("\x85")  # a space to the server alone
+    speak_button(page).click()
+    expect(page.get_by_role("alert")).to_contain_text("nothing to speak")
+    box(page).fill("Other words.")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_less_than_a_second_has_a_time(page: Page) -> None:
+    speak(page, "Yes.")
+    expect(kept(page)).to_contain_text(re.compile(r"tara · 0\.\d s"))
+    expect(page.locator("#total")).to_have_text(re.compile(r"0\.\d s"))
+
+
+def test_without_a_gpu_nothing_is_offered_to_be_released(page: Page) -> None:
+    speak(page, ENGLISH)
+    panel = page.get_by_role("region", name="GPU")
+    expect(panel).to_contain_text("Ready")
+    expect(panel).not_to_contain_text("Leaves in")
+    expect(panel.get_by_role("button")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("locale", "said"), [("en-US", "A proxy on the way"), ("zh-CN", "途中的代理")])
+def test_a_proxy_that_does_not_reach_the_server_gets_words(
+    open_page: Callable[..., Page], server_url: str, locale: str, said: str
+) -> None:
+    page = open_page(server_url, locale=locale, forgive="502")
+    page.route("**/api/generate", lambda route: route.fulfill(status=502, body="<html>Bad Gateway</html>"))
+    box(page).fill(ENGLISH)
+    speak_button(page).click()
+    expect(page.get_by_role("alert")).to_contain_text(said)
+
+
+def test_without_a_key_the_page_goes_on_saying_so(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    with page_server(tmp_path, keys="right") as url:
+        page = open_page(url, forgive="401")
+        page.get_by_role("button", name="Not now").click()
+        page.get_by_role("button", name="Close this message").click()
+        expect(page.locator("#connection")).to_contain_text("No key")
+        assert violations(page) == []
+        page.locator("#connection").get_by_role("button", name="Enter a key").click()
+        page.get_by_role("dialog").get_by_label("Key").fill("right")
+        page.keyboard.press("Enter")
+        expect(page.locator("#connection")).to_have_text("Connected")
+        page.goto("about:blank")
+
+
+def test_a_key_that_is_no_admins_sees_what_it_may_not_do(
+    open_page: Callable[..., Page], tmp_path: Path, a_card: None
+) -> None:
+    with page_server(tmp_path, keys="anne:a:admin, bert:b") as url:
+        for key, may in (("a", True), ("b", False)):
+            page = open_page(url, forgive="401")
+            page.get_by_role("dialog").get_by_label("Key").fill(key)
+            page.keyboard.press("Enter")
+            expect(page.locator("#connection")).to_have_text("Connected")
+            speak(page, ENGLISH)
+            expect(kept(page)).to_have_count(1)
+            panel = page.get_by_role("region", name="GPU")
+            expect(panel.get_by_role("button", name="Release Preview")).to_have_count(int(may))
+            if not may:
+                expect(panel).to_contain_text("Only an admin's key can release it.")
+            page.goto("about:blank")
+
+
+# --- every reader ------------------------------------------------------------------------------------------------
+
+
+def test_a_text_that_runs_from_right_to_left_is_shown_so(page: Page) -> None:
+    speak(page, ARABIC)
+    expect(kept(page)).to_have_count(1)
+    for place in ("#text", "#mirror", "#history .kept-text"):
+        node = page.locator(place)
+        assert node.get_attribute("dir") == "auto"
+    for place in ("#text", "#history .kept-text"):
+        assert page.locator(place).evaluate("node => getComputedStyle(node).direction") == "rtl"
+
+
+@pytest.mark.parametrize("viewport", [(320, 225), (360, 740), (1440, 900)])
+def test_the_model_menu_is_in_view_with_what_works_first(
+    open_page: Callable[..., Page], server_url: str, viewport: tuple[int, int]
+) -> None:
+    width, height = viewport
+    page = open_page(server_url, viewport={"width": width, "height": height})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.get_by_role("button", name=re.compile("^Model")).click()
+    expect(page.locator(".option").first).to_contain_text("Preview")
+    shown = page.locator("#model-panel").bounding_box()
+    assert shown["y"] >= 0
+    assert shown["y"] + shown["height"] <= height
+    assert shown["x"] >= 0
+    assert shown["x"] + shown["width"] <= width
+
+
+def test_a_phone_has_the_voices_before_the_player_fields_that_do_not_zoom_and_tabs_on_one_line(
+    open_page: Callable[..., Page], server_url: str
+) -> None:
+    page = open_page(server_url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    speak(page, ENGLISH)
+    wait_until_heard(page)
+    top = "node => node.getBoundingClientRect().top"
+    assert page.locator("#voices").evaluate(top) < page.locator("#wave").evaluate(top)
+    fields = "select, textarea, input:not([type=radio], [type=range])"
+    sizes = f"[...document.querySelectorAll('{fields}')].map(f => parseFloat(getComputedStyle(f).fontSize))"
+    assert min(page.evaluate(sizes)) >= 16
+    tabs = page.locator("#developers [role=tab]")
+    assert len({round(tabs.nth(i).evaluate(top)) for i in range(tabs.count())}) == 1
+    expect(page.locator("#speaker")).to_be_in_viewport()
