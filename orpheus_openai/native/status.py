@@ -36,7 +36,9 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     models: Annotated[list[ModelStatus], Meta(description="Every model that was asked for since the start.")]
     active_speeches: Annotated[int, Meta(description="Requests that are speaking now.", examples=[2])]
     queued_speeches: Annotated[int, Meta(description="Requests that wait for their turn.", examples=[0])]
-    admin: Annotated[bool, Meta(description="Whether you may do what is for admins: release models.", examples=[True])]
+    admin: Annotated[
+        bool, Meta(description="Whether you may do what is for admins: release models.", examples=[True])
+    ]
     gpus: Annotated[
         tuple[GPU, ...], Meta(description="The GPUs that may be used; null where a card does not tell.")
     ]

@@ -367,7 +367,7 @@ def test_without_a_key_the_page_says_why_nothing_is_spoken(
         page = open_page(url, forgive="401")
         page.get_by_role("button", name="Not now").click()
         expect(page.get_by_role("alert")).to_contain_text("asks for a key")
-        page.get_by_role("button", name="Enter a key").click()
+        page.get_by_role("alert").get_by_role("button", name="Enter a key").click()
         expect(page.get_by_role("dialog")).to_be_visible()
         page.goto("about:blank")
 
