@@ -1,12 +1,13 @@
 """Speak hostile text on a server while others listen: nobody else's speech may be cut, or differ by a sample.
 
     python -m benchmarks.hostile --pieces 100000
-    python -m benchmarks.hostile --pieces 500 --seed 7 --json run.json
+    python -m benchmarks.hostile --pieces 500 --seed 7 --cleaned --json run.json
 
 The server is one of our own with the preview, the native code that such text may kill. Listeners play long texts
 one after the other; what each hears is held against the same text, spoken before anything hostile was. Meanwhile
 pieces of mixed scripts, marks, tags and digits are spoken in every voice, with texts that are known to kill eSpeak NG
-among them. An answer may be the speech, a refusal in words, or 502; anything else is a failure.
+among them, and come to it as they stand, unless `--cleaned` says otherwise. An answer may be the speech, a refusal in
+words, or 502; anything else is a failure.
 """
 
 import argparse
@@ -61,6 +62,8 @@ SENTENCE = (
 )
 LOOK_SECONDS = 5
 JSON = {"content-type": "application/json"}
+AS_IT_STANDS = {"ORPHEUS_TEXT_CLEANING": "false", "ORPHEUS_NUMBERS": "as_is"}
+"""Settings with which a text comes to eSpeak NG as it was sent."""
 ANSWERS = {200: "spoken", 400: "nothing to speak", 502: "unspeakable"}
 """What may be answered to a hostile text."""
 LISTENERS = ("tara", "leo", "pierre", "jana", "유나", "长乐", "javi", "pietro")
@@ -86,9 +89,10 @@ class Report:
 def main() -> None:
     """Run the command line; exit code 1 when anything failed or was spoilt."""
     options = _parser().parse_args()
+    settings = {} if options.cleaned else AS_IT_STANDS
     with (
         tempfile.TemporaryDirectory() as folder,
-        serving(Path(folder), {**os.environ, "ORPHEUS_MODEL": "preview"}) as server,
+        serving(Path(folder), {**os.environ, "ORPHEUS_MODEL": "preview", **settings}) as server,
     ):
         attack = Attack(server, options.speed)
         asyncio.run(attack.run(options.pieces, options.seed, options.at_once, options.seconds))
@@ -107,6 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, help="of the texts (%(default)s)")
     add("--at-once", type=int, default=8, help="hostile texts at the same time (%(default)s)")
     add("--seconds", type=float, default=float("inf"), help="take no more pieces after so long (no limit)")
+    add(
+        "--cleaned",
+        action="store_true",
+        help="clean the texts first, and say numbers in words, as is the default",
+    )
     add("--speed", type=float, default=2, help="how much faster than speech a listener plays (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser
