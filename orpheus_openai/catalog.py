@@ -41,7 +41,11 @@ class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: str
     """ISO 639-1."""
     gender: Literal["female", "male"]
-    espeak: EspeakVoice
+    espeak: EspeakVoice | None = None
+    """None: the preview reads it as the language and the gender say."""
+    models: tuple[str, ...] = ()
+    """Those that know it, each by its id or by that of its family; none: all of its language but those with `voices`
+    of their own."""
     prefix: str | None = None
     """The name that stands before the text in the prompt; None: the id, "": no name at all."""
 
@@ -51,7 +55,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: str
     title: str
-    engine: Literal["orpheus", "preview"] = "orpheus"
+    engine: str = "orpheus"
+    """The family of engines that runs it; see `models.factory.ENGINES`."""
     family: str = ""
     """The size this is a language of, e.g. `medium-3b` for `medium-3b-fr`; empty: the model itself."""
     checkpoint: str | None = None
@@ -59,6 +64,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gguf: tuple[str, ...] = ()
     """Repositories that hold it as GGUF files, in the order in which `pull` tries them."""
     languages: tuple[str, ...] = ("en",)
+    voices: Literal["all", "own"] = "all"
+    """`own`: only those whose `models` name it, as it knows none of Orpheus' voices."""
     memory_gib: Annotated[float, Meta(ge=0, le=10_000)] = 0.0
     """GPU memory it needs to speak well, weights and cache."""
     prompt: Literal["standard", "smaller"] = "standard"
@@ -125,11 +132,9 @@ class Catalog(msgspec.Struct, frozen=True):
         return [voice for voice in self.voices.values() if self._speaking(model, voice)]
 
     def _speaking(self, model: Model, voice: Voice) -> Model | None:
-        if voice.language in model.languages:
-            return model
         family = model.family or model.id
         siblings = (each for each in self.models.values() if each.family == family)
-        return next((each for each in siblings if voice.language in each.languages), None)
+        return next((each for each in (model, *siblings) if speaks(each, voice)), None)
 
     def speaking(self, model: Model, voice: Voice) -> Model:
         """`model`, or its sibling of the same family that speaks the voice's language."""
@@ -137,7 +142,13 @@ class Catalog(msgspec.Struct, frozen=True):
             return found
         family = model.family or model.id
         language = self.languages[voice.language].english
-        fitting = ", ".join(m.id for m in self.models.values() if voice.language in m.languages)
+        fitting = ", ".join(each.id for each in self.models.values() if speaks(each, voice))
+        if voice.models or model.voices == "own":
+            raise InvalidRequestError(
+                f"{model.id} does not know the voice '{voice.id}'. Models that do: {fitting or 'none'}.",
+                param="voice",
+                code="voice_not_supported",
+            )
         raise InvalidRequestError(
             f"The voice '{voice.id}' speaks {language}, and there is no {language} model of the size {family}. "
             f"Models that speak it: {fitting}. One of your own can be added in the file that ORPHEUS_CATALOG names, "
@@ -145,6 +156,15 @@ class Catalog(msgspec.Struct, frozen=True):
             param="voice",
             code="voice_not_supported",
         )
+
+
+def speaks(model: Model, voice: Voice) -> bool:
+    """Whether `model` itself, rather than a sibling of its family, can speak with `voice`."""
+    if voice.language not in model.languages:
+        return False
+    if voice.models:
+        return model.id in voice.models or model.family in voice.models
+    return model.voices == "all"
 
 
 def load_catalog(user_file: Path | None = None) -> Catalog:
@@ -215,6 +235,7 @@ def _check(catalog: Catalog, source: Path) -> None:
             raise ConfigurationError(
                 f"{source}: voice '{voice.id}' speaks '{voice.language}', which no language entry describes"
             )
+        _check_models(catalog, voice, source)
     for model in catalog.models.values():
         for language in model.languages:
             if language not in catalog.languages:
@@ -230,6 +251,16 @@ def _check(catalog: Catalog, source: Path) -> None:
         if target != DEFAULT_MODEL and target not in catalog.models:
             raise ConfigurationError(
                 f"{source}: the model alias '{alias}' stands for '{target}', which is no model"
+            )
+
+
+def _check_models(catalog: Catalog, voice: Voice, source: Path) -> None:
+    for name in voice.models:
+        named = [m for m in catalog.models.values() if name in (m.id, m.family)]
+        if not any(voice.language in m.languages for m in named):
+            raise ConfigurationError(
+                f"{source}: voice '{voice.id}' is said to be of '{name}', which is no model that speaks "
+                f"'{voice.language}'"
             )
 
 

@@ -56,7 +56,16 @@ def _type_at(kind: Any, place: str) -> Any:
             kind = next(field.type for field in msgspec.structs.fields(kind) if field.encode_name == step)
         else:
             kind = get_args(kind)[0]
+        kind = _given(kind)
     return kind
+
+
+def _given(kind: Any) -> Any:
+    """What stands beside None in `kind`, where that is one thing."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind
+    kinds = [each for each in get_args(kind) if each is not type(None)]
+    return kinds[0] if len(kinds) == 1 else kind
 
 
 def _limits(meta: Meta) -> str:

@@ -81,6 +81,42 @@ def test_a_user_adds_models_voices_and_aliases_without_touching_code(tmp_path):
     assert "leah" in catalog.voices
 
 
+def test_a_voice_belongs_to_the_models_that_know_it(tmp_path):
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        """
+        [models.tuned]
+        title = "A fine-tune of ours, which still knows Orpheus' voices"
+        [models.bells]
+        title = "Another family"
+        voices = "own"
+        [voices.anna]
+        language = "en"
+        gender = "female"
+        models = ["tuned"]
+        [voices.ding]
+        language = "en"
+        gender = "male"
+        models = ["bells"]
+        """
+    )
+    catalog = load_catalog(own)
+    voices = {
+        name: {voice.id for voice in catalog.voices_of(catalog.models[name])} & {"anna", "ding", "tara"}
+        for name in ("tuned", "bells", "medium-3b", "preview")
+    }
+    assert voices == {
+        "tuned": {"anna", "tara"},
+        "bells": {"ding"},
+        "medium-3b": {"tara"},
+        "preview": {"tara"},
+    }
+    with pytest.raises(InvalidRequestError, match="bells does not know the voice 'tara'. .*medium-3b"):
+        catalog.speaking(catalog.models["bells"], catalog.voice("tara"))
+    with pytest.raises(InvalidRequestError, match="medium-3b does not know.*'anna'. Models that do: tuned."):
+        catalog.speaking(catalog.models["medium-3b"], catalog.voice("anna"))
+
+
 VOICE = '[voices.x]\nlanguage = "en"\n'
 
 
@@ -93,7 +129,8 @@ VOICE = '[voices.x]\nlanguage = "en"\n'
             f'{VOICE}gender = "f"\nespeak = {{language="en-us"}}',
             "[voices.x] gender: expected one of female, male",
         ),
-        (f'{VOICE}gender = "male"', "[voices.x] espeak is missing; expected a table"),
+        (f'{VOICE}gender = "male"\nmodels = ["nobody"]', "voice 'x' is said to be of 'nobody'"),
+        (f'{VOICE}gender = "male"\nmodels = ["medium-3b-fr"]', "which is no model that speaks 'en'"),
         (f'{VOICE}gender = "male"\nespeak = 3', "[voices.x] espeak: expected a table"),
         (f'{VOICE}gender = "male"\nespeak = {{}}', "[voices.x] espeak: language is missing; expected a text"),
         (

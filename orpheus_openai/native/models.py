@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from msgspec import Meta
 
 from orpheus_openai.audio.encode import FORMATS
-from orpheus_openai.catalog import Catalog, Language, Model
+from orpheus_openai.catalog import Catalog, Language, Model, speaks
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.settings import Settings
@@ -25,7 +25,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     family: Annotated[str, Meta(description="The size it is a language of.", examples=["medium-3b"])]
     languages: Annotated[tuple[str, ...], Meta(description="ISO 639-1.", examples=[["en"]])]
     engine: Annotated[
-        Literal["orpheus", "preview"], Meta(description="preview: eSpeak NG, which is not Orpheus.")
+        str, Meta(description="preview: eSpeak NG, which is not Orpheus.", examples=["orpheus"])
     ]
     memory_gib: Annotated[float, Meta(description="GPU memory it needs; 0 for none.", examples=[8.0])]
     status: Annotated[
@@ -138,4 +138,4 @@ def _entry(service: SpeechService, model: Model, state: ModelState) -> ModelEntr
 
 
 def _voices(known: Catalog, model: Model) -> list[str]:
-    return [voice.id for voice in known.voices.values() if voice.language in model.languages]
+    return [voice.id for voice in known.voices.values() if speaks(model, voice)]

@@ -39,7 +39,8 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the text is cleaned (see `text.clean`); None: as the server is set."""
     pronunciations: Pronunciations = {}
     """How words of this text are said (see `text.lexicon`)."""
-    sampling: Sampling = Sampling()
+    sampling: dict[str, float] = {}
+    """Fields of `Sampling` that it sets; the others are as the model's engine has them."""
 
 
 def _default(value: float) -> str:
@@ -127,7 +128,7 @@ def speech_request(
     if given["seed"] == NO_SEED:
         given["seed"] = None
     given = {name: value for name, value in given.items() if value is not None}
-    sampling = Sampling(**{name: value for name, value in given.items() if name in SAMPLING})
+    sampling = {name: value for name, value in given.items() if name in SAMPLING}
     fields: dict[str, Any] = {"text": text, "model": model, "voice": voice, "speed": given.get("speed")}
     fields |= {name: given.get(name) for name in ("text_cleaning", "pronunciations")}
     chosen = {name: value for name, value in fields.items() if value is not None}

@@ -4,6 +4,8 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
+import msgspec
+
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Catalog, Voice, load_catalog
 from orpheus_openai.errors import InvalidRequestError
@@ -106,6 +108,7 @@ class SpeechService:
             account=account,
             model=model,
             voice=voice,
+            sampling=msgspec.structs.replace(self.factory.sampling(model), **request.sampling),
             script=Script(segments, in_thread=slow),
         )
 

@@ -23,7 +23,7 @@ from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
-from orpheus_openai.synthesis import SpeechModel, Usage
+from orpheus_openai.synthesis import Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Speech:
         account: str,
         model: Model,
         voice: Voice,
+        sampling: Sampling,
         script: Script,
     ) -> None:
         self.id = request_id or f"spk_{uuid.uuid4().hex}"
@@ -72,7 +73,7 @@ class Speech:
         self._gate = gate
         self._script = script
         self._speed = request.speed
-        self._sampling = request.sampling
+        self._sampling = sampling
         self._segments = 0
         """How many were begun."""
         self._outcome: str | None = None

@@ -9,8 +9,9 @@ from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import NotReadyError
 from orpheus_openai.gpu.device import GPU, GPUSample
 from orpheus_openai.gpu.policy import Card
-from orpheus_openai.models import factory as factory_module
+from orpheus_openai.models import cards, engine
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.orpheus import engine as orpheus_engine
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
 from orpheus_openai.models.orpheus.memory import GIB
@@ -100,10 +101,10 @@ def machine_with(monkeypatch):
             GPU(index=len(free) + i, slice_of=9, memory_total=10 * GIB, memory_used=round((10 - f) * GIB))
             for i, f in enumerate(slices)
         ]
-        monkeypatch.setattr(factory_module, "list_gpus", lambda: GPUSample(tuple(gpus)).gpus)
-        monkeypatch.setattr(factory_module, "gpu_count", lambda: len(gpus))
-        monkeypatch.setattr(factory_module, "_installed", lambda _: True)
-        monkeypatch.setattr(factory_module, "machine_gaps", lambda: ())
+        monkeypatch.setattr(cards, "list_gpus", lambda: GPUSample(tuple(gpus)).gpus)
+        monkeypatch.setattr(orpheus_engine, "gpu_count", lambda: len(gpus))
+        monkeypatch.setattr(engine, "installed", lambda _: True)
+        monkeypatch.setattr(orpheus_engine, "machine_gaps", lambda: ())
         return ModelFactory(Settings(**settings), load_catalog())
 
     return machine_with
@@ -140,7 +141,7 @@ async def test_a_model_is_spread_over_the_idlest_whole_cards_for_good(machine_wi
     await factory.prepare(MODEL)
     half = factory.footprint(MODEL) / 2 / GIB
     assert half == pytest.approx(6.15 / 2 + 1.75 / 2 + 1.5 + 0.9 + 0.05, abs=0.03)
-    options = factory._budget.fitted(MODEL, card)
+    options = factory._engine(MODEL)._budget.fitted(MODEL, card)
     assert (options.gpus, options.tensor_parallel, options.max_streams) == ((2, 1), 2, 64)
 
 

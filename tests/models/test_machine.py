@@ -9,8 +9,9 @@ import pytest
 from orpheus_openai import doctor
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.gpu.device import GPU
-from orpheus_openai.models import factory
+from orpheus_openai.models import engine
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.orpheus import engine as orpheus_engine
 from orpheus_openai.models.orpheus import machine
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings
@@ -29,8 +30,8 @@ def a_complete_machine(monkeypatch, tmp_path):
     monkeypatch.setattr(sysconfig, "get_path", lambda *_: str(tmp_path))
     monkeypatch.setattr(machine, "driver_version", lambda: "580.95.05")
     monkeypatch.setattr(ctypes, "CDLL", _no_library)
-    monkeypatch.setattr(factory, "gpu_count", lambda: 1)
-    monkeypatch.setattr(factory, "_installed", lambda _: True)
+    monkeypatch.setattr(orpheus_engine, "gpu_count", lambda: 1)
+    monkeypatch.setattr(engine, "installed", lambda _: True)
     monkeypatch.setattr(doctor, "list_gpus", lambda: (GPU(index=0, name="a card"),))
     machine_gaps.cache_clear()
     yield

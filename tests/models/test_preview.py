@@ -389,3 +389,17 @@ def test_resampling_adds_no_images_and_keeps_level_and_place(frequency: int) -> 
         middle = slice(2_000, 22_000)
         ideal = 20_000 * np.sin(2 * np.pi * frequency * np.arange(len(pcm)) / SAMPLE_RATE)
         assert np.abs(pcm - ideal)[middle].max() < 300
+
+
+async def test_a_voice_without_a_table_for_espeak_is_read_in_its_language_and_gender(model):
+    for plain in (
+        Voice("anna", "en", "female"),
+        Voice("bo", "zh", "male"),
+        *(Voice("x", language, "female") for language in CATALOG.languages),
+    ):
+        assert await duration(model, CATALOG.languages[plain.language].example, plain) > 1.0
+    pitches = [
+        pitch(await speak(model, SENTENCE, Voice("x", "en", "female"))),
+        pitch(await speak(model, SENTENCE, Voice("x", "en", "male"))),
+    ]
+    assert pitches[0] > pitches[1]

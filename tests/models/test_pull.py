@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from orpheus_openai.catalog import load_catalog
-from orpheus_openai.models import factory
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.orpheus import engine
 from orpheus_openai.settings import Settings
 from tests.support.hub import Hub
 
@@ -49,7 +49,7 @@ def test_the_next_mirror_is_asked_and_a_server_without_a_gpu_speaks_with_what_ca
     assert MIRRORS[0] in done.stderr
     assert "GiB" in done.stderr
 
-    monkeypatch.setattr(factory, "gpu_count", lambda: 0)
+    monkeypatch.setattr(engine, "gpu_count", lambda: 0)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nothing"))
     models = ModelFactory(Settings(), load_catalog(None))
     assert models.default_model == "preview"

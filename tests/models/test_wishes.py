@@ -25,8 +25,11 @@ WISHES = [
 @pytest.fixture
 def bare(monkeypatch):
     """A machine with neither a GPU nor what decodes Orpheus."""
-    monkeypatch.setattr("orpheus_openai.models.factory.gpu_count", lambda: 0)
-    monkeypatch.setattr("orpheus_openai.models.factory._installed", lambda name: name == "espeakng_loader")
+    monkeypatch.setattr("orpheus_openai.models.orpheus.engine.gpu_count", lambda: 0)
+    for module in ("engine", "preview.engine"):
+        monkeypatch.setattr(
+            f"orpheus_openai.models.{module}.installed", lambda name: name == "espeakng_loader"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,12 @@ from orpheus_openai.synthesis import Sampling, Usage
 TAG_PAUSE_SECONDS = 0.3
 """eSpeak NG cannot laugh: an emotion tag is a pause of this length."""
 
+ESPEAK_LANGUAGES = {"zh": "cmn", "en": "en-us"}
+"""Where eSpeak NG has another name for a language than ISO 639-1."""
+
+PLAIN_VARIANTS = {"female": "f2", "male": "m3"}
+"""By the gender of a voice that has no table for eSpeak NG."""
+
 _TAG_PAUSE = Pause(round(1_000 * TAG_PAUSE_SECONDS))
 # What commands eSpeak NG in the middle of a text, or is no character at all.
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -77,7 +83,7 @@ class PreviewModel:
         each 2 048 samples begun. Raises ModelUnavailableError when eSpeak NG does not have the voice, UnspeakableError
         when it dies of the text, EngineError when it fails otherwise.
         """
-        async with contextlib.aclosing(self.read(text, voice.espeak, usage)) as items:
+        async with contextlib.aclosing(self.read(text, stand_in(voice), usage)) as items:
             async for item in items:
                 if not isinstance(item, WordTime):
                     yield item
@@ -148,6 +154,14 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()  # first come, first served: segments ask in their order
         self.users = 0
+
+
+def stand_in(voice: Voice) -> EspeakVoice:
+    """How eSpeak NG is to say it for `voice`: as the catalog has it, else plainly in its language and gender."""
+    if voice.espeak is not None:
+        return voice.espeak
+    language = ESPEAK_LANGUAGES.get(voice.language, voice.language)
+    return EspeakVoice(language=language, variant=PLAIN_VARIANTS[voice.gender])
 
 
 def _plain_space(space: re.Match[str]) -> str:
