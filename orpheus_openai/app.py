@@ -160,7 +160,7 @@ def _openapi(*, with_keys: bool) -> OpenAPIConfig:
         tags=[
             Tag(name="OpenAI", description="What OpenAI's clients know."),
             *TAGS,
-            Tag(name="Server", description="How the server is."),
+            Tag(name="Server", description="The server's health, readiness and state."),
         ],
         render_plugins=[
             SwaggerRenderPlugin(

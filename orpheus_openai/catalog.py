@@ -245,12 +245,12 @@ def _check(catalog: Catalog, source: Path) -> None:
     for alias, target in catalog.voice_aliases.items():
         if target not in catalog.voices:
             raise ConfigurationError(
-                f"{source}: the voice alias '{alias}' stands for '{target}', which is no voice"
+                f"{source}: the voice alias '{alias}' stands for '{target}', and there is no such voice"
             )
     for alias, target in catalog.model_aliases.items():
         if target != DEFAULT_MODEL and target not in catalog.models:
             raise ConfigurationError(
-                f"{source}: the model alias '{alias}' stands for '{target}', which is no model"
+                f"{source}: the model alias '{alias}' stands for '{target}', and there is no such model"
             )
 
 

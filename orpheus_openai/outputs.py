@@ -114,7 +114,7 @@ class OutputFolder:
             return sorted(seen, key=lambda file: (-file.created, file.name))
 
     def open(self, name: str, may_see: MaySee = unowned) -> tuple[BinaryIO, SavedFile]:
-        """Open a file to read, which the caller closes; raises NotFoundError where it is no finished file."""
+        """Open a file to read, which the caller closes; raises NotFoundError unless it is a finished file."""
         with self._reported("read"):
             if self._find(name) is None or not may_see(self._owners.of(name)):
                 raise _unknown(name)

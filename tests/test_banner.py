@@ -41,5 +41,5 @@ def test_every_line_for_machines_is_json_from_the_first_on(tmp_path, level):
     (ready,) = [record for record in records if record["message"] == "orpheus-openai is ready"]
     assert (ready["api"], ready["health"], ready["level"]) == (f"{url}/v1", f"{url}/health", "info")
     messages = " ".join(record["message"] for record in records)
-    assert ("ORPHEUS_UNKNOWN is no setting" in messages) is (level == "info")
+    assert ("ORPHEUS_UNKNOWN: there is no such setting" in messages) is (level == "info")
     assert ("ORPHEUS_MODEL_UNKNOWN is for no model" in messages) is (level == "info")

@@ -84,7 +84,7 @@ class SpeechController(Controller):
     @get(
         "/voices",
         operation_id="listVoices",
-        summary="All voices",
+        summary="List voices",
         operation_class=openapi.ListOperation,
         sync_to_thread=False,
     )
@@ -111,7 +111,7 @@ class SpeechController(Controller):
     @get(
         "/models",
         operation_id="listAudioModels",
-        summary="Models that can speak now",
+        summary="List models that can speak now",
         operation_class=openapi.ListOperation,
         sync_to_thread=False,
     )
@@ -131,7 +131,7 @@ class ModelController(Controller):
     @get(
         "/",
         operation_id="listModels",
-        summary="All models",
+        summary="List models",
         operation_class=openapi.ListOperation,
         sync_to_thread=False,
     )
@@ -142,7 +142,7 @@ class ModelController(Controller):
     @get(
         "/{model:path}",  # names of the hub's have a slash
         operation_id="retrieveModel",
-        summary="One model",
+        summary="Retrieve a model",
         operation_class=openapi.RetrieveModelOperation,
         sync_to_thread=False,
     )

@@ -48,7 +48,7 @@ class SavedAudio(Provider):
         self._outputs = outputs
 
     async def read(self, name: str) -> ResourceResult:
-        """Read one file. Raises ResourceError for a name that is no file, and for one too large to send."""
+        """Read one file. Raises ResourceError if there is no such file, or if it is too large to send."""
         try:
             file, saved = await asyncio.to_thread(self._outputs.open, name, _may_see())
         except SpeechError as error:

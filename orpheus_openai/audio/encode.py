@@ -26,7 +26,7 @@ UNKNOWN_LENGTH = 0xFFFF_FFFF
 """What stands in a WAV header for a length that is not known yet; OpenAI sends the same."""
 
 MP3_BIT_RATE = 96_000
-"""bit/s, constant. At 24 kHz mono 64 kbit/s leaves speech intact; half as much again is no burden."""
+"""bit/s, constant. At 24 kHz mono 64 kbit/s leaves speech intact; half as much again costs little."""
 MP3_QUALITY = 7
 """LAME's, 0 to 9. Against its default, at the same bit rate, 116 s of the preview's speech come back with a
 segmental signal-to-noise ratio of 25.1 instead of 24.5 dB and a log-spectral distance of 0.82 instead of

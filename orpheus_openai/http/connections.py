@@ -14,7 +14,7 @@ from orpheus_openai.limits.caller import network
 LOOPBACK = ("127.0.0.0/8", "::1", "::ffff:127.0.0.0/104")
 
 SPARE_FILES = 1024
-"""Open files that are kept for all that is no connection: speeches, models, logs, and a burst to be turned away."""
+"""Open files that are kept for everything but connections: speeches, models, logs, and a burst to be turned away."""
 
 BACKLOG = 512
 """Connections that the kernel may hold ready; all of them are accepted at once, some only to be turned away."""

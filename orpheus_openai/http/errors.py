@@ -56,7 +56,7 @@ def headers_of(error: SpeechError) -> dict[str, str]:
     if isinstance(error, AuthenticationError):
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError):
-        headers["connection"] = "close"  # what of its body still comes is no new request
+        headers["connection"] = "close"  # the rest of its body is not a new request
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
     if error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:

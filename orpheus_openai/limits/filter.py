@@ -1,4 +1,4 @@
-"""Which texts the server's owner does not want spoken: a block list, endless repetition, a moderator of theirs."""
+"""Which texts the server's owner does not want spoken: a block list, endless repetition, their own moderator."""
 
 import asyncio
 import importlib
@@ -115,7 +115,7 @@ def load_blocked(setting: str) -> list[str]:
         blocked = [line for line in lines if not line.lstrip().startswith("#")]
     if setting and not any(map(_words, blocked)):
         raise ConfigurationError(
-            f"ORPHEUS_BLOCK_LIST={setting}: it is set, but holds no word; leave it empty"
+            f"ORPHEUS_BLOCK_LIST={setting}: it is set, but holds no words; leave it empty"
         )
     return blocked
 

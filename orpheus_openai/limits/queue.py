@@ -109,7 +109,7 @@ class Admission:
             elif not ticket.turn.cancelled():
                 self._leave()  # the turn came in the very moment in which nobody waited for it any more
             if isinstance(error, TimeoutError):
-                raise self._overloaded(f"The turn did not come within {self._wait:g} s.") from None
+                raise self._overloaded(f"Its turn did not come within {self._wait:g} s.") from None
             raise
 
     def _leave(self) -> None:

@@ -57,13 +57,13 @@ def parse_rates(text: str) -> tuple[Rate, ...]:
     parts = [part for each in text.split(",") if (part := each.strip().lower())]
     if text and not parts:
         raise ConfigurationError(
-            f"ORPHEUS_RATE_LIMIT={text}: it is set, but holds no rate; write for example 60/minute, or leave it empty"
+            f"ORPHEUS_RATE_LIMIT={text}: it is set, but holds no rate; write, for example, 60/minute, or leave it empty"
         )
     for part in parts:
         found = _RATE.fullmatch(part)
         if found is None or not int(found[1]):
             raise ConfigurationError(
-                f"ORPHEUS_RATE_LIMIT: '{part}' is no rate; write for example 60/minute,20000 chars/minute"
+                f"ORPHEUS_RATE_LIMIT: '{part}' is not a rate; write, for example, 60/minute,20000 chars/minute"
             )
         unit: Unit = "characters" if found[2].startswith("char") else "requests"
         rates.append(Rate(unit, int(found[1]), PERIODS[found[3]]))
@@ -95,7 +95,7 @@ class MemoryRates:
 
     def _forget(self, now: float) -> None:
         kept = [(name, full_at) for name, full_at in self._full_at.items() if full_at > now]
-        # So many callers at once are no callers any more: those that owe least are let go.
+        # Nobody has so many callers at once: those that owe least are let go.
         kept.sort(key=lambda item: item[1])
         self._full_at = dict(kept[-ACCOUNTS_KEPT // 2 :])
 

@@ -57,7 +57,7 @@ class RedisRates:
             )
         except ValueError as error:
             raise ConfigurationError(
-                "ORPHEUS_REDIS_URL is no Redis URL; write for example redis://127.0.0.1:6379/0"
+                "ORPHEUS_REDIS_URL is not a Redis URL; write, for example, redis://127.0.0.1:6379/0"
             ) from error
         self._take = self._redis.register_script(_TAKE)
         self._own = MemoryRates()

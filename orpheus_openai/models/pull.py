@@ -128,4 +128,4 @@ def _check_sum(path: Path, offer: Offer) -> None:
     if digest.hexdigest() != offer.sha256:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
-        raise ModelUnavailableError(f"{offer.file} is not what {offer.repo} holds: its checksum is another.")
+        raise ModelUnavailableError(f"{offer.file} is not what {offer.repo} holds: its checksum differs.")

@@ -82,7 +82,7 @@ _OPERATION = operation(
     "/events",
     tags=["Server"],
     operation_id="events",
-    summary="What happens, as it happens",
+    summary="Follow events as they happen",
     operation_class=_OPERATION,
 )
 async def events(

@@ -67,7 +67,7 @@ class FileController(Controller):
     @get(
         "/",
         operation_id="listFiles",
-        summary="Saved speech",
+        summary="List saved speech",
         response_description="The files.",
         operation_class=operation(problems=_UNREADABLE),
     )
@@ -114,8 +114,8 @@ class FileController(Controller):
     @delete(
         "/{name:str}",
         operation_id="deleteFile",
-        summary="Remove a file",
-        response_description="It is gone.",
+        summary="Delete a file",
+        response_description="The file has been deleted.",
         operation_class=operation(problems={**_NOT_FOUND, **FOREIGN_PAGE}),
     )
     async def remove(self, request: AnyRequest, name: Name, outputs: NamedDependency[OutputFolder]) -> None:

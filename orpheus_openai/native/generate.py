@@ -83,7 +83,7 @@ _EXAMPLES = {
         value={"text": "Remember this. <sigh>", "voice": "leo", "response_format": "mp3", "save": True},
     ),
     "tuned": Example(
-        summary="Sampling of one's own",
+        summary="Your own sampling",
         value={"text": "Once more, slowly.", "voice": "zoe", "temperature": 0.4, "speed": 0.85, "seed": 7},
     ),
 }

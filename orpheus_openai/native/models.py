@@ -92,8 +92,8 @@ class CatalogAnswer(msgspec.Struct, frozen=True, kw_only=True):
     "/models",
     tags=["Models"],
     operation_id="catalog",
-    summary="Models, languages, voices, limits",
-    response_description="The catalog, as it is here.",
+    summary="List models, languages, voices and limits",
+    response_description="The catalog of this server.",
     operation_class=operation(),
     sync_to_thread=False,
 )

@@ -40,7 +40,7 @@ _OPERATION = operation(
     body=schema(
         OffloadRequest,
         {
-            "all": Example(summary="Everything, once nobody speaks", value={}),
+            "all": Example(summary="Everything, once running speech has ended", value={}),
             "now": Example(summary="One model, at once", value={"model": "medium-3b", "force": True}),
         },
     ),
@@ -59,7 +59,7 @@ _OPERATION = operation(
     tags=["Models"],
     operation_id="offload",
     summary="Free the GPU",
-    response_description="What has left and what has not.",
+    response_description="Which models were unloaded, and which were not.",
     operation_class=_OPERATION,
 )
 async def offload(request: Request[Any, Any, Any], service: NamedDependency[SpeechService]) -> Offloaded:

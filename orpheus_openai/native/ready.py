@@ -52,7 +52,7 @@ def require_ready(service: SpeechService) -> Ready:
     tags=["Server"],
     operation_id="ready",
     summary="Can the server speak?",
-    response_description="It can.",
+    response_description="The server can speak.",
     operation_class=operation(
         public=True,
         problems={

@@ -18,7 +18,7 @@ from orpheus_openai.settings import Settings
 from orpheus_openai.speech.service import SpeechService
 
 TAGS = (
-    Tag(name="Speech", description="Speech with every knob there is."),
+    Tag(name="Speech", description="Speech, with every option this server has."),
     Tag(name="Files", description="Speech that was saved."),
     Tag(name="Models", description="What can speak, and freeing the GPU."),
 )

@@ -1,6 +1,6 @@
 """A trace of each request, stage by stage, for an OpenTelemetry collector.
 
-It is written when the request has ended, from moments that are noted anyhow: no listener waits for it.
+It is written when the request has ended, from moments that are noted anyway: no listener waits for it.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Tracing:
             return None
         if not endpoint.startswith(("http://", "https://")):
             raise ConfigurationError(
-                f"OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}: is no URL; write for example http://127.0.0.1:4318"
+                f"OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}: not a URL; write, for example, http://127.0.0.1:4318"
             )
         if not _installed():
             logger.warning(

@@ -19,7 +19,7 @@ def url(*schemes: str) -> Callable[[str], str]:
             usable = usable or (parts.scheme == "unix" and bool(parts.path))
         if not usable or parts.scheme not in schemes or any(char.isspace() for char in text):
             raise ValueError(
-                f"is no URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+                f"is not a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
             )
         return text.rstrip("/")
 
@@ -33,7 +33,7 @@ def origin(text: str) -> str:
     found = url("http", "https")(text)
     parts = urlsplit(found)
     if found != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
-        raise ValueError("is more than a site: leave out what stands before and after its name and port")
+        raise ValueError("is more than a site: leave out everything before and after its name and port")
     return found.lower()
 
 
@@ -49,5 +49,7 @@ def network(text: str) -> str:
 def host_pattern(text: str) -> str:
     """A host's name, `*.` and the end of names, or `*`."""
     if text != "*" and not re.fullmatch(r"(\*\.)?[\w-]+(\.[\w-]+)*\.?", text, re.ASCII):
-        raise ValueError("is no host name; write it without scheme, port and path, other scripts as xn--…")
+        raise ValueError(
+            "is not a host name; write it without scheme, port or path, and other scripts as xn--…"
+        )
     return text.lower().removesuffix(".")

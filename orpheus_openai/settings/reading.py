@@ -85,7 +85,7 @@ def load_settings(
         known = name in variables or name in CLIENT_NAMES
         if name.startswith(PREFIX) and not name.startswith(CHECKPOINT_PREFIX) and not known:
             near = difflib.get_close_matches(name, variables, n=1)
-            warn(f"{name} is no setting of this server{f'; did you mean {near[0]}?' if near else ''}")
+            warn(f"{name}: there is no such setting{f'; did you mean {near[0]}?' if near else ''}")
     return Settings(**chosen)
 
 

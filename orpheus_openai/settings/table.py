@@ -16,9 +16,9 @@ PAGE = """# Settings
 <!-- Made by `python -m orpheus_openai.settings.table > docs/configuration.md`; change the definition, not this. -->
 
 Every setting comes from the environment, else from a file `.env` in the folder in which the server starts (with
-`start.sh`, beside it); [.env.example](../.env.example) is a start. A blank value is no value. A bad value stops the
-start with one line that says which, what and what would do; an unknown name that begins with `ORPHEUS_` is warned
-about.
+`start.sh`, beside it); [.env.example](../.env.example) is a start. A blank value counts as not set. A bad value stops
+the start with one line that says which setting it is, what it holds and what would do; an unknown name that begins with
+`ORPHEUS_` brings a warning.
 
 {table}
 Models, voices and aliases of your own go into a TOML file in the form of

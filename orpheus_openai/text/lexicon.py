@@ -27,7 +27,7 @@ class Lexicon:
 
 
 def _pattern(words: Mapping[str, str]) -> re.Pattern[str]:
-    """The longest that fits is taken. Most places are no beginning of a word, and are passed at once."""
+    """The longest that fits is taken. At most places no word begins; they are passed over at once."""
     ordered = sorted(words, key=len, reverse=True)
     begun = "|".join(_one(word) for word in ordered if _parted(word[0])) or "(?!)"
     others = "|".join(_one(word) for word in ordered if not _parted(word[0])) or "(?!)"

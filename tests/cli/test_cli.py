@@ -144,8 +144,8 @@ def test_the_doctor_tells_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"ORPHEUS_API_KEYS": "phone:sha256:12ab"}, "ORPHEUS_API_KEYS: entry 1 is none of"),
-        ({"ORPHEUS_RATE_LIMIT": "much"}, "'much' is no rate"),
+        ({"ORPHEUS_API_KEYS": "phone:sha256:12ab"}, "ORPHEUS_API_KEYS: entry 1 is not one of"),
+        ({"ORPHEUS_RATE_LIMIT": "much"}, "'much' is not a rate"),
         ({"ORPHEUS_TRUSTED_PROXIES": "foo"}, "'foo' is neither an IP address nor a network"),
         ({}, ".env, line 2: a quote is opened and never closed"),
     ],

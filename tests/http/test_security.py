@@ -501,7 +501,7 @@ async def test_this_machines_own_names_pass_and_the_resolver_is_asked_once(monke
     "name", ["https://speech.example.com", "speech.example.com:443", "*.", "a..b", "a b", "**.a"]
 )
 def test_what_is_no_host_name_is_an_error(name):
-    with pytest.raises(ConfigurationError, match="is no host name"):
+    with pytest.raises(ConfigurationError, match="is not a host name"):
         load_settings({"ORPHEUS_ALLOWED_HOSTS": name}, None)
 
 

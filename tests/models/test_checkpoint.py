@@ -124,7 +124,7 @@ def test_no_more_context_than_the_checkpoint_has(written):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"vocab_size": 128_256}, "no Orpheus"),
+        ({"vocab_size": 128_256}, "not an Orpheus model"),
         ({"files": 0}, "no weights"),
         ({"max_position_embeddings": "?"}, "config.json"),
     ],
@@ -141,7 +141,7 @@ def test_what_cannot_be_loaded_is_told_apart(written, changes, words):
 def test_a_broken_file_of_weights_says_so(written, content):
     folder = written()
     (folder / "model-0.safetensors").write_bytes(content)
-    with pytest.raises(ModelUnavailableError, match="no file of weights"):
+    with pytest.raises(ModelUnavailableError, match="does not hold weights"):
         read_checkpoint(folder)
 
 

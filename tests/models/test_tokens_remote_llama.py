@@ -110,7 +110,7 @@ async def test_a_wrong_key_is_named(server):
 async def test_a_model_with_another_vocabulary_is_named(tmp_path):
     chat = write_gguf(tmp_path / "chat.gguf", vocabulary=128_256)
     async with llama_server(chat) as process, source_of(process) as source:
-        with pytest.raises(EngineError, match="no Orpheus.* 128256 tokens"):
+        with pytest.raises(EngineError, match="does not hold Orpheus.* 128256 tokens"):
             await speak(source)
 
 

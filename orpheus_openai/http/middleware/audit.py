@@ -60,7 +60,7 @@ class AuditLog:
     """Lines on their way to a file, which only its owner may read, or to standard output.
 
     They travel as logging's records, by its queue and its thread, but past its loggers: the level and the format of the
-    server's own log are no matter of theirs.
+    server's own log do not concern them.
     """
 
     def __init__(self, target: str) -> None:

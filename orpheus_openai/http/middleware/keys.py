@@ -75,7 +75,7 @@ class KeyRing:
         return len(self._keys)
 
     def find(self, token: bytes) -> Key | None:
-        """The key that `token` is; None if it is none.
+        """The key that `token` is; None if there is no such key.
 
         Hashes are compared, and all of them, so that the time tells nothing about any key.
         """
@@ -84,7 +84,7 @@ class KeyRing:
         return same[0] if same else None
 
     def owner(self, token: bytes) -> str | None:
-        """The name of the key that `token` is; None if it is none."""
+        """The name of the key that `token` is; None if there is no such key."""
         found = self.find(token)
         return None if found is None else found.name
 
@@ -99,7 +99,7 @@ def _read(entry: str, place: int, *, alone: bool) -> Key:
         or (found["key"] or "").lower() == ADMIN
         or (found["admin"] and found["name"] is None)
     ):
-        raise ConfigurationError(f"ORPHEUS_API_KEYS: entry {place} is none of {_FORMS}")
+        raise ConfigurationError(f"ORPHEUS_API_KEYS: entry {place} is not one of {_FORMS}")
     digest = bytes.fromhex(found["hash"]) if found["hash"] else hashlib.sha256(found["key"].encode()).digest()
     return Key(found["name"] or f"key-{place}", digest, alone or bool(found["admin"]))
 

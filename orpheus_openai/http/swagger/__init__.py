@@ -16,7 +16,7 @@ NAMES = frozenset(path.name for path in FOLDER.iterdir() if path.is_file() and p
 
 
 def only_ours(connection: "ASGIConnection[Any, Any, Any, Any]", _handler: "BaseRouteHandler") -> None:
-    """Raise NotFoundError for what is no file of ours: the file system stumbles over names it cannot have."""
+    """Raise NotFoundError unless it is a file of ours: the file system stumbles over names it cannot have."""
     name = str(connection.path_params["file_path"]).lstrip("/")
     if name not in NAMES:
         raise NotFoundError(f"There is no file {name[:200]!r} here.", code="unknown_url")

@@ -100,12 +100,12 @@ def read_checkpoint(directory: Path) -> Checkpoint:
         shape = msgspec.convert(config, Shape)
     except (OSError, ValueError) as error:
         raise ModelUnavailableError(
-            f"{directory} is no checkpoint of a Llama: its config.json cannot be used ({error}). "
+            f"{directory} is not the checkpoint of a Llama: its config.json cannot be used ({error}). "
             "Name a directory with config.json, *.safetensors and tokenizer.json."
         ) from error
     if shape.vocab_size < VOCABULARY:
         raise ModelUnavailableError(
-            f"{directory} is no Orpheus: its vocabulary has {shape.vocab_size} tokens, and text with audio "
+            f"{directory} is not an Orpheus model: its vocabulary has {shape.vocab_size} tokens, and text with audio "
             f"takes {VOCABULARY}. Name a checkpoint that was trained to speak."
         )
     files = sorted(directory.glob("*.safetensors"))
@@ -146,7 +146,7 @@ def _header(file: Path) -> dict[str, _Tensor]:
         return {name: msgspec.json.decode(entry, type=_Tensor) for name, entry in entries.items()}
     except (OSError, ValueError, struct.error) as error:
         raise ModelUnavailableError(
-            f"{file} is no file of weights: its header cannot be read ({error}). Download it again."
+            f"{file} does not hold weights: its header cannot be read ({error}). Download it again."
         ) from error
 
 

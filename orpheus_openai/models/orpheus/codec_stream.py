@@ -62,7 +62,7 @@ class CodecStream:
         self._running = False
 
     def add(self, frames: NDArray[np.int16]) -> None:
-        """Take frames from the source, shape (n, 7); raises ValueError if they are no frames."""
+        """Take frames from the source, shape (n, 7); raises ValueError if they are not frames."""
         if frames.shape[1:] != (TOKENS_PER_FRAME,):
             raise ValueError(f"frames have the shape (n, {TOKENS_PER_FRAME}), not {frames.shape}")
         # On a GPU an index outside the codebook would end the CUDA context, and with it every stream.

@@ -219,7 +219,7 @@ def _decoded(event: bytes, kind: type[Any]) -> Any:
     try:
         content = msgspec.json.decode(event, type=kind)
     except msgspec.MsgspecError as error:
-        raise BrokenStreamError(f"it sent something that is no completion ({error})") from error
+        raise BrokenStreamError(f"it sent something that is not a completion ({error})") from error
     if content.error is not None:
         raise BrokenStreamError(f"it said: {error_words(event)}")
     return content

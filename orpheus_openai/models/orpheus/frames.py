@@ -42,7 +42,7 @@ class FrameAssembler:
         self.dropped = 0
         """Frames that were begun and could not be finished."""
         self.stray = 0
-        """Tokens that are no audio, or that fit into no frame."""
+        """Tokens that are not audio, or do not fit into a frame."""
         self._partial: list[int] = []
 
     def push(self, token_ids: Sequence[int]) -> NDArray[np.int16]:

@@ -123,7 +123,7 @@ def read_header(path: Path) -> GGUFHeader:
                 return _Reading(content).header(path, size)
     except (struct.error, IndexError, UnicodeDecodeError, ValueError, OverflowError, KeyError) as error:
         raise ModelUnavailableError(
-            f"{damaged}: its header is broken off or damaged. Download it again."
+            f"{damaged}: its header is truncated or damaged. Download it again."
         ) from error
 
 
@@ -148,7 +148,7 @@ class _Reading:
         version = self._number("<I")
         if version not in (2, 3):
             raise ModelUnavailableError(
-                f"{path} is in version {version} of GGUF, and this server reads 2 and 3. Convert it anew."
+                f"{path} is in version {version} of GGUF, and this server reads 2 and 3. Convert it again."
             )
         tensors, keys = self._number("<Q"), self._number("<Q")
         fields = {}
@@ -238,12 +238,12 @@ def _check(header: GGUFHeader) -> None:
         )
     if header.architecture != "llama":
         raise ModelUnavailableError(
-            f"{path} is no Orpheus: its architecture is {header.architecture}, and Orpheus is a llama."
+            f"{path} is not an Orpheus model: its architecture is {header.architecture}, and Orpheus is a llama."
         )
     if header.vocabulary < VOCABULARY:
         raise ModelUnavailableError(
-            f"{path} is no Orpheus: its vocabulary has {header.vocabulary} tokens, and text with audio takes "
-            f"{VOCABULARY}. Name a file that was made of a checkpoint that speaks."
+            f"{path} is not an Orpheus model: its vocabulary has {header.vocabulary} tokens, and text with audio takes "
+            f"{VOCABULARY}. Name a file that was made from a checkpoint that speaks."
         )
 
 

@@ -218,7 +218,7 @@ class RemoteServer:
             self._dialect = dialect_of(served)
             if served.meta and served.meta.n_vocab is not None and served.meta.n_vocab < VOCABULARY:
                 raise UnansweredError(
-                    f"it holds no Orpheus: its model's vocabulary has {served.meta.n_vocab} tokens, "
+                    f"it does not hold Orpheus: its model's vocabulary has {served.meta.n_vocab} tokens, "
                     f"and text with audio takes {VOCABULARY}"
                 )
             self._context = served.context or await self._ask_for_context()
@@ -251,7 +251,7 @@ class RemoteServer:
         try:
             return msgspec.json.decode(response.content, type=_Tokens).tokens
         except msgspec.MsgspecError as error:
-            raise BrokenStreamError(f"it sent something that are no tokens ({error})") from error
+            raise BrokenStreamError(f"it sent something that is not tokens ({error})") from error
 
     async def _ask(self, ask: Ask) -> httpx.Response:
         """Ask in the server's own words, or in OpenAI's where its own way is not to be had."""
@@ -322,7 +322,7 @@ def base_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.host:
         shown = name.rpartition("@")[2]
         raise ConfigurationError(
-            f"ORPHEUS_REMOTE_URL: {shown!r} is no URL; give one like http://localhost:8000/v1"
+            f"ORPHEUS_REMOTE_URL: {shown!r} is not a URL; give one like http://localhost:8000/v1"
         )
     return name
 

@@ -19,7 +19,7 @@ _SPELT_IN_TEXT = re.compile(r"<(?=\||custom_token_)")
 
 
 class TokenReader:
-    """Reads ids from text that comes in pieces, cut anywhere; whatever is no custom token is passed over."""
+    """Reads ids from text that comes in pieces, cut anywhere; everything but custom tokens is passed over."""
 
     def __init__(self) -> None:
         self._rest = ""

@@ -87,7 +87,7 @@ class Parent:
                 socket.send_fds(self._control, [process.FORK.pack(number, niceness)], [theirs.fileno()])
             except BlockingIOError as error:
                 ours.close()
-                raise EngineError("The preview's eSpeak NG process takes no more orders.") from error
+                raise EngineError("The preview's eSpeak NG process no longer answers.") from error
             except OSError as error:
                 ours.close()
                 raise ParentDiedError from error

@@ -27,7 +27,7 @@ PLAIN_VARIANTS = {"female": "f2", "male": "m3"}
 """By the gender of a voice that has no table for eSpeak NG."""
 
 _TAG_PAUSE = Pause(round(1_000 * TAG_PAUSE_SECONDS))
-# What commands eSpeak NG in the middle of a text, or is no character at all.
+# What commands eSpeak NG in the middle of a text, or is not a character at all.
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SPACE = re.compile(r"\s+")
 

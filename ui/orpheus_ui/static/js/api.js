@@ -70,7 +70,7 @@ const read = async (path) => (await request(path)).json();
 /** Everything that has a name: models, voices, languages, tags, formats, limits, defaults. */
 export const fetchModels = () => read("api/models");
 
-/** How the server is. */
+/** The server's state. */
 export const fetchStatus = () => read("api/status");
 
 /** Speech as PCM, while it is spoken: a Response whose body is a stream; with `keep` the server keeps a take, too. */
