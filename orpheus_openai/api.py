@@ -91,7 +91,7 @@ class OrpheusModel:
         """Unload the model; give memory, processes and threads back."""
         if self._loop.is_closed():
             return
-        self._wait(self._service.manager.close())
+        self._wait(self._service.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -84,7 +84,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
             running.cancel()
             await warming
             await mcp.close()
-            await service.manager.close()
+            await service.close()
             await service.gate.close()
             if audit is not None:
                 await asyncio.to_thread(audit.close)

@@ -55,6 +55,8 @@ class Joiner:
         self._silence = 0  # samples since the last audible window
         self._held = _NOTHING  # those of them that were not returned
         self._level = 0  # the value of the sample returned last
+        self._returned = 0  # samples, all in all
+        self._pushed = 0  # samples of this segment
         self._gap: _Gap | None = None  # while a segment after the first has only been silent
 
     def start_segment(self, pause: float = SENTENCE_PAUSE) -> PCM:
@@ -71,7 +73,18 @@ class Joiner:
             self._gap = _Gap(self._pause, self._silence - self._held.size, self._level, self._held)
             self._silence, self._held = 0, _NOTHING
         self._pause = _samples(pause)
+        self._returned += ready.size
+        self._pushed = 0
         return ready
+
+    @property
+    def offset(self) -> int:
+        """Where the segment's first sample stands among all that is returned, or would if no silence were left out.
+
+        What is audible of the segment stands as many samples after that as in the segment itself. Of one that has
+        only been silent so far this says nothing.
+        """
+        return self._returned + self._held.size - self._pushed
 
     def push(self, pcm: PCM) -> PCM:
         """Take PCM of the segment, shape `(n,)`, any n; return what is ready, which may be nothing yet."""
@@ -79,7 +92,10 @@ class Joiner:
         pending = np.concatenate([self._window, pcm])
         whole = pending.size - pending.size % WINDOW
         seen, self._window = self._window.size, pending[whole:]
-        return self._take(pending, seen, _audible_range(pending[:whole]), whole)
+        ready = self._take(pending, seen, _audible_range(pending[:whole]), whole)
+        self._pushed += pcm.size
+        self._returned += ready.size
+        return ready
 
     def finish(self) -> PCM:
         """End the last segment; return the rest."""

@@ -75,7 +75,7 @@ async def _by_this_process(wanted: dict[str, Any]) -> AsyncGenerator[Speaker]:
         speech = service.prepare(speech_request(**wanted), account=PROGRAM)
         yield Speaker(speech.model.id, speech.voice.id, speech.stream())
     finally:
-        await service.manager.close()
+        await service.close()
 
 
 @contextlib.asynccontextmanager

@@ -41,6 +41,8 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How words of this text are said (see `text.lexicon`)."""
     sampling: dict[str, float] = {}
     """Fields of `Sampling` that it sets; the others are as the model's engine has them."""
+    word_times: bool = False
+    """Whether it is found out when each word sounds (see `speech.words`)."""
 
 
 def _default(value: float) -> str:

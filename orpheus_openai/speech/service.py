@@ -14,6 +14,7 @@ from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, R
 from orpheus_openai.limits.caller import ANONYMOUS
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.lexicon import ServerLexicon
 from orpheus_openai.speech.request import SpeechRequest
@@ -21,6 +22,7 @@ from orpheus_openai.speech.script import SHORT_TEXT, Script
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
+from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.lexicon import Lexicon
 
@@ -48,6 +50,7 @@ class SpeechService:
         self._settings = settings
         self._lexicon = ServerLexicon(settings.lexicon)
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
+        self._reader = Reader(catalog.emotion_tags)
 
     @classmethod
     def create(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self:
@@ -99,6 +102,16 @@ class SpeechService:
         reading = self._reading(request, voice)
         segments = self._desk.read(request.text, reading, model.emotion_tags)
         slow = len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
+        times = None
+        if request.word_times:
+            times = WordTimes(
+                self._reader,
+                request.text,
+                voice.espeak,
+                self.catalog.emotion_tags,
+                speed=request.speed,
+                is_preview=model.engine == "preview",
+            )
         return Speech(
             self.manager,
             self.events,
@@ -110,6 +123,7 @@ class SpeechService:
             voice=voice,
             sampling=msgspec.structs.replace(self.factory.sampling(model), **request.sampling),
             script=Script(segments, in_thread=slow),
+            word_times=times,
         )
 
     def _reading(self, request: SpeechRequest, voice: Voice) -> Reading:
@@ -127,6 +141,11 @@ class SpeechService:
     def stream(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""
         return self.prepare(request, account=account).stream()
+
+    async def close(self) -> None:
+        """Unload all models and end what reads along."""
+        await self.manager.close()
+        await self._reader.close()
 
     async def offload(
         self, model: str | None = None, *, force: bool = False, wait: float = OFFLOAD_SECONDS

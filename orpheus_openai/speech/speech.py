@@ -23,6 +23,7 @@ from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
+from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
 
@@ -49,6 +50,7 @@ class Speech:
         voice: Voice,
         sampling: Sampling,
         script: Script,
+        word_times: WordTimes | None = None,
     ) -> None:
         self.id = request_id or f"spk_{uuid.uuid4().hex}"
         """The request's id, which names the speech in events and log."""
@@ -58,6 +60,8 @@ class Speech:
         """What is left of that share, as headers, once it was charged."""
         self.take: Take | None = None
         """Where the speech is kept, if its request asked for that."""
+        self.word_times = word_times
+        """When its words sound, if its request asked for that."""
         self.model = model
         self.voice = voice
         self.usage = Usage()
@@ -137,6 +141,8 @@ class Speech:
             raise
         finally:
             self._outcome = self._outcome or "cancelled"
+            if self.word_times is not None and self._outcome != "completed":
+                self.word_times.cancel()
             self._tell("ended", **msgspec.structs.asdict(self.report()))
 
     def tell_underrun(self, silence: float) -> None:
@@ -198,11 +204,15 @@ class Speech:
 
     async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
         joiner = Joiner()
+        times = self.word_times
         async with contextlib.aclosing(
             spoken(speaker, self._script, self.voice, self._sampling, self.usage)
         ) as items:
             async for item in items:
                 if isinstance(item, Segment):
+                    if times is not None:
+                        await times.end(joiner.offset)
+                        times.begin(item)
                     self._segments += 1
                     self._tell(
                         "segment",
@@ -213,9 +223,13 @@ class Speech:
                     )
                     ready = joiner.start_segment(PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE)
                 else:
+                    if times is not None:
+                        times.hear(item)
                     ready = joiner.push(item)
                 if len(ready):
                     yield ready
+        if times is not None:
+            await times.end(joiner.offset)
         yield joiner.finish()
 
 
