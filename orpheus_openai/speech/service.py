@@ -7,7 +7,7 @@ from typing import Self
 import msgspec
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Catalog, Voice, load_catalog
+from orpheus_openai.catalog import Catalog, EspeakVoice, Voice, load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
@@ -107,7 +107,7 @@ class SpeechService:
             times = WordTimes(
                 self._reader,
                 request.text,
-                voice.espeak,
+                self._reading_voice(voice),
                 self.catalog.emotion_tags,
                 speed=request.speed,
                 is_preview=model.engine == "preview",
@@ -125,6 +125,11 @@ class SpeechService:
             script=Script(segments, in_thread=slow),
             word_times=times,
         )
+
+    def _reading_voice(self, voice: Voice) -> EspeakVoice | None:
+        """The preview's voice of that name, else another one of the same language."""
+        same = (other.espeak for other in self.catalog.voices.values() if other.language == voice.language)
+        return voice.espeak or next(filter(None, same), None)
 
     def _reading(self, request: SpeechRequest, voice: Voice) -> Reading:
         settings = self._settings
