@@ -127,6 +127,10 @@ class Catalog(msgspec.Struct, frozen=True):
             )
         return model
 
+    def other_names(self, voice: Voice) -> list[str]:
+        """Those that stand for `voice`, such as OpenAI's."""
+        return [alias for alias, target in self.voice_aliases.items() if target == voice.id]
+
     def voices_of(self, model: Model) -> list[Voice]:
         """The voices that `model`, or a sibling of the same family, speaks with."""
         return [voice for voice in self.voices.values() if self._speaking(model, voice)]

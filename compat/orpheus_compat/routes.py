@@ -30,6 +30,7 @@ from orpheus_openai.http.caller import prepare_speech
 from orpheus_openai.http.delivery import delivered
 from orpheus_openai.http.errors import openai_shape
 from orpheus_openai.http.responses import StreamResponse, answer_with_speech
+from orpheus_openai.speech.offer import ModelEntry
 from orpheus_openai.speech.request import tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
@@ -153,27 +154,28 @@ class ModelController(Controller):
     ) -> ModelObject:
         """Find a model by its id or by another name, such as OpenAI's; with the `voices` one may ask it for."""
         name = model.strip("/ ").lower()
-        found = service.catalog.model(name, service.factory.default_model)
+        found = service.offer.resolve(name)
         voices = [ModelVoice(voice.id, voice.language) for voice in service.catalog.voices_of(found)]
-        return msgspec.structs.replace(_model_object(service, found, name), voices=voices)
+        entry = service.offer.models()[found.id]
+        return msgspec.structs.replace(_model_object(found, entry, name), voices=voices)
 
 
 def _model_objects(service: SpeechService) -> dict[str, ModelObject]:
-    catalog = service.catalog
-    objects = {model.id: _model_object(service, model, model.id) for model in catalog.models.values()}
-    for alias in catalog.model_aliases:
-        objects[alias] = _model_object(service, catalog.model(alias, service.factory.default_model), alias)
-    return objects
+    entries = service.offer.models()
+    names = {name: name for name in entries} | service.offer.names()
+    return {
+        name: _model_object(service.catalog.models[answering], entries[answering], name)
+        for name, answering in names.items()
+    }
 
 
-def _model_object(service: SpeechService, model: Model, name: str) -> ModelObject:
-    availability = service.factory.availability(model)
+def _model_object(model: Model, entry: ModelEntry, name: str) -> ModelObject:
     return ModelObject(
         id=name,
         created=model.created,
         owned_by=model.owned_by,
-        status=availability.status,
-        status_detail=availability.reason,
+        status=entry.status,
+        status_detail=entry.status_detail,
         alias_of=msgspec.UNSET if name == model.id else model.id,
     )
 

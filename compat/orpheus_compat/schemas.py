@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from orpheus_openai.http.delivery import AudioFormat
+from orpheus_openai.models.engine import Status
 from orpheus_openai.speech.request import Tuning
 
 
@@ -71,7 +72,7 @@ class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     owned_by: str
     status: Annotated[
-        Literal["available", "unavailable", "coming_soon"],
+        Status,
         Meta(description="An addition of ours: whether a request for it can be served here."),
     ]
     status_detail: Annotated[str, Meta(description="What to do where it is not available.")] = ""

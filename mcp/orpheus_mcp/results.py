@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from orpheus_openai.gpu.device import GPU
 from orpheus_openai.gpu.slot import ModelStatus
+from orpheus_openai.speech.offer import ModelEntry
 from orpheus_openai.speech.report import SpeechReport
 
 
@@ -30,20 +31,6 @@ class GPUStatus(msgspec.Struct, frozen=True, kw_only=True):
     ]
     gpus: Annotated[tuple[GPU, ...], Meta(description="The NVIDIA cards that may be used; memory in bytes.")]
     gpu_error: Annotated[str | None, Meta(description="Why there are none.")]
-
-
-class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of the catalog."""
-
-    id: str
-    title: str
-    languages: Annotated[list[str], Meta(description="ISO 639-1 codes.")]
-    memory_gib: Annotated[float, Meta(description="GPU memory it needs.")]
-    status: Annotated[str, Meta(description="`available`, `unavailable` on this machine, or `coming_soon`.")]
-    status_detail: Annotated[str, Meta(description="Why it is not available, and what would make it.")]
-    state: Annotated[
-        str, Meta(description="`ready`: loaded; `unloaded`: the first request waits for it; and between.")
-    ]
 
 
 class Models(msgspec.Struct, frozen=True):

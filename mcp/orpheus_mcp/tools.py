@@ -18,12 +18,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.hang_up import hang_up
 from orpheus_mcp.resources import media_type, output_uri
-from orpheus_mcp.results import GeneratedSpeech, GPUStatus, ModelEntry, Models, VoiceEntry, Voices
+from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, VoiceEntry, Voices
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
 from orpheus_openai.gpu.monitor import GPUMonitor
-from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.http.caller import caller_of, prepare_speech
 from orpheus_openai.http.delivery import AudioFormat, while_connected
 from orpheus_openai.logs import current_request_id
@@ -152,7 +151,7 @@ class SpeechTools:
                 language=voice.language,
                 language_name=catalog.languages[voice.language].english,
                 gender=voice.gender,
-                aliases=[alias for alias, target in catalog.voice_aliases.items() if target == voice.id],
+                aliases=catalog.other_names(voice),
             )
             for voice in catalog.voices.values()
             if language is None or voice.language == language.lower()
@@ -161,30 +160,15 @@ class SpeechTools:
 
     async def list_models(self) -> ToolResult:
         """List the models: which can speak on this machine, which are loaded, what the others would need."""
-        factory = self._service.factory
-        states = {status.id: status.state for status in self._service.manager.get_status()}
-        entries = []
-        for model in self._service.catalog.models.values():
-            found = factory.availability(model)
-            entries.append(
-                ModelEntry(
-                    id=model.id,
-                    title=model.title,
-                    languages=list(model.languages),
-                    memory_gib=model.memory_gib,
-                    status=found.status,
-                    status_detail=found.reason,
-                    state=states.get(model.id, ModelState.UNLOADED),
-                )
-            )
-        return _result(Models(factory.default_model, entries))
+        offer = self._service.offer
+        return _result(Models(offer.default, list(offer.models().values())))
 
     async def get_gpu_status(self) -> ToolResult:
         """Tell which models are loaded or speaking, and how busy and full the GPUs are; loads nothing."""
         sample = await self._monitor.sample()
         caller, seen = caller_of(get_http_request().scope), self._service.seen
         status = GPUStatus(
-            default_model=self._service.factory.default_model,
+            default_model=self._service.offer.default,
             models=seen.models(caller),
             gpus=seen.gpus(caller, sample.gpus),
             gpu_error=sample.error,

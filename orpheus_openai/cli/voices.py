@@ -19,7 +19,7 @@ def run(_options: argparse.Namespace) -> int:
     catalog = load_catalog(load_settings().catalog)
     rows = [("VOICE", "LANGUAGE", "GENDER", "OPENAI'S NAMES")]
     for voice in catalog.voices.values():
-        names = ", ".join(alias for alias, target in catalog.voice_aliases.items() if target == voice.id)
+        names = ", ".join(catalog.other_names(voice))
         rows.append((voice.id, catalog.languages[voice.language].english, voice.gender, names))
     print_columns(rows)
     return 0

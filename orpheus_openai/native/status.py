@@ -69,7 +69,7 @@ class StatusBoard:
             version=__version__,
             uptime_seconds=round(time.monotonic() - self._started, 3),
             ready=self._ready(),
-            default_model=self._service.factory.default_model,
+            default_model=self._service.offer.default,
             models=models,
             active_speeches=sum(model.leases for model in models),
             queued_speeches=self._service.gate.admission.waiting if caller.admin else seen.waiting(caller),

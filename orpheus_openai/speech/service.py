@@ -17,6 +17,7 @@ from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.lexicon import ServerLexicon
+from orpheus_openai.speech.offer import Offer
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import SHORT_TEXT, Script
 from orpheus_openai.speech.seen import Seen
@@ -47,6 +48,7 @@ class SpeechService:
         self.manager = manager
         self.factory = factory
         self.seen = Seen(events, manager)
+        self.offer = Offer(catalog, factory, manager)
         self._settings = settings
         self._lexicon = ServerLexicon(settings.lexicon)
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
@@ -93,7 +95,7 @@ class SpeechService:
                 code="string_above_max_length",
             )
         voice = self.catalog.voice(request.voice)
-        model = self.catalog.speaking(self.catalog.model(request.model, self.factory.default_model), voice)
+        model = self.catalog.speaking(self.offer.resolve(request.model), voice)
         self.factory.require(model)
         if not request.text or request.text.isspace():
             raise InvalidRequestError(
@@ -159,5 +161,5 @@ class SpeechService:
 
         Raises NotFoundError where there is no such model.
         """
-        name = None if model is None else self.catalog.model(model, self.factory.default_model).id
+        name = None if model is None else self.offer.resolve(model).id
         return await self.manager.force_offload(name, force=force, wait=wait)
