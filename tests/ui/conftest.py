@@ -1,7 +1,7 @@
 """Chromium for a module of tests, and pages in fresh profiles."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -26,7 +26,16 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     contexts = []
     wrong: list[str] = []
 
-    def open_one(url: str, *, forgive: str | None = None, script: str = "", **options: Any) -> Any:
+    def open_one(
+        url: str,
+        *,
+        forgive: str | None = None,
+        script: str = "",
+        line: dict[str, Any] | None = None,
+        refuse: Iterable[str] = (),
+        ready: str = "html[data-ready]",
+        **options: Any,
+    ) -> Any:
         context = browser.new_context(
             **{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **options}
         )
@@ -46,8 +55,12 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         page.on("console", on_console)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("request", on_request)
-        page.goto(url)
-        page.wait_for_selector("html[data-ready]")
+        for pattern in refuse:
+            page.route(pattern, lambda route: route.fulfill(status=503))
+        if line:
+            page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", line)
+        page.goto(url, timeout=60_000)
+        page.wait_for_selector(ready, state="attached", timeout=60_000)
         return page
 
     yield open_one

@@ -96,15 +96,28 @@ def test_no_words_for_people_stand_in_the_scripts() -> None:
     assert found == set()
 
 
-def test_no_words_for_people_stand_in_the_html() -> None:
-    texts: list[str] = []
+def test_no_words_for_people_stand_in_the_html_but_where_no_script_can_bring_them() -> None:
+    texts: dict[str | None, list[str]] = {}
 
     class Texts(HTMLParser):
+        language: str | None = None
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag == "p":
+                self.language = dict(attrs).get("lang")
+
+        def handle_endtag(self, tag: str) -> None:
+            if tag == "p":
+                self.language = None
+
         def handle_data(self, data: str) -> None:
-            texts.append(data.strip())
+            if data.strip():
+                texts.setdefault(self.language, []).append(data.strip())
 
     Texts().feed(HTML)
-    assert {text for text in texts if text} == {"Orpheus"}
+    assert set(texts.pop(None)) == {"Orpheus"}
+    assert texts.keys() == {"en", "zh-Hans"}
+    assert len(texts["en"]) == len(texts["zh-Hans"])
     assert re.findall(r'\s(?:aria-label|placeholder|title|alt)="', HTML) == []
 
 
@@ -122,7 +135,7 @@ def test_the_page_names_no_other_server() -> None:
 
 def test_every_module_is_announced_to_the_browser() -> None:
     announced = set(re.findall(r'modulepreload" href="ui/js/([\w.]+)"', HTML))
-    assert announced == {script.name for script in SCRIPTS} - {"main.js"}
+    assert announced == {script.name for script in SCRIPTS} - {"boot.js", "words.js", "main.js"}
 
 
 def test_examples_are_there_in_every_language_of_the_catalog(client: httpx.Client) -> None:

@@ -167,6 +167,13 @@ def test_a_stream_slower_than_the_ear_is_waited_for_and_every_sample_sounds_once
 ) -> None:
     with page_server(tmp_path, wrap=slowed(0.3)) as url:
         page = open_page(url)
+        page.evaluate(
+            """() => {
+              const phase = document.getElementById("phase");
+              window.phases = [];
+              new MutationObserver(() => phases.push(phase.textContent)).observe(phase, { childList: true });
+            }"""
+        )
         speak(page, SHORT["text"])
         expect(page.locator("#history .kept")).to_have_count(1, timeout=15_000)
         until(page, "document.getElementById('speak').textContent.includes('Speak')")
@@ -174,6 +181,7 @@ def test_a_stream_slower_than_the_ear_is_waited_for_and_every_sample_sounds_once
         gaps = [later["when"] - earlier["until"] for earlier, later in itertools.pairwise(pieces)]
         assert min(gaps) > -1e-6
         assert max(gaps) > 0.05
+        assert any("waits for more" in phase for phase in page.evaluate("phases"))
         samples = httpx.post(f"{url}/api/generate", json={**SHORT, "response_format": "pcm"}).content
         assert abs(sum(piece["length"] for piece in pieces) - len(samples) // 2) < 2_400
         page.goto("about:blank")

@@ -73,9 +73,9 @@ export const fetchModels = () => read("api/models");
 /** The server's state. */
 export const fetchStatus = () => read("api/status");
 
-/** Speech as PCM, while it is spoken: a Response whose body is a stream; with `keep` the server keeps a take, too. */
-export const generate = (wanted, signal, { keep = false } = {}) =>
-  request("api/generate", { method: "POST", json: { ...wanted, response_format: "pcm" }, keep, signal });
+/** Speech while it is spoken: a Response whose body is a stream; with `keep` the server keeps a take, too. */
+export const generate = (wanted, signal, { keep = false, format = "pcm" } = {}) =>
+  request("api/generate", { method: "POST", json: { ...wanted, response_format: format }, keep, signal });
 
 /** Take a model off the GPU; `force` ends the speech that uses it. */
 export const offload = async (model, force) =>

@@ -5,6 +5,7 @@ import { recall, remember } from "./remembered.js";
 const LANGUAGES = { en: "English", zh: "中文" };
 
 let words = {};
+let started = null;
 let current = "en";
 const listeners = [];
 
@@ -31,8 +32,10 @@ export function t(key, values = {}) {
 /** Whether there are words for `key`. */
 export const has = (key) => key in words;
 
-/** Load the language that was chosen before, else the browser's. */
-export async function startLanguage() {
+/** Load the language that was chosen before, else the browser's; called again, it waits for the same. */
+export const startLanguage = () => (started ??= start());
+
+async function start() {
   const chosen = recall("language", null);
   const wanted = chosen ? [chosen] : navigator.languages;
   const found = wanted.map((tag) => tag.slice(0, 2).toLowerCase()).find((id) => id in LANGUAGES);
@@ -45,10 +48,24 @@ export async function chooseLanguage(id) {
   await use(id);
 }
 
-async function use(id) {
+const load = async (id) => {
   const answer = await fetch(`ui/i18n/${id}.json`);
-  words = await answer.json();
+  if (!answer.ok) throw new Error(answer.statusText);
+  return answer.json();
+};
+
+/** A language that cannot be loaded is not taken; at the start, another is. */
+async function use(id) {
+  try {
+    words = await load(id);
+  } catch {
+    if (Object.keys(words).length) return;
+    const other = Object.keys(LANGUAGES).find((each) => each !== id);
+    words = await load(other);
+    id = other;
+  }
   current = id;
+  performance.mark("words");
   document.documentElement.lang = id === "zh" ? "zh-Hans" : id;
   document.title = t("page.title");
   for (const node of document.querySelectorAll("[data-i18n]")) node.textContent = t(node.getAttribute("data-i18n"));

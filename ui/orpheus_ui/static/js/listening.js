@@ -4,6 +4,7 @@ import { byId, element, icon } from "./dom.js";
 import { save } from "./download.js";
 import { rangeAt, Reading } from "./follow.js";
 import { brief, clock, duration, number, onLanguage, t } from "./i18n.js";
+import { hadGap } from "./line.js";
 import { explain } from "./notices.js";
 import { Player } from "./player.js";
 import { Waveform } from "./waveform.js";
@@ -27,6 +28,7 @@ export class Listening {
     const describe = (at, total) => t("listening.position", { at: clock(at), total: clock(total) });
     this.#waveform = new Waveform(byId("wave"), byId("canvas"), this.player, describe);
     this.player.addEventListener("change", () => this.#draw());
+    this.player.addEventListener("dry", hadGap);
     byId("play").addEventListener("click", () => (this.player.playing ? this.player.pause() : this.player.play()));
     byId("download").addEventListener("click", () => this.#download());
     onLanguage(() => this.relabel());
@@ -67,7 +69,14 @@ export class Listening {
   /** Say what goes on, `phase.…` of the words; null for nothing. */
   phase(name, values = {}) {
     this.#phase = name && { name, values };
-    byId("phase").textContent = name ? t(`phase.${name}`, values) : "";
+    this.#tellPhase();
+  }
+
+  #tellPhase() {
+    const { name, values } = this.#phase ?? {};
+    const waits = name === "speaking" && this.player.dry;
+    const words = name ? t(waits ? "phase.buffering" : `phase.${name}`, values) : "";
+    if (byId("phase").textContent !== words) byId("phase").textContent = words;
   }
 
   /** The model is being loaded; `last` seconds is how long that took before, or null. */
@@ -94,8 +103,7 @@ export class Listening {
   /** Put all words anew: the language or the format has changed. */
   relabel() {
     byId("download").replaceChildren(icon("download"), t("listening.download", { format: this.#format().toUpperCase() }));
-    if (this.#phase) this.phase(this.#phase.name, this.#phase.values);
-    byId("wave").setAttribute("aria-label", t("listening.seek"));
+    this.#tellPhase();
     this.#stats();
     this.#draw();
   }
@@ -105,6 +113,7 @@ export class Listening {
     const { player } = this;
     const position = player.position;
     this.#waveform.draw();
+    this.#tellPhase();
     byId("wave-empty").hidden = this.#speech !== null;
     byId("elapsed").textContent = clock(position);
     byId("total").textContent = brief(player.duration) ?? clock(player.duration);

@@ -25,7 +25,7 @@ import { Voices } from "./voices.js";
 
 const DEFAULT_FORMAT = "mp3";
 
-/** Show the page, which is hidden until its words are there. */
+/** The page can be used. */
 function reveal() {
   document.documentElement.dataset.ready = "";
   performance.mark("ready");
@@ -38,7 +38,10 @@ useAccess({
     return askForKey(reason);
   },
 });
-const [examples] = await Promise.all([fetch(address("ui/examples.json")).then((answer) => answer.json()), startLanguage()]);
+/** Without the examples the page still speaks. */
+const loadExamples = () => fetch(address("ui/examples.json")).then((answer) => answer.json()).catch(() => ({}));
+
+const [examples] = await Promise.all([loadExamples(), startLanguage()]);
 
 const events = new ServerEvents(() => speaking.busy);
 const catalog = new Catalog();

@@ -7,11 +7,13 @@ export const SAMPLE_RATE = 24_000;
 const AHEAD_SECONDS = 1.5; // scheduled before it is due, so that a busy page does not break the sound
 const PIECE_SECONDS = 0.5;
 const START_SECONDS = 0.015; // from now to the first sample
-const REFILL_SECONDS = 0.3; // what must be there to go on after the stream ran dry
+const REFILL_SECONDS = 0.3; // what must be there to go on after the stream ran dry; twice as much each time
+const LONGEST_REFILL_SECONDS = 5;
 
 /**
  * Dispatches `begin` when something else takes the place of what was there, `start` when it begins or goes on to
- * play, `sound` when its first sample is scheduled, `change` when it starts, pauses, ends or gets more, and `ended`.
+ * play, `sound` when its first sample is scheduled, `change` when it starts, pauses, ends, runs dry or gets more, `dry`
+ * when it has to wait for more in the midst of the sound, and `ended`.
  */
 export class Player extends EventTarget {
   #context = null;
@@ -23,6 +25,7 @@ export class Player extends EventTarget {
   #pieces = [];
   #playing = false;
   #dry = false;
+  #refill = REFILL_SECONDS;
   #at = 0; // where it stands while it does not play
 
   /** Prepare the sound card; browsers want a gesture of the person's first. */
@@ -32,11 +35,12 @@ export class Player extends EventTarget {
   }
 
   /**
-   * Start something new, of which nothing is there yet; it sounds with the first samples.
+   * Start something new, of which nothing is there yet; it sounds with the first samples, or once there are
+   * `cushion` seconds of it, where gaps are to be feared.
    *
    * Returns `{push(samples), finish(), samples}` for int16 at 24 kHz; once something else has begun it is only kept.
    */
-  begin() {
+  begin(cushion = 0) {
     this.#silence();
     this.warm();
     const recording = new Recording();
@@ -45,7 +49,8 @@ export class Player extends EventTarget {
     this.#at = 0;
     this.#scheduled = 0;
     this.#playing = true;
-    this.#dry = false;
+    this.#dry = cushion > 0;
+    this.#refill = cushion || REFILL_SECONDS;
     const incoming = {
       push: (samples) => {
         recording.push(samples);
@@ -126,6 +131,11 @@ export class Player extends EventTarget {
     return this.#playing;
   }
 
+  /** Whether it waits for more, in the midst of the sound. */
+  get dry() {
+    return this.#playing && this.#dry;
+  }
+
   get complete() {
     return this.#complete;
   }
@@ -162,15 +172,23 @@ export class Player extends EventTarget {
       const left = this.#length - this.#scheduled;
       const late = this.#due < context.currentTime + START_SECONDS;
       if (left === 0) {
-        if (late) this.#dry = this.#scheduled > 0;
+        if (late && this.#scheduled > 0 && !this.#complete) this.#ranDry();
         return;
       }
-      if (this.#dry && !this.#complete && left < REFILL_SECONDS * SAMPLE_RATE) return;
+      if (this.#dry && !this.#complete && left < this.#refill * SAMPLE_RATE) return;
       if (this.#due > context.currentTime + AHEAD_SECONDS) return;
       this.#dry = false;
       if (late) this.#due = context.currentTime + START_SECONDS;
       this.#schedule(Math.min(left, PIECE_SECONDS * SAMPLE_RATE));
     }
+  }
+
+  #ranDry() {
+    if (this.#dry) return;
+    this.#dry = true;
+    this.#refill = Math.min(this.#refill * 2, LONGEST_REFILL_SECONDS);
+    this.dispatchEvent(new Event("dry"));
+    this.#changed();
   }
 
   #schedule(length) {

@@ -2,6 +2,7 @@
 
 import { byId, element, icon } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
+import { slowLine } from "./line.js";
 import { shortTitle } from "./models.js";
 import { clearNotice, explain, notice } from "./notices.js";
 import { SAMPLE_RATE } from "./player.js";
@@ -11,6 +12,7 @@ const WIDE = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g; // a syllable or more
 const SECONDS_A_WIDE = 0.22;
 const SECONDS_A_NARROW = 0.065;
 const FOLLOW_MS = 100;
+const CUSHION_SECONDS = 1; // on a slow line
 
 /** Speaks what `request()` gives, through `listening`; tells `onSpoken` of every speech, also of what there is of one that was stopped or broke off. */
 export class Speaking {
@@ -56,7 +58,7 @@ export class Speaking {
     this.#current = null;
     const { language } = catalog.voice(wanted.voice);
     const speech = { text: wanted.text, language, voice: wanted.voice, wanted, created: Date.now() };
-    const sound = listening.player.begin();
+    const sound = listening.player.begin(slowLine() ? CUSHION_SECONDS : 0);
     listening.begin(speech, expectedSeconds(wanted));
     /** @type {any} */
     let answer = null;

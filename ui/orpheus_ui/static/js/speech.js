@@ -1,6 +1,8 @@
-// One request on its way to the ear: PCM from the server into the player, and what it took.
+// One request on its way to the ear: sound from the server into the player, and what it took.
 
 import { generate } from "./api.js";
+import { ArrivingOpus, ArrivingPCM, decodes } from "./arriving.js";
+import { slowLine } from "./line.js";
 import { SAMPLE_RATE } from "./player.js";
 
 /** The stream ended before the speech did. */
@@ -20,13 +22,15 @@ export async function speak(wanted, player, sound, signal, onAnswer) {
   const onSound = ({ detail }) => (facts.firstSoundSeconds ??= since() + detail);
   player.addEventListener("sound", onSound);
   try {
-    const response = await generate(wanted, signal, { keep: true });
+    const arriving = slowLine() && decodes() ? new ArrivingOpus(sound.push) : new ArrivingPCM(sound.push);
+    const response = await generate(wanted, signal, { keep: true, format: arriving.format });
     facts.id = response.headers.get("x-request-id");
     facts.model = response.headers.get("x-orpheus-model");
     facts.take = response.headers.get("x-orpheus-take");
     facts.loadSeconds = Number(response.headers.get("x-orpheus-load-seconds")) || 0;
     onAnswer(facts);
-    for await (const samples of pcm(response.body, signal)) sound.push(samples);
+    for await (const piece of pieces(response.body, signal)) arriving.take(piece);
+    await arriving.end();
     facts.audioSeconds = sound.samples.length / SAMPLE_RATE;
     facts.realTimeFactor = (since() - facts.loadSeconds) / facts.audioSeconds;
     return facts;
@@ -41,19 +45,13 @@ export async function fetchSpeech(wanted, signal) {
   return new Int16Array(await (await generate(wanted, signal)).arrayBuffer());
 }
 
-async function* pcm(body, signal) {
+async function* pieces(body, signal) {
   const reader = body.getReader();
-  let odd = new Uint8Array(0); // a chunk may end within a sample
   for (;;) {
     const { done, value } = await reader.read().catch((error) => {
       throw signal.aborted ? error : new BrokenOffError();
     });
     if (done) return;
-    const bytes = new Uint8Array(odd.length + value.length);
-    bytes.set(odd);
-    bytes.set(value, odd.length);
-    const even = bytes.length & ~1;
-    odd = bytes.slice(even);
-    if (even) yield new Int16Array(bytes.buffer, 0, even / 2);
+    yield value;
   }
 }
