@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from orpheus_openai.text import markdown
 from orpheus_openai.text.clean import cleaned
 from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.fold import fold
@@ -63,7 +64,9 @@ class Desk:
         return segments(spoken, reading.language, steady=reading.cleaning)
 
     def ready(self, reading: Reading) -> bool:
-        """Whether all tables for it have been read, which is done with the first text in a language."""
+        """Whether all that it takes has been loaded, which is done with the first text in a language."""
+        if reading.cleaning and not markdown.ready():
+            return False
         return reading.numbers == "as_is" or ready(reading.language)
 
     def paragraphs(self, text: str, reading: Reading) -> Iterator[Traced]:

@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, Literal
-
-from markdown_it import MarkdownIt
-from markdown_it.parser_inline import ParserInline
-from markdown_it.rules_inline import StateInline
-from markdown_it.token import Token
+from typing import TYPE_CHECKING
 
 from orpheus_openai.text.normalise import PARAGRAPH_BREAK
 from orpheus_openai.text.trace import Traced, join
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 MAX_LINE = 4_000
 """Characters of one line that are worked on at once; in a longer one, markup that spans a cut stays."""
@@ -51,6 +50,18 @@ def plain(block: Traced) -> Traced:
     return join(PARAGRAPH_BREAK, kept) if kept else Traced.of("")
 
 
+def ready() -> bool:
+    """Whether the parser has been loaded: the first markup takes longer than other work on a text."""
+    return _parser.cache_info().currsize > 0
+
+
+@cache
+def _parser() -> "MarkdownIt":
+    from orpheus_openai.text.markdown_parser import make_parser  # noqa: PLC0415  not with the server's start
+
+    return make_parser()
+
+
 def _long(block: Traced) -> Traced:
     """A block whose lines are very long: piece by piece, for their inline markup alone."""
     parts = []
@@ -65,64 +76,10 @@ def _long(block: Traced) -> Traced:
     return join("", [part for part in parts if part.text] or [Traced.of("")])
 
 
-# --- the parser ---------------------------------------------------------------------------------------------
-
-
-class _State(StateInline):
-    """Remembers of each token where it began (`token.meta["at"]`)."""
-
-    def pushPending(self) -> Token:  # noqa: N802  the library's name
-        text = self.pending
-        at = self.pos - len(text)
-        while at > 0 and not self.src.startswith(text, at):  # spaces before a line break were dropped
-            at -= 1
-        token = super().pushPending()
-        token.meta = {"at": at}
-        return token
-
-    def push(self, ttype: str, tag: str, nesting: Literal[-1, 0, 1]) -> Token:
-        token = super().push(ttype, tag, nesting)
-        token.meta = {"at": self.pos}
-        return token
-
-    def scanDelims(self, start: int, canSplitWord: bool) -> Any:  # noqa: N802, N803  the library's names
-        found = super().scanDelims(start, canSplitWord)
-        before, after = self.src[start - 1 : start], self.src[start + found.length : start + found.length + 1]
-        if _within_a_word(before, after):
-            return found._replace(can_open=False, can_close=False)  # 5*6*7, 2**10
-        return found
-
-
-def _within_a_word(before: str, after: str) -> bool:
-    return before.isascii() and after.isascii() and before.isalnum() and after.isalnum()
-
-
-class _Inline(ParserInline):
-    def parse(self, src: str, md: MarkdownIt, env: Any, tokens: list[Token]) -> list[Token]:
-        state = _State(src, md, env, tokens)
-        self.tokenize(state)
-        for rule in self.ruler2.getRules(""):
-            rule(state)
-        return state.tokens
-
-
-@cache
-def _parser() -> MarkdownIt:
-    """CommonMark with tables and strikethrough; what swallows text (indented code, references) is off."""
-    parser = MarkdownIt("commonmark", {"linkify": False, "typographer": False})
-    parser.inline = _Inline()
-    parser.inline.ruler.disable(["linkify"])
-    parser.inline.ruler2.disable(["fragments_join"])  # it joins tokens that know their places
-    parser.core.ruler.disable(["text_join"])
-    parser.block.ruler.enable(["table"])
-    parser.block.ruler.disable(["code", "fence", "reference", "html_block"])
-    return parser
-
-
 # --- blocks -------------------------------------------------------------------------------------------------
 
 
-def _lines(block: Traced, tokens: Sequence[Token]) -> Iterator[Traced]:
+def _lines(block: Traced, tokens: Sequence["Token"]) -> Iterator[Traced]:
     starts = [0, *(m.end() for m in re.finditer("\n", block.text)), len(block.text) + 1]
     number: Traced | None = None
     row: list[Traced] | None = None
@@ -149,7 +106,7 @@ def _lines(block: Traced, tokens: Sequence[Token]) -> Iterator[Traced]:
                 yield spoken
 
 
-def _item_number(block: Traced, starts: Sequence[int], token: Token) -> Traced | None:
+def _item_number(block: Traced, starts: Sequence[int], token: "Token") -> Traced | None:
     start = starts[(token.map or [0])[0]]
     found = _ITEM_NUMBER.match(block.text, start)
     return block.slice(found.start("number"), found.end("number")) if found else None
@@ -178,13 +135,13 @@ def _content(block: Traced, content: str, start: int, end: int) -> tuple[Traced,
 # --- inline -------------------------------------------------------------------------------------------------
 
 
-def _spoken(content: Traced, children: Sequence[Token], at: int = 0) -> Traced:
+def _spoken(content: Traced, children: Sequence["Token"], at: int = 0) -> Traced:
     """The words of inline tokens; `at`: where their source begins in `content`."""
     parts = list(_parts(content, children, at))
     return join("", parts) if parts else Traced.of("")
 
 
-def _parts(content: Traced, children: Sequence[Token], offset: int) -> Iterator[Traced]:
+def _parts(content: Traced, children: Sequence["Token"], offset: int) -> Iterator[Traced]:
     reached = 0
     for token in children:
         at = max(offset + int(token.meta.get("at", 0)), reached)

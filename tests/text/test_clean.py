@@ -107,3 +107,11 @@ def test_paragraphs_take_blocks_one_by_one():
 
     found = paragraphs(blocks(), [])
     assert next(found).text == "One."
+
+
+def test_a_text_waits_in_a_thread_until_the_parser_is_loaded(monkeypatch):
+    markdown._parser()
+    as_is = Reading(language="en", numbers="as_is")
+    assert DESK.ready(as_is)
+    monkeypatch.setattr(markdown, "ready", lambda: False)
+    assert not DESK.ready(as_is)

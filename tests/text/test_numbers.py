@@ -156,5 +156,5 @@ def test_a_text_without_figures_is_not_looked_through(monkeypatch):
 def test_the_tables_of_a_language_are_read_once(monkeypatch):
     in_words(Traced.of("5"), "it")
     assert read.ready("it")
-    assert DESK.ready(Reading(language="it"))
-    assert DESK.ready(Reading(language="xx", numbers="as_is"))
+    assert DESK.ready(Reading(language="it", cleaning=False))
+    assert DESK.ready(Reading(language="xx", numbers="as_is", cleaning=False))

@@ -6,11 +6,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Annotated
 
-import babel
 import msgspec
-from babel.numbers import get_currency_name
-from babel.units import format_unit
-from unicode_rbnf import RbnfEngine
 
 LONGEST = 15
 """Digits of a number that has a name; those of a longer one are told one by one."""
@@ -114,10 +110,14 @@ class Words:
     """Numbers are given as text: digits, and after a dot those of a fraction."""
 
     def __init__(self, language: str, table: Table) -> None:
+        # With the first figures, not with the server's start: these take 40 MB and 50 ms.
+        from babel import Locale  # noqa: PLC0415
+        from unicode_rbnf import RbnfEngine  # noqa: PLC0415
+
         self.language = language
         self.table = table
         self._engine = RbnfEngine.for_language(language)
-        self._locale = babel.Locale.parse(language)
+        self._locale = Locale.parse(language)
         self._rules = lru_cache(1_000)(self._by_rules)
 
     def _by_rules(self, number: int, *rules: str) -> str:
@@ -172,6 +172,8 @@ class Words:
     def currency(self, sign: str, figures: str) -> tuple[str, str]:
         """Return name and gender of a currency, for so much of it."""
         code = "CNY" if sign == "¥" and self.language == "zh" else CURRENCIES.get(sign, sign)
+        from babel.numbers import get_currency_name  # noqa: PLC0415
+
         if own := self.table.currency.get(code):
             one, several, *gender = own
             return one if self._one(figures) else several, gender[0] if gender else "m"
@@ -186,6 +188,8 @@ class Words:
 
     def unit(self, symbol: str, figures: str) -> str:
         """`12` and `°C`, in words."""
+        from babel.units import format_unit  # noqa: PLC0415
+
         name = UNITS[symbol]
         value = 1 if self._one(figures) else 1.5 if "." in figures else 5  # for the plural's form alone
         gender = (
