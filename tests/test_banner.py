@@ -1,21 +1,20 @@
 """What a server says when it starts, to people and to machines."""
 
 import json
-import os
 import re
 
 import httpx
 import pytest
 
 from benchmarks.serving import serving
+from tests.support.environment import environ
 
 pytest.importorskip("espeakng_loader")
 
 
 def said(folder, **settings):
     """The log of a server that has started and answered."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ORPHEUS_")}
-    with serving(folder, {**own, "ORPHEUS_MODEL": "preview", **settings}) as server:
+    with serving(folder, environ(**settings)) as server:
         assert httpx.get(f"{server.url}/health").status_code == 200
         return server.url, server.log.read_text()
 

@@ -1,6 +1,5 @@
 """What the documentation shows is run: the examples of the README in both languages, and those of the Python page."""
 
-import os
 import re
 import shlex
 import shutil
@@ -9,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.environment import environ
 
 ROOT = Path(__file__).parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
@@ -20,9 +21,9 @@ def blocks(name, language):
 
 
 def run_python(code, folder):
-    environ = {**os.environ, "ORPHEUS_MODEL": "preview", "PYTHONUTF8": "1"}
+    settings = environ(PYTHONUTF8="1")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environ, capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=folder, env=settings, capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
@@ -50,9 +51,9 @@ def test_the_command_line_examples_run(readme, tmp_path):
     program = shutil.which("orpheus-openai", path=Path(sys.executable).parent)
     for line in block.strip().splitlines():
         _, *arguments = shlex.split(line, comments=True)
-        environ = {**os.environ, "ORPHEUS_MODEL": "preview", "PORT": "0"}
+        settings = environ(PORT="0")
         done = subprocess.run(
-            [program, *arguments], cwd=tmp_path, env=environ, capture_output=True, timeout=60, check=False
+            [program, *arguments], cwd=tmp_path, env=settings, capture_output=True, timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr.decode()
     assert (tmp_path / "tickets.wav").stat().st_size > 50_000

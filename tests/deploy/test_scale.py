@@ -17,15 +17,11 @@ import pytest
 
 from benchmarks.serving import Server, serving
 from tests.support.balancers import BALANCERS, balancer, caddy_version, free_port, listens, make_certificate
+from tests.support.environment import environ
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 
 GONE_SECONDS = 1.0
 """Until a killed process' port refuses: what its kernel took before that breaks with it."""
-
-
-def environment() -> dict[str, str]:
-    ours = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    return {k: v for k, v in os.environ.items() if not k.startswith(ours)} | {"ORPHEUS_MODEL": "preview"}
 
 
 @dataclass
@@ -57,7 +53,7 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         servers = []
         for name in "abc":
             (folder / name).mkdir()
-            servers.append(stack.enter_context(serving(folder / name, environment())))
+            servers.append(stack.enter_context(serving(folder / name, environ())))
         port = free_port()
         command = write_config(folder, port, [server.url.removeprefix("http://") for server in servers])
         stack.enter_context(balancer(command, folder, port))
@@ -211,7 +207,7 @@ async def test_a_balancer_does_not_show_the_metrics(fleet: Fleet, path: str) -> 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     pytest.importorskip("espeakng_loader")
-    with serving(tmp_path, environment()) as server:
+    with serving(tmp_path, environ()) as server:
         yield server
 
 

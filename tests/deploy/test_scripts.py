@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from orpheus_openai.catalog import load_catalog
+from tests.support.environment import environ
 
 ROOT = Path(__file__).parents[2]
 SMI = """#!/bin/sh
@@ -222,10 +223,10 @@ def test_a_missing_python_is_explained_in_words(tmp_path):
 
 def start(folder, *arguments):
     """Run start.sh from elsewhere until the server answers; returns what it said and how long it took."""
-    environ = {**os.environ, "ORPHEUS_HOST": "127.0.0.1", "ORPHEUS_MODEL": "preview"}
+    settings = environ(ORPHEUS_HOST="127.0.0.1")
     began = time.monotonic()
     process = subprocess.Popen(
-        [str(folder / "start.sh"), *arguments], cwd="/", env=environ, stderr=subprocess.PIPE, text=True
+        [str(folder / "start.sh"), *arguments], cwd="/", env=settings, stderr=subprocess.PIPE, text=True
     )
     said = ""
     try:

@@ -21,6 +21,7 @@ from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.http.middleware import audit
 from orpheus_openai.settings import Settings
+from tests.support.environment import environ
 from tests.support.local_server import running
 
 pytest.importorskip("espeakng_loader")
@@ -156,17 +157,10 @@ def test_a_log_that_cannot_be_written_stops_the_start(tmp_path):
 
 
 def test_a_dash_is_standard_output(tmp_path):
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    environ |= {
-        "ORPHEUS_AUDIT_LOG": "-",
-        "ORPHEUS_MODEL": "preview",
-        "ORPHEUS_HOST": "127.0.0.1",
-        "PORT": "0",
-    }
+    settings = environ(ORPHEUS_AUDIT_LOG="-", ORPHEUS_HOST="127.0.0.1", PORT="0")
     command = [sys.executable, "-m", "orpheus_openai", "serve"]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
         log = iter(server.stderr.readline, "")
         url = next(line.split()[1] for line in log if line.lstrip().startswith("API "))

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import os
 import resource
 import socket
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 from benchmarks.serving import serving
 from orpheus_openai.http.connections import SPARE_FILES, Connections, make_room_for
 from orpheus_openai.http.protocol import MAX_HEAD_BYTES, BoundedProtocol
+from tests.support.environment import environ
 from tests.support.local_server import running
 
 PATIENCE = 60
@@ -354,12 +354,6 @@ def test_a_connection_that_nobody_uses_is_closed(server_url):
 
 
 # --- the server as it is started --------------------------------------------------------------------------------------
-
-
-def environ(**settings):
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    return {**inherited, "ORPHEUS_MODEL": "preview", **settings}
 
 
 def test_three_hundred_half_heads_close_the_server_to_nobody_and_are_gone_after_ten_seconds(tmp_path):

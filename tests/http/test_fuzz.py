@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.serving import Server, serving
 from tests.support.census import QUESTION
+from tests.support.environment import environ
 from tests.support.malformed import KEY
 from tests.support.stranger import PATIENCE, meet
 
@@ -52,26 +53,22 @@ BREAKS = ("the stream broke off",)
 TEXT_LINE = re.compile(r"\d\d:\d\d:\d\d (debug|info|warning|error) +\S")
 
 
-def environ(settings):
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    here = os.pathsep.join([str(Path(__file__).parents[2]), inherited.get("PYTHONPATH", "")])
-    return {
-        **inherited,
+def environment(settings):
+    here = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    ours = {
         "PYTHONPATH": here,
-        "ORPHEUS_MODEL": "preview",
         "GPU_IDLE_TIMEOUT": "0",
         "ORPHEUS_OUTPUT_MAX_BYTES": "4000000",
         "ORPHEUS_MODERATION": "tests.support.census:judge",
         "ORPHEUS_AUDIT_LOG": "audit.jsonl",
         "ORPHEUS_LOG_LEVEL": "debug",
-        **settings,
     }
+    return environ(**ours, **settings)
 
 
 @pytest.mark.parametrize(("settings", "statuses"), SERVERS.values(), ids=SERVERS)
 def test_malformed_requests_are_answered_as_meant_and_leave_nothing_behind(tmp_path, settings, statuses):
-    with serving(tmp_path, environ(settings)) as server:
+    with serving(tmp_path, environment(settings)) as server:
         first = asyncio.run(meet(server.url, SEED, range(WARM_UP)))
         descriptors, threads, memory = held(server)
         tasks = tasks_of(server)

@@ -16,17 +16,12 @@ from orpheus_openai.app import create_app
 from orpheus_openai.http.middleware.keys import KeyRing
 from orpheus_openai.http.redaction import LONGEST, Redaction
 from orpheus_openai.settings import Settings
+from tests.support.environment import environ
 
 pytest.importorskip("espeakng_loader")
 
 PATIENCE = 60
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 400
-
-
-def environ(**settings):
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    return {**inherited, "ORPHEUS_MODEL": "preview", **settings}
 
 
 def connect(url):

@@ -17,6 +17,7 @@ from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.http.error_body import ErrorBody
 from orpheus_openai.settings import Settings
+from tests.support.environment import environ
 
 pytest.importorskip("espeakng_loader")
 
@@ -37,12 +38,6 @@ OPEN_LISTS = ("/v1/audio/models", "/v1/audio/voices")
 CONFIG = {"seed": 1, "headers": {"Authorization": f"Bearer {KEY}"}, "request-timeout": 30}
 
 
-def environ():
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    return {**inherited, "ORPHEUS_MODEL": "preview", "ORPHEUS_API_KEYS": KEY}
-
-
 def described():
     """The document as the server below sends it; operations become tests before there is a server."""
     app = create_app(Settings(model="preview", api_keys=(KEY,)))
@@ -51,7 +46,7 @@ def described():
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("contract"), environ()) as server:
+    with serving(tmp_path_factory.mktemp("contract"), environ(ORPHEUS_API_KEYS=KEY)) as server:
         yield server.url
         os.kill(server.pid, signal.SIGINT)  # after a SIGTERM it would wait for who asked /ready to look again
 

@@ -1,7 +1,6 @@
 """How slowly a speech may be read: players in all their ways keep their place, one who dawdles loses it."""
 
 import json
-import os
 import socket
 import time
 
@@ -9,6 +8,7 @@ import pytest
 
 from benchmarks.serving import serving
 from orpheus_openai.http.delivery import ListenerTooSlowError, Pace
+from tests.support.environment import environ
 
 DEFAULT = Pace(least=0.5, grace=120.0)
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 400
@@ -55,9 +55,7 @@ def test_without_a_least_speed_or_where_any_pause_will_do_nobody_is_too_slow():
 
 def test_a_slow_reader_is_cut_off_and_its_place_is_free(tmp_path):
     pytest.importorskip("espeakng_loader")
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    settings = {"ORPHEUS_MODEL": "preview", "ORPHEUS_STALL_TIMEOUT": "4", "ORPHEUS_MIN_READ_SPEED": "1000",
+    settings = {"ORPHEUS_STALL_TIMEOUT": "4", "ORPHEUS_MIN_READ_SPEED": "1000",
                 "ORPHEUS_MAX_CONCURRENT": "1", "ORPHEUS_MAX_QUEUE": "1"}  # fmt: skip
     body = {"model": "tts-1", "voice": "tara", "input": LONG, "response_format": "pcm"}
     short = {**body, "input": "Good morning."}
@@ -70,7 +68,7 @@ def test_a_slow_reader_is_cut_off_and_its_place_is_free(tmp_path):
         connection.sendall(head.encode() + sent)
         return connection
 
-    with serving(tmp_path, {**environ, **settings}) as server:
+    with serving(tmp_path, environ(**settings)) as server:
         with ask(server.url, body) as slow:
             deadline = time.monotonic() + 60
             received = b"."

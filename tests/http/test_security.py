@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
 import subprocess
 import sys
 
@@ -24,6 +23,7 @@ from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.settings import Settings, load_settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
+from tests.support.environment import environ
 from tests.support.local_server import running
 
 pytest.importorskip("espeakng_loader")
@@ -228,12 +228,6 @@ def test_the_manual_offers_a_field_for_the_key(client, open_client):
         "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     }
     assert not open_client.get("/apidocs/openapi.json").json().get("security")
-
-
-def environ(**settings):
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    return {**inherited, "ORPHEUS_MODEL": "preview", **settings}
 
 
 def test_no_key_is_found_in_log_or_audit_log_and_the_audit_log_has_its_name(tmp_path):

@@ -1,11 +1,10 @@
 """The soak in its short form: everything at once for a few seconds, and nobody is answered as nobody should be."""
 
-import os
-
 import pytest
 
 from benchmarks.serving import serving
 from benchmarks.soak import BOUNDS, LATER_P99_MS, PARTS, SETTINGS, Soak, Weight, grown, soak, table
+from tests.support.environment import environ
 
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("psutil")
@@ -15,10 +14,8 @@ SECONDS = 3.0
 
 
 async def test_everything_at_once_for_a_few_seconds_is_answered_as_meant_and_weighed(tmp_path):
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     parts = [part for part in PARTS if part is not Soak.half_head]  # which takes ten seconds each
-    with serving(tmp_path, {**environ, **SETTINGS}) as server:
+    with serving(tmp_path, environ(**SETTINGS)) as server:
         found = await soak(server, SECONDS, parts)
         log = server.log.read_text()
     assert not found["faults"]

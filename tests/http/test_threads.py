@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.serving import serving
 from orpheus_openai.audio.encode import FORMATS
+from tests.support.environment import environ
 
 POOL = min(32, (os.cpu_count() or 1) + 4)
 """Threads that asyncio's own executor has at most (its documentation, run_in_executor)."""
@@ -17,9 +18,8 @@ POOL = min(32, (os.cpu_count() or 1) + 4)
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system tells no threads")
 async def test_an_idle_server_has_no_thread_left_of_the_speech_it_has_spoken(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORPHEUS_", "PORT"))}
     body = {"model": "preview", "voice": "tara", "input": "It is said once, and then again. " * 20}
-    with serving(tmp_path, {**kept, "ORPHEUS_MODEL": "preview"}) as server:
+    with serving(tmp_path, environ()) as server:
 
         def threads() -> int:
             return len(list(Path(f"/proc/{server.pid}/task").iterdir()))

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from orpheus_openai.limits.rates import MemoryRates, Rate, parse_rates
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
+from tests.support.environment import environ
 from tests.support.local_server import running
 
 pytest.importorskip("espeakng_loader")
@@ -450,10 +450,7 @@ def test_a_reader_who_stands_still_is_let_go_and_his_place_is_free(tmp_path):
 
 def test_a_listener_in_real_time_is_not_taken_for_one_who_stands_still(tmp_path):
     # Through a real server, because the kernel's buffers are part of it.
-    own = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT", "NVIDIA_VISIBLE_DEVICES")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    settings = {**inherited, "ORPHEUS_MODEL": "preview", "ORPHEUS_STALL_TIMEOUT": "1"}
-    with serving(tmp_path, settings) as server:
+    with serving(tmp_path, environ(ORPHEUS_STALL_TIMEOUT="1")) as server:
         with httpx.stream("POST", f"{server.url}/v1/audio/speech", json=LONG, timeout=60) as slow:
             total = 0
             for chunk in slow.iter_raw(65_536):
@@ -600,9 +597,9 @@ def test_a_moderator_may_stand_in_the_folder_in_which_the_server_is_started(tmp_
     program = Path(sys.executable).parent / "orpheus-openai"  # whose own folder comes first, not this one
 
     def doctor(name):
-        environ = {**os.environ, "ORPHEUS_MODEL": "preview", "ORPHEUS_MODERATION": name}
+        settings = environ(ORPHEUS_MODERATION=name)
         return subprocess.run(
-            [program, "doctor"], cwd=tmp_path, env=environ, capture_output=True, timeout=60, check=False
+            [program, "doctor"], cwd=tmp_path, env=settings, capture_output=True, timeout=60, check=False
         )
 
     assert doctor("my_rules:judge").returncode == 0

@@ -25,6 +25,7 @@ from fastmcp.exceptions import ToolError
 
 from benchmarks.serving import serving
 from orpheus_mcp.generation import Generation
+from tests.support.environment import environ
 
 ROOT = Path(__file__).parents[2]
 TOOLS = {"generate_speech", "list_voices", "list_models", "get_gpu_status", "offload_gpu"}
@@ -39,18 +40,16 @@ async def client(server_url: str) -> AsyncIterator[Client]:
         yield connected
 
 
-def environ(**settings: str) -> dict[str, str]:
-    ours = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    path = os.pathsep.join([sysconfig.get_path("scripts"), kept.get("PATH", "")])
-    return {**kept, "PATH": path, "ORPHEUS_MODEL": "preview", **settings}
+def with_scripts(**settings: str) -> dict[str, str]:
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    return environ(PATH=path, **settings)
 
 
 def stdio(folder: Path, **settings: str) -> StdioTransport:
     return StdioTransport(
         sys.executable,
         ["-m", "orpheus_openai", "mcp"],
-        env=environ(**settings),
+        env=with_scripts(**settings),
         cwd=str(folder),
         keep_alive=False,
         log_file=folder / "stderr.log",
@@ -335,7 +334,7 @@ async def test_the_server_that_stdio_started_does_not_outlive_its_violent_end(tm
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "orpheus_openai", "mcp"),
-            env=environ(PORT=str(port)),
+            env=with_scripts(PORT=str(port)),
             cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -375,7 +374,7 @@ async def refusal(folder: Path, url: str) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "orpheus_openai", "mcp"),
-        env=environ(ORPHEUS_URL=url),
+        env=with_scripts(ORPHEUS_URL=url),
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -23,6 +23,7 @@ from orpheus_openai.models.preview import children, process
 from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.synthesis import Sampling, Usage
+from tests.support.environment import environ
 
 pytest.importorskip("espeakng_loader")
 
@@ -34,16 +35,9 @@ PATIENCE = 60
 """Seconds for what happens at once on an idle machine."""
 
 
-def environment() -> dict[str, str]:
-    """Of a server in which texts come to eSpeak NG as they were sent."""
-    ours = ("ORPHEUS_", "PORT", "GPU_IDLE_TIMEOUT")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**inherited, "ORPHEUS_MODEL": "preview", "ORPHEUS_MODERATION": "", **AS_IT_STANDS}
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("espeak"), environment()) as running:
+    with serving(tmp_path_factory.mktemp("espeak"), environ(**AS_IT_STANDS)) as running:
         yield running
 
 
@@ -137,7 +131,7 @@ async def test_a_killer_text_ends_its_own_speech_with_502_and_nobody_elses(
 
 async def test_a_killer_text_gets_a_right_answer_with_the_default_settings_too(tmp_path: Path) -> None:
     """Cleaned, and with its numbers in words, such a text kills eSpeak NG or does not: nobody can tell beforehand."""
-    settings = {name: value for name, value in environment().items() if name not in AS_IT_STANDS}
+    settings = {name: value for name, value in environ(**AS_IT_STANDS).items() if name not in AS_IT_STANDS}
     with serving(tmp_path, settings) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             for voice, text in KILLERS:
@@ -285,7 +279,7 @@ async def test_a_listener_who_leaves_ends_the_child(server: Server, client: http
 
 
 async def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
-    with serving(tmp_path, environment()) as server:
+    with serving(tmp_path, environ(**AS_IT_STANDS)) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             async with paused(client, server, 2):
                 left = family(server.pid)
@@ -295,7 +289,7 @@ async def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) 
 
 
 async def test_a_server_that_is_told_to_stop_as_a_group_finishes_what_it_speaks(tmp_path: Path) -> None:
-    with serving(tmp_path, environment()) as server:
+    with serving(tmp_path, environ(**AS_IT_STANDS)) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             alone = await heard(client, LONG)
             speech = asyncio.create_task(heard(client, LONG))

@@ -1,7 +1,6 @@
 """What the settings ask for by name is never met by something else: where it cannot be had, that is said everywhere."""
 
 import contextlib
-import os
 
 import httpx
 import pytest
@@ -10,6 +9,7 @@ from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.installation import installing
 from orpheus_openai.settings import load_settings
+from tests.support.environment import environ
 
 SPEECH = {"model": "tts-1", "voice": "tara", "input": "Good morning."}
 URL = "http://127.0.0.1:9/v1"
@@ -83,8 +83,7 @@ async def test_each_pinned_model_that_cannot_be_loaded_is_told(tmp_path):
 
 
 def test_a_server_says_so_in_one_line_when_it_starts(tmp_path):
-    own = {name: value for name, value in os.environ.items() if not name.startswith("ORPHEUS_")}
-    with serving(tmp_path, {**own, "ORPHEUS_MODEL": "small-1b"}) as server:
+    with serving(tmp_path, environ(ORPHEUS_MODEL="small-1b")) as server:
         log = server.log.read_text()
     (line,) = [line for line in log.splitlines() if "cannot speak here" in line]
     assert "warning" in line

@@ -1,16 +1,13 @@
 """`orpheus-openai`, run as a person runs it."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-ENVIRON = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("ORPHEUS_")},
-    "ORPHEUS_MODEL": "preview",
-    "PORT": "0",  # where no server is looked for
-    "PYTHONUTF8": "1",
-}
+from tests.support.environment import environ
+
+ENVIRON = environ(PORT="0", PYTHONUTF8="1")
+"""With no port on which a server would be looked for."""
 
 
 def run(
