@@ -91,3 +91,13 @@ class Counted(SpeechModel, Protocol):
     def streams(self) -> int | None:
         """Segments that it speaks at the same time, more wait their turn; None where it does not say."""
         ...
+
+
+@runtime_checkable
+class OneByOne(SpeechModel, Protocol):
+    """A model that may gain nothing from speaking several segments of a request at the same time."""
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it does not: then the next one is started when little of those before it is left to be heard."""
+        ...

@@ -2,22 +2,27 @@
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncGenerator
 
 import msgspec
 
-from orpheus_openai.audio import PCM
+from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import Voice
 from orpheus_openai.speech.script import Script
-from orpheus_openai.synthesis import Sampling, SpeechModel, Usage
+from orpheus_openai.synthesis import OneByOne, Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
 
 SEGMENTS_AT_ONCE = 4
-"""Segments of one request that are spoken at the same time: the one that sounds, and those after it."""
+"""Segments of one request that are under way or in hand at the same time: the one that sounds, and those after it."""
 
-CHUNKS_AHEAD = 64
-"""PCM chunks that a segment may be ahead of its listener; with the codec's chunks a few seconds."""
+IN_HAND = 4 * SAMPLE_RATE
+"""Samples in hand with which a request whose segments are spoken one by one needs no other one yet."""
+
+SEGMENT_AHEAD = 30 * SAMPLE_RATE
+"""Samples that one segment may be ahead of its listener: longer than nearly all segments, so that whoever speaks faster
+than they are heard is soon done with one. Its last chunk may go over it."""
 
 
 async def spoken(
@@ -27,58 +32,122 @@ async def spoken(
 
     The later segments are made and start when the first one sounds, so that they never delay it.
     """
-    ahead = msgspec.structs.replace(sampling, ahead=True)
-    running: deque[_Producer] = deque()
+    line = _Line(speaker, voice, sampling, usage)
     try:
         while True:
-            if not running:
+            if not line.producers:
                 if (segment := await script.next()) is None:
                     return
-                running.append(_Producer(speaker, segment, voice, sampling, usage))
-            yield running[0].segment
-            async for pcm in running[0].chunks():
+                line.start(segment)
+            first = line.producers[0]
+            yield first.segment
+            async for pcm in first.chunks():
+                line.give(len(pcm))
                 yield pcm
-                while len(running) < SEGMENTS_AT_ONCE and (segment := await script.next()) is not None:
-                    running.append(_Producer(speaker, segment, voice, ahead, usage))
-            running.popleft()
+                while line.wants_more() and (segment := await script.next()) is not None:
+                    line.start(segment)
+            line.producers.popleft()
     finally:
-        for producer in running:
+        await line.stop()
+
+
+class _Line:
+    """The segments of a request that are being spoken or in hand, in their order."""
+
+    def __init__(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
+        self.producers: deque[_Producer] = deque()
+        self._speaker = speaker
+        self._voice = voice
+        self._sampling = sampling
+        self._usage = usage
+        self._one_by_one = isinstance(speaker, OneByOne) and speaker.one_by_one
+        self._given = 0
+        self._sounds_since: float | None = None
+
+    def start(self, segment: Segment) -> None:
+        """Speak `segment`, the next one."""
+        sampling = msgspec.structs.replace(self._sampling, ahead=not self._is_awaited())
+        self.producers.append(_Producer(self._speaker, segment, self._voice, sampling, self._usage))
+
+    def give(self, samples: int) -> None:
+        """The listener gets so many."""
+        if self._sounds_since is None:
+            self._sounds_since = time.monotonic()
+        self._given += samples
+
+    def wants_more(self) -> bool:
+        """Whether another segment shall be started before the listener comes to it."""
+        if len(self.producers) >= SEGMENTS_AT_ONCE:
+            return False
+        if not self._one_by_one:
+            return True
+        return not any(producer.speaking for producer in self.producers) and self._in_hand < IN_HAND
+
+    async def stop(self) -> None:
+        """Stop all work, and wait until it has ended."""
+        for producer in self.producers:
             producer.cancel()  # all of them before the first wait: a scope that is cancelled cuts every wait short
-        for producer in running:
+        for producer in self.producers:
             await producer.ended()
+
+    @property
+    def _in_hand(self) -> int:
+        return sum(producer.ahead for producer in self.producers)
+
+    def _is_awaited(self) -> bool:
+        """Whether the next segment is to be heard soon, by somebody who plays from the first sample on."""
+        if self._sounds_since is None:
+            return True
+        if not self._one_by_one:  # then it has as long as those before it take
+            return False
+        played = (time.monotonic() - self._sounds_since) * SAMPLE_RATE
+        return self._given + self._in_hand - played < IN_HAND
 
 
 class _Producer:
-    """One segment being spoken, a bounded number of chunks ahead of its listener."""
+    """One segment being spoken, a bounded number of samples ahead of its listener."""
 
     def __init__(
         self, speaker: SpeechModel, segment: Segment, voice: Voice, sampling: Sampling, usage: Usage
     ) -> None:
         self.segment = segment
-        self._queue: asyncio.Queue[PCM | None] = asyncio.Queue(CHUNKS_AHEAD)
+        self.ahead = 0
+        """Samples that are ready and were not taken yet."""
+        self._ready: deque[PCM] = deque()
+        self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._run(speaker, voice, sampling, usage))
+        self._task.add_done_callback(lambda _task: self._changed.set())
+
+    @property
+    def speaking(self) -> bool:
+        return not self._task.done()
 
     async def _run(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
-        try:
-            async with contextlib.aclosing(
-                speaker.synthesize(self.segment.prompt, voice, sampling, usage)
-            ) as spoken:
-                async for pcm in spoken:
-                    await self._queue.put(pcm)
-        finally:
-            # A full queue has a reader that will see the task's end after emptying it.
-            with contextlib.suppress(asyncio.QueueFull):
-                self._queue.put_nowait(None)
+        async with contextlib.aclosing(
+            speaker.synthesize(self.segment.prompt, voice, sampling, usage)
+        ) as spoken:
+            async for pcm in spoken:
+                self._ready.append(pcm)
+                self.ahead += len(pcm)
+                self._changed.set()
+                while self.ahead >= SEGMENT_AHEAD:
+                    await self._change()
 
     async def chunks(self) -> AsyncGenerator[PCM]:
-        while (pcm := await self._next()) is not None:
-            yield pcm
+        while self._ready or self.speaking:
+            if self._ready:
+                pcm = self._ready.popleft()
+                self.ahead -= len(pcm)
+                self._changed.set()
+                yield pcm
+            else:
+                await self._change()
         await self._task
 
-    async def _next(self) -> PCM | None:
-        if self._task.done() and self._queue.empty():
-            return None
-        return await self._queue.get()
+    async def _change(self) -> None:
+        """Wait until something is put in or taken out, or the work is over; one side waits at a time."""
+        self._changed.clear()
+        await self._changed.wait()
 
     def cancel(self) -> None:
         self._task.cancel()

@@ -272,6 +272,21 @@ async def test_a_parent_that_is_killed_in_mid_stream_is_replaced_and_nobody_hear
     assert "another one takes over" in server.log.read_text()
 
 
+async def test_a_listener_who_pauses_keeps_no_process_where_a_segment_is_no_longer_than_half_a_minute(
+    server: Server, client: httpx.AsyncClient
+) -> None:
+    async with client.stream("POST", "/v1/audio/speech", json=body(LONG * 5)) as answer:
+        pieces = answer.aiter_raw()
+        await anext(pieces)
+        async with asyncio.timeout(PATIENCE):
+            still = 0
+            while still < 5:
+                still = 0 if speakers(server.pid) else still + 1
+                await asyncio.sleep(0.1)
+        size = sum([len(piece) async for piece in pieces])
+    assert size > 500 * 2 * SAMPLE_RATE
+
+
 async def test_a_listener_who_leaves_ends_the_child(server: Server, client: httpx.AsyncClient) -> None:
     async with paused(client, server, 1):
         assert len(speakers(server.pid)) == 1

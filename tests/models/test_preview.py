@@ -231,32 +231,6 @@ async def test_a_slow_listener_holds_up_nobody_and_nothing_is_lost(model: Previe
     assert sum(map(len, rest)) > 100 * SAMPLE_RATE
 
 
-async def test_segments_of_a_request_are_spoken_one_after_the_other_and_others_at_once(
-    model: PreviewModel,
-) -> None:
-    request = Usage()
-    first = model.synthesize(LONG, TARA, Sampling(), request)
-    await anext(first)
-    later = asyncio.create_task(speak(model, SENTENCE, usage=request))
-    alone = await speak(model, SENTENCE)
-    assert not later.done()
-    await first.aclose()
-    assert np.array_equal(await later, alone)
-
-
-async def test_a_segment_that_is_given_up_while_it_waits_for_its_turn_keeps_nobody(
-    model: PreviewModel,
-) -> None:
-    request = Usage()
-    first = model.synthesize(LONG, TARA, Sampling(), request)
-    await anext(first)
-    given_up, later = (asyncio.create_task(speak(model, SENTENCE, usage=request)) for _ in range(2))
-    await asyncio.sleep(0)
-    given_up.cancel()
-    await first.aclose()
-    assert len(await later)
-
-
 async def test_a_short_text_does_not_wait_for_the_long_ones_before_it(model: PreviewModel) -> None:
     long = [asyncio.create_task(speak(model, LONG)) for _ in range(3)]
     await asyncio.sleep(0.02)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from types import SimpleNamespace
 
 import anyio
 import numpy as np
@@ -12,12 +13,14 @@ from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavail
 from orpheus_openai.events import EventHub
 from orpheus_openai.limits.filter import InputFilter
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech import segments
 from orpheus_openai.speech.request import SpeechRequest
-from orpheus_openai.speech.segments import SEGMENTS_AT_ONCE
+from orpheus_openai.speech.segments import IN_HAND, SEGMENT_AHEAD, SEGMENTS_AT_ONCE
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text import normalise
 from orpheus_openai.text.desk import Desk, Reading
+from tests.support.fake_engine import Clock
 
 SENTENCES = [
     f"This is sentence number {i}, and it is long enough to fill a segment of its own. " * 3 for i in range(8)
@@ -29,9 +32,11 @@ class Speaker:
     """Stands where a model would: a second of a constant for each segment, its number."""
 
     alive = True
+    one_by_one = False
 
     def __init__(self, fail_at=None):
         self.fail_at = fail_at
+        self.chunks, self.yielded = 10, {}
         self.begun, self.ahead, self.running, self.most = [], [], set(), 0
         self.hold = asyncio.Event()
         self.hold.set()
@@ -43,11 +48,12 @@ class Speaker:
         self.running.add(text)
         self.most = max(self.most, len(self.running))
         try:
-            for _ in range(10):
+            for _ in range(self.chunks):
                 await self.hold.wait()
                 await asyncio.sleep(0.001)
                 if number == self.fail_at:
                     raise EngineError("it broke")
+                self.yielded[text] = self.yielded.get(text, 0) + 2_400
                 yield np.full(2_400, 1_000 * (number + 1), np.int16)
         finally:
             try:
@@ -69,6 +75,14 @@ def service(monkeypatch):
 
     monkeypatch.setattr(service.factory, "load", load)
     return service
+
+
+async def until_quiet(state):
+    """Until nothing has changed for a while."""
+    async with asyncio.timeout(60):
+        before = None
+        while before != (before := str(state())):  # noqa: ASYNC110  a bounded wait
+            await asyncio.sleep(0.03)
 
 
 def request(**fields):
@@ -114,6 +128,58 @@ async def test_a_slow_listener_does_not_fill_the_memory(service):
     assert len(service.speaker.begun) <= SEGMENTS_AT_ONCE
     await stream.aclose()
     assert service.manager.get_status()[0].leases == 0
+
+
+async def test_a_segment_is_half_a_minute_ahead_of_its_listener_at_most(service):
+    service.speaker.chunks = 10_000
+    stream = service.stream(request())
+    await anext(stream)
+    await until_quiet(lambda: service.speaker.yielded)
+    for yielded in service.speaker.yielded.values():
+        assert SEGMENT_AHEAD <= yielded <= SEGMENT_AHEAD + 2 * 2_400
+    await stream.aclose()
+    assert service.speaker.running == set()
+
+
+async def test_segments_that_are_spoken_one_by_one_leave_the_model_idle_while_enough_is_in_hand(service):
+    service.speaker.one_by_one = True
+    heard = 0
+    async with contextlib.aclosing(service.stream(request())) as stream:
+        async for chunk in stream:
+            heard += len(chunk)
+            await until_quiet(lambda: service.speaker.yielded)
+            assert service.speaker.running == set()
+            in_hand = sum(service.speaker.yielded.values()) - heard
+            assert in_hand <= IN_HAND + 24_000
+            if heard >= 24_000 and service.speaker.begun[-1] < len(SENTENCES) - 1:
+                assert in_hand >= IN_HAND - 2 * 24_000
+    assert service.speaker.most == 1
+    assert service.speaker.begun == sorted(service.speaker.begun)
+    assert set(service.speaker.begun) == set(range(len(SENTENCES)))
+
+
+async def test_one_by_one_a_segment_that_is_needed_soon_is_spoken_as_fast_as_the_first_one(
+    service, monkeypatch
+):
+    service.speaker.one_by_one = True
+    clock = Clock()
+    monkeypatch.setattr(segments, "time", SimpleNamespace(monotonic=clock))
+    async for chunk in service.stream(request(text=TEXT * 2)):
+        clock.now += len(chunk) / 24_000
+    assert service.speaker.ahead == [False] * len(service.speaker.begun)
+
+
+async def test_one_by_one_a_segment_for_a_listener_who_has_much_in_hand_leaves_the_processor_to_others(
+    service, monkeypatch
+):
+    service.speaker.one_by_one = True
+    monkeypatch.setattr(segments, "time", SimpleNamespace(monotonic=Clock()))
+    async for _ in service.stream(request(text=TEXT * 2)):
+        pass
+    seconds = IN_HAND // 24_000
+    begun = len(service.speaker.begun)
+    assert service.speaker.ahead[: seconds - 1] == [False] * (seconds - 1)
+    assert service.speaker.ahead[seconds + 1 :] == [True] * (begun - seconds - 1)
 
 
 @pytest.mark.parametrize("after", [0.0, 0.003, 0.02])

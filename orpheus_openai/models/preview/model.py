@@ -1,9 +1,8 @@
 """The preview model: eSpeak NG speaks where there is no GPU, with a voice of its own for each of Orpheus'."""
 
-import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,9 +44,8 @@ class WordTime(NamedTuple):
 class PreviewModel:
     """A `SpeechModel` that speaks all languages of the catalog, at once and on any machine.
 
-    Each call speaks in a process of its own: what kills eSpeak NG kills that one speech. Calls that count into one
-    `usage` are segments of one request and take turns, since each is spoken hundreds of times faster than it is heard:
-    a request has one process at a time. One that nobody listens to waits with a second or two in hand.
+    Each call speaks in a process of its own: what kills eSpeak NG kills that one speech. A process to which nobody
+    listens waits with a second or two in hand.
     """
 
     def __init__(self, emotion_tags: Sequence[str]) -> None:
@@ -57,8 +55,6 @@ class PreviewModel:
         """
         self._tag = re.compile(rf"<(?:{'|'.join(map(re.escape, emotion_tags)) or '(?!)'})>", re.IGNORECASE)
         self._espeak = Espeak()
-        self._turns: dict[int, _Turn] = {}
-        """Of the requests that are being spoken, by the identity of their usage."""
         self._closed = False
 
     @property
@@ -66,41 +62,46 @@ class PreviewModel:
         """True until it is closed: a process that dies is replaced."""
         return not self._closed
 
+    @property
+    def one_by_one(self) -> bool:
+        """True: it speaks a segment two hundred times as fast as it is heard."""
+        return True
+
     async def synthesize(
         self,
         text: str,
         voice: Voice,
-        sampling: Sampling,  # noqa: ARG002 - nothing is sampled here
+        sampling: Sampling,
         usage: Usage,
     ) -> AsyncGenerator[PCM]:
         """Speak `text`: yields PCM, int16 of shape `(n,)` at 24 kHz, of up to about 0.2 s each, the first one too.
 
         An emotion tag becomes a pause of `TAG_PAUSE_SECONDS`; a text with nothing to say yields nothing. The same text
-        and voice give the same samples. `sampling` has no effect. Calls with the same `usage` speak one after the
-        other, and leave the processor to those whose listener has heard nothing yet.
+        and voice give the same samples. Of `sampling`, `ahead` leaves the processor to those who are waited for, and
+        nothing else has an effect.
 
         Counts the characters to be spoken as input tokens, and as output tokens what Orpheus would have needed: 7 for
         each 2 048 samples begun. Raises ModelUnavailableError when eSpeak NG does not have the voice, UnspeakableError
         when it dies of the text, EngineError when it fails otherwise.
         """
-        async with contextlib.aclosing(self.read(text, stand_in(voice), usage)) as items:
+        async with contextlib.aclosing(
+            self.read(text, stand_in(voice), usage, urgent=not sampling.ahead)
+        ) as items:
             async for item in items:
                 if not isinstance(item, WordTime):
                     yield item
 
-    async def read(self, text: str, voice: EspeakVoice, usage: Usage) -> AsyncGenerator[PCM | WordTime]:
+    async def read(
+        self, text: str, voice: EspeakVoice, usage: Usage, *, urgent: bool = True
+    ) -> AsyncGenerator[PCM | WordTime]:
         """Like `synthesize`, with each word before the samples in which it begins, in eSpeak NG's idea of words."""
         if self._closed:
             raise ShuttingDownError("The preview has been closed.")
         parts = self._parts(text)
         if not parts:
             return
-        urgent = not usage.input_tokens
         usage.input_tokens += sum(len(part.text) for part in parts if isinstance(part, Part))
-        async with (
-            self._turn(usage),
-            contextlib.aclosing(self._espeak.speak(parts, voice, urgent=urgent)) as spoken,
-        ):
+        async with contextlib.aclosing(self._espeak.speak(parts, voice, urgent=urgent)) as spoken:
             resampler = Resampler()
             samples = 0
             async for item in spoken:
@@ -133,27 +134,6 @@ class PreviewModel:
             parts += [*_part(text, start, tag.start()), _TAG_PAUSE]
             start = tag.end()
         return [*parts, *_part(text, start, len(text))]
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, usage: Usage) -> AsyncIterator[None]:
-        """Wait until no other segment of the request is being spoken."""
-        turn = self._turns.setdefault(id(usage), _Turn())
-        turn.users += 1
-        try:
-            async with turn.lock:
-                yield
-        finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[id(usage)]
-
-
-class _Turn:
-    """Whose segment of a request it is."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()  # first come, first served: segments ask in their order
-        self.users = 0
 
 
 def stand_in(voice: Voice) -> EspeakVoice:
