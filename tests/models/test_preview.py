@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import pytest
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, Voice, load_catalog
 from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
+from orpheus_openai.installation import installing
 from orpheus_openai.models.preview.model import TAG_PAUSE_SECONDS, PreviewModel
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
 from orpheus_openai.models.preview.resample import Resampler
@@ -303,7 +305,7 @@ def test_a_model_survives_an_event_loop_that_goes_away() -> None:
 
 def test_without_espeak_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ModelUnavailableError, match=r'pip install "orpheus-openai\[preview\]"'):
+    with pytest.raises(ModelUnavailableError, match=re.escape(installing("preview"))):
         PreviewModel(())
 
 
