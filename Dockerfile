@@ -46,6 +46,11 @@ ENV HOME=/home/orpheus \
     ORPHEUS_OUTPUT_DIR=/outputs \
     PORT=8899
 WORKDIR /home/orpheus
+# eSpeak NG and what PyAV brings are under the GPL: whoever passes the image on passes on these texts, too.
+COPY LICENSE THIRD-PARTY.md /usr/share/doc/orpheus-openai/
+COPY LICENSES/ /usr/share/doc/orpheus-openai/LICENSES/
+LABEL org.opencontainers.image.source="https://github.com/orpheus-openai/orpheus-openai" \
+      org.opencontainers.image.licenses="Apache-2.0 AND BSD-3-Clause AND MIT AND OFL-1.1 AND GPL-3.0-or-later"
 USER 1000:1000
 VOLUME ["/outputs", "/home/orpheus/.cache"]
 EXPOSE 8899
@@ -108,6 +113,10 @@ ENV HOME=/home/orpheus \
     ORPHEUS_OUTPUT_DIR=/outputs \
     PORT=8899
 WORKDIR /home/orpheus
+COPY LICENSE THIRD-PARTY.md /usr/share/doc/orpheus-openai/
+COPY LICENSES/ /usr/share/doc/orpheus-openai/LICENSES/
+LABEL org.opencontainers.image.source="https://github.com/orpheus-openai/orpheus-openai" \
+      org.opencontainers.image.licenses="Apache-2.0 AND BSD-3-Clause AND MIT AND OFL-1.1 AND GPL-3.0-or-later"
 COPY --from=gpu-build /opt/orpheus /opt/orpheus
 USER 1000:1000
 VOLUME ["/outputs", "/home/orpheus/.cache"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orpheus_openai.api import OrpheusModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["OrpheusModel", "__version__"]
 
 

@@ -29,7 +29,7 @@ PACKAGES = ("litestar", "msgspec", "numpy", "av", "espeakng-loader", "torch", "s
 class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about the server at one moment."""
 
-    version: Annotated[str, Meta(examples=["0.1.0"])]
+    version: Annotated[str, Meta(examples=["0.2.0"])]
     uptime_seconds: Annotated[float, Meta(examples=[86400.5])]
     ready: Annotated[bool, Meta(description="What /ready says.")]
     default_model: Annotated[str, Meta(examples=["medium-3b"])]

@@ -92,7 +92,8 @@ def test_the_build_context_has_what_the_package_is_built_from_and_little_else() 
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert allowed == {"pyproject.toml", "constraints", project["project"]["readme"], "LICENSE", *packages}
+    documents = {"README.md", *project["project"]["license-files"][:2], "LICENSES"}
+    assert allowed == {"pyproject.toml", "constraints", *documents, *packages}
     assert all((ROOT / path).exists() for path in allowed)
 
 

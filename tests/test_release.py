@@ -1,0 +1,125 @@
+"""A release: the change log is cut, and what is built holds everything and runs outside the checkout."""
+
+import email
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from release.built import build, check_commands, check_server, extras
+from release.changelog import ChangelogError, cut
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_what_is_unreleased_becomes_a_version_with_a_date():
+    text = "# Changes\n\n## Unreleased\n\n- New.\n\n## 0.1.0 – 2026-01-02\n\n- Old.\n"
+    assert cut(text, "0.2.0", "2026-03-04") == (
+        "# Changes\n\n## Unreleased\n\n## 0.2.0 – 2026-03-04\n\n- New.\n\n## 0.1.0 – 2026-01-02\n\n- Old.\n"
+    )
+
+
+def test_a_version_that_is_to_come_takes_in_what_is_unreleased():
+    text = "# Changes\n\n## Unreleased\n\n- Newer.\n\n## 0.2.0 (coming)\n\n- New.\n\n## 0.1.0 – 2026-01-02\n\n- Old.\n"
+    assert cut(text, "0.2.0", "2026-03-04") == (
+        "# Changes\n\n## Unreleased\n\n## 0.2.0 – 2026-03-04\n\n- New.\n- Newer.\n\n## 0.1.0 – 2026-01-02\n\n- Old.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# Changes\n", "no section"),
+        ("# Changes\n\n## Unreleased\n\n## 0.1.0 – 2026-01-02\n\n- Old.\n", "nothing is unreleased"),
+        ("# Changes\n\n## Unreleased\n\n- New.\n\n## 0.2.0 – 2026-01-02\n\n- Old.\n", "released already"),
+    ],
+)
+def test_a_change_log_that_tells_of_no_release_is_refused(text, words):
+    with pytest.raises(ChangelogError, match=words):
+        cut(text, "0.2.0", "2026-03-04")
+
+
+def test_the_change_log_can_be_cut():
+    assert "## 9.9.9 – 2026-03-04" in cut(
+        (ROOT / "CHANGELOG.md")
+        .read_text(encoding="utf-8")
+        .replace("## Unreleased\n", "## Unreleased\n\n- New.\n"),
+        "9.9.9",
+        "2026-03-04",
+    )
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("dist"))
+
+
+def test_the_wheel_holds_all_that_it_shows_and_says_under_which_licences(built):
+    with zipfile.ZipFile(built[1]) as wheel:
+        names = wheel.namelist()
+        (metadata,) = [name for name in names if name.endswith(".dist-info/METADATA")]
+        told = email.message_from_bytes(wheel.read(metadata))
+    for package, folder in {
+        "orpheus_openai": ".", "orpheus_compat": "compat", "orpheus_ui": "ui", "orpheus_mcp": "mcp"
+    }.items():  # fmt: skip
+        here = {
+            str(path.relative_to(ROOT / folder))
+            for path in (ROOT / folder / package).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert here == {name for name in names if name.startswith(f"{package}/")}
+    assert told["License-Expression"] == "Apache-2.0 AND BSD-3-Clause AND MIT AND OFL-1.1"
+    assert {"LICENSE", "THIRD-PARTY.md", "ui/orpheus_ui/static/fonts/LICENSE"} <= set(
+        told.get_all("License-File")
+    )
+    page = told.get_payload()
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_the_source_distribution_is_a_checkout_that_starts(built):
+    with tarfile.open(built[0]) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    for name in (
+        "start.sh",
+        "setup.sh",
+        "constraints/cpu.txt",
+        "Dockerfile",
+        "LICENSES/GPL-3.0.txt",
+        "CHANGELOG.md",
+    ):
+        assert name in names
+    assert not [name for name in names if name.startswith((".venv", "tests", "outputs"))]
+
+
+def test_the_wheel_runs_outside_the_checkout(built, tmp_path):
+    """Its requirements are those that are installed here; `./release.sh` installs them afresh, with each extra."""
+    pytest.importorskip("espeakng_loader")
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=60)
+    (site,) = venv.glob("lib/python3*/site-packages")
+    # What a .pth file adds is searched for packages, but not for more .pth files: the checkout is not there.
+    (site / "requirements.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")
+    pip = [Path(sys.executable).parent / "pip", "--python", venv / "bin" / "python", "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--no-index", "--ignore-installed", built[1]], check=True, timeout=100)
+    program = [str(venv / "bin" / "orpheus-openai")]
+    where = subprocess.run(
+        [venv / "bin" / "python", "-c", "import orpheus_openai, orpheus_mcp; print(orpheus_openai.__file__)"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert where.stdout.startswith(str(site))
+    check_commands(program, tmp_path)
+    check_server(program, tmp_path)
+
+
+def test_every_extra_is_tried():
+    assert set(extras()) >= {"preview", "orpheus", "gguf", "gpu", "redis", "otel"}
+    assert "test" not in extras()
