@@ -1,6 +1,7 @@
 // The developers' corner: the current request as a program, to copy.
 
 import { currentKey } from "./access.js";
+import { copy } from "./clipboard.js";
 import { byId, element, icon, roving } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
 import { recall, remember } from "./remembered.js";
@@ -68,18 +69,4 @@ export class Developers {
       this.show();
     }, COPIED_MS);
   }
-}
-
-/** The clipboard is for secure addresses only; elsewhere a selection is copied. */
-async function copy(words) {
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(words);
-    return;
-  }
-  const field = element("textarea", { class: "unseen" });
-  field.value = words;
-  document.body.append(field);
-  field.select();
-  document.execCommand("copy");
-  field.remove();
 }

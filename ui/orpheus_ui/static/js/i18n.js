@@ -69,7 +69,7 @@ async function use(id) {
   document.documentElement.lang = id === "zh" ? "zh-Hans" : id;
   document.title = t("page.title");
   for (const node of document.querySelectorAll("[data-i18n]")) node.textContent = t(node.getAttribute("data-i18n"));
-  for (const name of ["aria-label", "placeholder"]) {
+  for (const name of ["aria-label", "placeholder", "title"]) {
     for (const node of document.querySelectorAll(`[data-i18n-${name}]`)) {
       node.setAttribute(name, t(node.getAttribute(`data-i18n-${name}`)));
     }

@@ -7,7 +7,10 @@ import { brief, clock, duration, number, onLanguage, t } from "./i18n.js";
 import { hadGap } from "./line.js";
 import { explain } from "./notices.js";
 import { Player } from "./player.js";
+import { recall, remember } from "./remembered.js";
 import { Waveform } from "./waveform.js";
+
+const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
 
 /** Shows one speech at a time: `{text, language, voice, created, facts, segments}`. */
 export class Listening {
@@ -31,7 +34,34 @@ export class Listening {
     this.player.addEventListener("dry", hadGap);
     byId("play").addEventListener("click", () => (this.player.playing ? this.player.pause() : this.player.play()));
     byId("download").addEventListener("click", () => this.#download());
+    this.#offerSound();
     onLanguage(() => this.relabel());
+  }
+
+  /** What is listened to, or null. */
+  get speech() {
+    return this.#speech;
+  }
+
+  /** Volume and pace of listening, kept from before. */
+  #offerSound() {
+    const [volume, rate] = [byId("volume"), byId("rate")];
+    volume.value = recall("volume", 1);
+    rate.replaceChildren(...RATES.map((each) => element("option", { value: each, selected: each === recall("rate", 1) }, `${each}×`)));
+    const set = () => {
+      this.player.volume = Number(volume.value);
+      volume.style.setProperty("--filled", `${volume.value * 100}%`);
+    };
+    set();
+    this.player.rate = Number(rate.value);
+    volume.addEventListener("input", () => {
+      remember("volume", Number(volume.value));
+      set();
+    });
+    rate.addEventListener("change", () => {
+      remember("rate", Number(rate.value));
+      this.player.rate = Number(rate.value);
+    });
   }
 
   /** A speech begins; `expected` seconds are a guess at how long it will be. */

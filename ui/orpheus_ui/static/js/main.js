@@ -3,24 +3,29 @@
 import { allowAsking, askForKey, currentKey } from "./access.js";
 import { address, useAccess } from "./api.js";
 import { Catalog } from "./catalog.js";
+import { copy } from "./clipboard.js";
 import { Composer } from "./composer.js";
 import { showConnection } from "./connection.js";
 import { Developers } from "./developers.js";
 import { byId, element } from "./dom.js";
 import { ServerEvents } from "./events.js";
+import { offerFiles } from "./files.js";
 import { Segments } from "./follow.js";
 import { GPUPanel } from "./gpu.js";
 import { History } from "./history.js";
 import { chooseLanguage, languageName, onLanguage, otherLanguage, startLanguage, t } from "./i18n.js";
+import { fromLink, linkTo } from "./link.js";
 import { Listening } from "./listening.js";
 import { Models } from "./models.js";
-import { clearNotice, explain, notice } from "./notices.js";
+import { clearNotice, explain, notice, toast } from "./notices.js";
 import { recall, remember } from "./remembered.js";
 import { Shelf } from "./shelf.js";
 import { Speaking } from "./speaking.js";
 import { onTold, tell } from "./tabs.js";
+import { Takes } from "./takes.js";
+import { offerThemes } from "./theme.js";
 import { languageOf } from "./tongue.js";
-import { Tuning } from "./tuning.js";
+import { LARGEST_SEED, Tuning } from "./tuning.js";
 import { Voices } from "./voices.js";
 
 const DEFAULT_FORMAT = "mp3";
@@ -59,12 +64,7 @@ const request = () =>
 
 const shelf = new Shelf(new History(() => tell("history")), {
   format,
-  onReplay: (speech, samples) => {
-    speaking.stop();
-    voices.hush();
-    listening.show(speech, samples);
-    listening.player.play();
-  },
+  onReplay: replay,
   onReuse: ({ text, wanted }) => {
     composer.replace(text);
     models.chosen = wanted.model;
@@ -74,9 +74,24 @@ const shelf = new Shelf(new History(() => tell("history")), {
   },
 });
 
+function replay(speech, samples) {
+  speaking.stop();
+  voices.hush();
+  listening.show(speech, samples);
+  listening.player.play();
+}
+
 const speaking = new Speaking({
   catalog, composer, listening, segments, events, request,
-  onSpoken: (speech, samples) => shelf.keep(speech, samples),
+  onSpoken: (speech, samples) => {
+    if (!speech.partial) takes.add(speech, samples);
+    return shelf.keep(speech, samples);
+  },
+});
+const takes = new Takes(replay);
+byId("again").addEventListener("click", () => speaking.start({ ...listening.speech.wanted, seed: Math.floor(Math.random() * LARGEST_SEED) }));
+listening.player.addEventListener("change", () => {
+  byId("again").hidden = !listening.player.complete || models.speaking?.engine === "preview";
 });
 
 const developers = new Developers(() => {
@@ -156,6 +171,25 @@ function onText() {
 }
 byId("speaker").addEventListener("click", () => voices.reveal());
 
+offerThemes();
+offerFiles((text) => composer.replace(text));
+byId("copy-link").addEventListener("click", async () => {
+  if (!catalog.offer) return;
+  await copy(linkTo(request(), document.baseURI));
+  toast(t("link.copied"));
+});
+
+/** Fill the page with what its address carries; it never speaks by itself. */
+function takeLink() {
+  const given = fromLink(location.hash);
+  if (!given) return;
+  history.replaceState(null, "", document.baseURI.split("#")[0]);
+  if (given.text !== undefined) composer.replace(given.text);
+  if (given.model) models.chosen = given.model;
+  if (given.voice) voices.chosen = given.voice;
+  tuning.take(given.tuning);
+}
+
 const languageSwitch = byId("language");
 languageSwitch.addEventListener("click", () => chooseLanguage(otherLanguage().id));
 onLanguage(() => {
@@ -188,6 +222,7 @@ async function enter() {
 }
 
 showConnection(events, load, enter);
-await load();
+if (await load()) takeLink();
+addEventListener("hashchange", () => catalog.offer && takeLink());
 reveal();
 events.restart();

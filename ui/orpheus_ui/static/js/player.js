@@ -1,6 +1,7 @@
 // Playback with Web Audio: sounds from the first samples on, while more arrive, and can be sought afterwards.
 
 import { Recording } from "./recording.js";
+import { LOOKAHEAD, Stretch } from "./stretch.js";
 
 export const SAMPLE_RATE = 24_000;
 
@@ -17,6 +18,10 @@ const LONGEST_REFILL_SECONDS = 5;
  */
 export class Player extends EventTarget {
   #context = null;
+  #gain = null;
+  #volume = 1;
+  #rate = 1;
+  #stretch = null;
   #recording = new Recording(new Int16Array(0));
   #complete = false;
   #incoming = null;
@@ -31,7 +36,25 @@ export class Player extends EventTarget {
   /** Prepare the sound card; browsers want a gesture of the person's first. */
   warm() {
     this.#context ??= new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "interactive" });
+    if (!this.#gain) {
+      this.#gain = this.#context.createGain();
+      this.#gain.gain.value = this.#volume;
+      this.#gain.connect(this.#context.destination);
+    }
     if (this.#context.state === "suspended") this.#context.resume();
+  }
+
+  /** How loud, from 0 to 1. */
+  set volume(volume) {
+    this.#volume = volume;
+    if (this.#gain) this.#gain.gain.value = volume;
+  }
+
+  /** How fast, at the same pitch; 1 is as it was spoken. */
+  set rate(rate) {
+    const { position } = this;
+    this.#rate = rate;
+    if (this.#length) this.seek(position);
   }
 
   /**
@@ -152,8 +175,8 @@ export class Player extends EventTarget {
     while (this.#pieces.length > 1 && this.#pieces[1].due <= now) this.#pieces.shift();
     const [piece] = this.#pieces;
     if (!piece) return this.#at / SAMPLE_RATE;
-    const within = Math.min(Math.max(now - piece.due, 0), piece.length / SAMPLE_RATE);
-    return piece.from / SAMPLE_RATE + within;
+    const share = Math.min(Math.max((now - piece.due) / piece.lasts, 0), 1);
+    return (piece.from + share * piece.length) / SAMPLE_RATE;
   }
 
   /** What is there, int16. */
@@ -169,7 +192,8 @@ export class Player extends EventTarget {
     if (!this.#playing) return;
     const context = this.#context;
     for (;;) {
-      const left = this.#length - this.#scheduled;
+      const held = this.#rate === 1 || this.#complete ? 0 : LOOKAHEAD;
+      const left = Math.max(0, this.#length - this.#scheduled - held);
       const late = this.#due < context.currentTime + START_SECONDS;
       if (left === 0) {
         if (late && this.#scheduled > 0 && !this.#complete) this.#ranDry();
@@ -193,22 +217,31 @@ export class Player extends EventTarget {
 
   #schedule(length) {
     const context = this.#context;
-    const buffer = context.createBuffer(1, length, SAMPLE_RATE);
-    const channel = buffer.getChannelData(0);
-    const { samples } = this.#recording;
-    for (let i = 0; i < length; i += 1) channel[i] = samples[this.#scheduled + i] / 32_768;
+    const sound = this.#sound(length);
+    const buffer = context.createBuffer(1, sound.length, SAMPLE_RATE);
+    buffer.copyToChannel(sound, 0);
     const source = context.createBufferSource();
     source.buffer = buffer;
-    source.connect(context.destination);
+    source.connect(this.#gain);
     source.onended = () => {
       this.#pump();
       this.#endIfOver();
     };
     source.start(this.#due);
     if (this.#scheduled === 0) this.dispatchEvent(new CustomEvent("sound", { detail: this.#due - context.currentTime }));
-    this.#pieces.push({ source, due: this.#due, from: this.#scheduled, length });
+    this.#pieces.push({ source, due: this.#due, from: this.#scheduled, length, lasts: buffer.duration });
     this.#scheduled += length;
-    this.#due += length / SAMPLE_RATE;
+    this.#due += buffer.duration;
+  }
+
+  /** The next samples as the sound card takes them. */
+  #sound(length) {
+    const { samples } = this.#recording;
+    if (this.#rate !== 1) {
+      this.#stretch ??= new Stretch(this.#rate);
+      return this.#stretch.next(samples, this.#scheduled, length);
+    }
+    return Float32Array.from(samples.subarray(this.#scheduled, this.#scheduled + length), (sample) => sample / 32_768);
   }
 
   #endIfOver() {
@@ -229,6 +262,7 @@ export class Player extends EventTarget {
     }
     this.#pieces = [];
     this.#due = 0;
+    this.#stretch = null;
   }
 
   #changed() {

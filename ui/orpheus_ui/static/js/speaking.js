@@ -44,15 +44,16 @@ export class Speaking {
     this.#parts.listening.player.pause();
   }
 
-  async start() {
+  /** Speak `again`, a request as before; else what is asked for now. */
+  async start(again = null) {
     const { composer, listening, catalog, segments, onSpoken } = this.#parts;
-    if (!composer.speakable) {
+    if (!again && !composer.speakable) {
       composer.focus();
       return;
     }
     this.stop();
     clearNotice();
-    const wanted = this.#parts.request();
+    const wanted = again ?? this.#parts.request();
     const abort = new AbortController();
     this.#abort = abort;
     this.#current = null;

@@ -5,7 +5,7 @@ import { onLanguage, t } from "./i18n.js";
 import { recall, remember } from "./remembered.js";
 
 const AUTOMATIC = 0; // where the number of tokens is the model's own affair
-const LARGEST_SEED = 2 ** 31 - 1;
+export const LARGEST_SEED = 2 ** 31 - 1;
 
 /** Dispatches `change` when a value has. */
 export class Tuning extends EventTarget {
@@ -29,7 +29,7 @@ export class Tuning extends EventTarget {
 
   /** Take values from a request; what it does not say gets its default. */
   take(values) {
-    for (const { name } of this.#knobs) this.#values[name] = values[name] ?? this.#defaults[name];
+    for (const knob of this.#knobs) this.#values[knob.name] = within(values[knob.name] ?? "", knob, this.#defaults[knob.name]);
     remember("tuning", this.chosen);
     this.#show();
     this.dispatchEvent(new Event("change"));

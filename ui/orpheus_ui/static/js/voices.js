@@ -28,6 +28,7 @@ export class Voices extends EventTarget {
     catalog.addEventListener("load", () => this.#onOffer());
     this.player.addEventListener("ended", () => this.#setPlaying(null));
     roving(byId("voice-languages"), () => [...byId("voice-languages").children], (tab) => this.#open(tab.dataset.language));
+    byId("voice-search").addEventListener("input", () => this.#show());
     onLanguage(() => this.#show());
   }
 
@@ -69,10 +70,13 @@ export class Voices extends EventTarget {
   #show() {
     const { offer } = this.#catalog;
     if (!offer) return;
+    const wanted = byId("voice-search").value.trim().toLowerCase();
+    byId("voice-languages").hidden = wanted !== "";
     byId("voice-languages").replaceChildren(...offer.languages.map(({ id }) => this.#tab(id)));
-    byId("voices").setAttribute("aria-labelledby", `language-${this.#language}`);
-    const voices = offer.voices.filter((voice) => voice.language === this.#language);
-    byId("voices").replaceChildren(...voices.map((voice) => this.#card(voice)));
+    byId("voices").setAttribute("aria-labelledby", wanted ? "voices-title" : `language-${this.#language}`);
+    const voices = offer.voices.filter((voice) => (wanted ? described(voice).includes(wanted) : voice.language === this.#language));
+    const none = element("p", { class: "hint" }, t("voices.not_found"));
+    byId("voices").replaceChildren(...(voices.length ? voices.map((voice) => this.#card(voice, wanted !== "")) : [none]));
   }
 
   #tab(id) {
@@ -100,6 +104,7 @@ export class Voices extends EventTarget {
 
   /** Show the chosen voice among the others, whatever is shown there now. */
   reveal() {
+    byId("voice-search").value = "";
     this.#language = this.#catalog.voice(this.#chosen).language;
     this.#show();
     const radio = byId("voices").querySelector(":checked");
@@ -114,7 +119,7 @@ export class Voices extends EventTarget {
     return avatar;
   }
 
-  #card(voice) {
+  #card(voice, ofAnyLanguage) {
     const avatar = this.#avatar(voice);
     const radio = element("input", {
       type: "radio", name: "voice", class: "unseen", value: voice.id, checked: voice.id === this.#chosen,
@@ -123,7 +128,7 @@ export class Voices extends EventTarget {
     const words = element(
       "span", { class: "voice-words" },
       element("span", { class: "voice-name", lang: voice.language }, voice.id),
-      element("span", { class: "faint" }, t(`gender.${voice.gender}`)),
+      element("span", { class: "faint" }, [ofAnyLanguage ? languageName(voice.language) : null, t(`gender.${voice.gender}`)].filter(Boolean).join(", ")),
     );
     const play = element("button", { type: "button", class: "round small", onclick: () => this.#toggle(voice) });
     play.dataset.sample = voice.id;
@@ -178,3 +183,6 @@ export class Voices extends EventTarget {
     return this.#samples.get(kept);
   }
 }
+
+/** What a search finds a voice by. */
+const described = ({ id, language: spoken, gender }) => [id, spoken, languageName(spoken), t(`gender.${gender}`)].join(" ").toLowerCase();

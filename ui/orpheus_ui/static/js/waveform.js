@@ -26,10 +26,12 @@ export class Waveform {
     this.#player = player;
     this.#describe = describe;
     new ResizeObserver(() => this.draw()).observe(slider);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    const recolour = () => {
       this.#colours = null;
       this.draw();
-    });
+    };
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+    new MutationObserver(recolour).observe(document.documentElement, { attributeFilter: ["data-theme"] });
     player.addEventListener("begin", () => {
       this.#peaks = [];
       this.#measured = 0;

@@ -1,0 +1,17 @@
+// A link that carries a text, who speaks it and how. It stands behind the #, which no server sees.
+
+/** The page's address with a request, `{text, model, voice, …}`, in it. */
+export function linkTo(request, base) {
+  const url = new URL(base);
+  url.hash = String(new URLSearchParams(Object.entries(request).filter(([, value]) => value != null && value !== "").map(([name, value]) => [name, String(value)])));
+  return url.href;
+}
+
+/** What a link carries: `{text, model, voice, tuning}`, of which the numbers are numbers; null where it carries none. */
+export function fromLink(hash) {
+  const given = new URLSearchParams(hash.replace(/^#/, ""));
+  const { text, model, voice, ...others } = Object.fromEntries(given);
+  if (text === undefined && voice === undefined) return null;
+  const numbers = Object.entries(others).map(([name, value]) => /** @type {[string, number]} */ ([name, Number(value)]));
+  return { text, model, voice, tuning: Object.fromEntries(numbers.filter(([, value]) => Number.isFinite(value))) };
+}
