@@ -8,9 +8,7 @@ import msgspec
 
 from orpheus_openai.models.orpheus.completions import BrokenStreamError, ServedModel, error_words
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
-from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
 from orpheus_openai.models.orpheus.token_text import TokenReader, spell_token
-from orpheus_openai.models.orpheus.tokens import IN_SPEECH
 from orpheus_openai.synthesis import Sampling
 
 DONE = b"[DONE]"
@@ -141,7 +139,6 @@ def vllm_body(ask: Ask) -> dict[str, Any]:
         skip_special_tokens=False,
         return_token_ids=True,
         stream_interval=TOKENS_PER_FRAME,
-        vllm_xargs={IN_SPEECH: int(ask.prompt[-1:] == [START_OF_SPEECH])},  # for our logits processor
     )
 
 

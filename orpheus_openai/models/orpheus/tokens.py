@@ -5,9 +5,6 @@ from typing import Protocol
 
 from orpheus_openai.synthesis import Sampling
 
-IN_SPEECH = "orpheus_in_speech"
-"""The argument by which a request tells our logits processor that its prompt ends with start-of-speech."""
-
 
 class TokenSource(Protocol):
     """An engine that holds Orpheus' weights and continues prompts."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import importlib.util
+import secrets
 import uuid
 from collections.abc import AsyncGenerator, Awaitable
 from typing import Any
@@ -10,9 +11,8 @@ from typing import Any
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.installation import installing
 from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
+from orpheus_openai.models.orpheus.draw import NO_ID, Draw
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
-from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
-from orpheus_openai.models.orpheus.tokens import IN_SPEECH
 from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineStart
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.models.threads import in_thread
@@ -50,9 +50,9 @@ class VLLMTokenSource:
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
         """Continue a prompt: one id at once, then 7 at a time.
 
-        After a prompt that ends with the start-of-speech token, audio tokens come in the order of their
-        places in the frame and the end token between two frames; only the limit on tokens can break a
-        frame off. After any other prompt they come as the model has them. The same seed gives the same draws; the ids
+        Audio tokens come in the order of their places in the frame and the end token between two frames; only the
+        limit on tokens can break a frame off. A prompt that does not end with the start-of-speech token may be
+        continued with it. The same seed gives the same draws; the ids
         are the same where the logits are, which on a GPU depend on who else speaks (docs/scaling.md).
         Raises InvalidRequestError for a prompt that leaves no room to speak, EngineError when the engine fails.
         """
@@ -65,7 +65,7 @@ class VLLMTokenSource:
             )
         if self.dead:
             raise EngineError(DEAD)
-        parameters = _parameters(sampling, room, in_speech=prompt_ids[-1:] == [START_OF_SPEECH])
+        parameters = _parameters(sampling, room)
         prompt = {"type": "token", "prompt_token_ids": prompt_ids}
         priority = AHEAD if sampling.ahead else 0
         outputs = self._engine.llm.generate(prompt, parameters, uuid.uuid4().hex, priority=priority)
@@ -91,6 +91,8 @@ class VLLMTokenSource:
         completion = output.outputs[0]
         if completion.finish_reason not in (None, "stop", "length"):
             raise EngineError("The speech engine broke off in the middle; send the request again.")
+        if NO_ID in completion.token_ids:
+            raise EngineError("The model's numbers are none any more, and nothing can be drawn from them.")
         return list(completion.token_ids)
 
     def _stalled(self) -> EngineError:
@@ -155,19 +157,26 @@ async def _abandon(start: EngineStart, running: asyncio.Future[Engine]) -> None:
         await in_thread(running.result().end)
 
 
-def _parameters(sampling: Sampling, room: int, *, in_speech: bool) -> Any:
-    """Put sampling in vLLM's terms, with ids coming as deltas and never as text."""
+def _parameters(sampling: Sampling, room: int) -> Any:
+    """Put sampling in vLLM's terms, with ids coming as deltas and never as text.
+
+    Our logits processor draws, and vLLM takes what is left as if it were greedy: everything that it would do else it
+    does over the whole vocabulary.
+    """
     from vllm import SamplingParams  # noqa: PLC0415  # vLLM is imported where an engine runs, nowhere else
     from vllm.sampling_params import RequestOutputKind  # noqa: PLC0415
 
+    draw = Draw(
+        sampling.temperature,
+        sampling.top_p,
+        sampling.repetition_penalty,
+        secrets.randbits(63) if sampling.seed is None else sampling.seed,
+    )
     return SamplingParams(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        repetition_penalty=sampling.repetition_penalty,
+        temperature=0.0,
         max_tokens=min(sampling.max_tokens or room, room),
-        seed=sampling.seed,
         stop_token_ids=[END_OF_SPEECH],
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
-        extra_args={IN_SPEECH: in_speech},
+        extra_args=draw.argument(),
     )

@@ -1,32 +1,25 @@
-"""A logits processor for vLLM: audio tokens only, each in its place of the frame, and the end between frames.
+"""A logits processor for vLLM that draws by itself: audio tokens only, each in its place, the end between frames.
 
-It runs inside the engine's process, in every step, for all requests; vLLM imports it by its name.
+It runs inside the engine's process, in every step, for all requests; vLLM imports it by its name. What comes next is
+drawn as `draw` says, and vLLM is left one choice, which it takes whatever it is told to do with it.
 
-The published sampler draws from the whole vocabulary, and a stray token costs a frame or shifts all that
-follow. A trained model gives strays next to no weight, so what is drawn from the rest is drawn as
-published; what changes is that no frame comes misaligned or broken off. The end may come where a frame is
-complete: there the training data have it.
+How to draw comes in the request's extra argument. Where that is missing, as from a server elsewhere, it is what vLLM
+was told. Then vLLM does its own share, too: it sorts the whole vocabulary to no effect.
 
-The places are known where the prompt ends with the start-of-speech token, which the request says with the
-extra argument `IN_SPEECH`. Any other request may draw that token, the end, and all audio tokens at any
-time.
+Nothing is remembered from step to step but what vLLM itself holds of a request: so a request that is put off and
+taken up again goes on as it would have.
 """
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import LogitsProcessor, MoveDirectionality
 
-from orpheus_openai.models.orpheus.frames import (
-    CODEBOOK_SIZE,
-    END_OF_SPEECH,
-    FIRST_AUDIO_TOKEN,
-    LAST_AUDIO_TOKEN,
-    TOKENS_PER_FRAME,
-)
-from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
-from orpheus_openai.models.orpheus.tokens import IN_SPEECH
+from orpheus_openai.models.orpheus.draw import Draw, draw_of
+from orpheus_openai.models.orpheus.draw_state import History, Parameters, Row
 from orpheus_openai.models.orpheus.vllm_processes import end_with_owner
 
 try:  # Newer engines have a second sampler with its own interface, and choose between the two by themselves.
@@ -37,88 +30,115 @@ except ImportError:
         """Stands in where the engine has one sampler only."""
 
 
-ANYWHERE = TOKENS_PER_FRAME
-"""The row of `forbidden_ids` for requests whose places are not known."""
-
-
 class AudioOnly(LogitsProcessor, _DeviceLogitsProcessor):  # type: ignore[misc]
-    """Sets the logits of all other tokens to minus infinity, for either of vLLM's samplers."""
+    """Draws the next id and sets the logits of all others to minus infinity, for either of vLLM's samplers."""
 
-    def __init__(self, vllm_config: Any, place: Any, is_pin_memory: bool = False) -> None:
+    def __init__(self, vllm_config: Any, place: Any, _is_pin_memory: bool = False) -> None:
         """Take as `place` a `torch.device` from the older sampler, all requests' state from the newer."""
         end_with_owner()  # here, because nothing else of ours runs in the engine's processes
-        self._device = torch.device(getattr(place, "device", place))
-        self._forbidden = forbidden_ids(vllm_config.model_config.get_vocab_size()).to(self._device)
-        self._pin_memory = is_pin_memory
-        self._outputs: dict[int, Sequence[int]] = {}
-        self._requests = place
-        self._in_speech = torch.zeros(
-            getattr(place, "max_num_reqs", 0), dtype=torch.bool, device=self._device
-        )
+        self._base = 0
+        # The same in all processes of one engine.
+        self._seeds = random.Random(vllm_config.model_config.seed)  # noqa: S311
+        self._rows: dict[int, Row] = {}
+        self._history: History | None = None
+        self._requests: Any = None
+        if not isinstance(place, torch.device):
+            self._requests = place
+            self._parameters = Parameters(place.max_num_reqs, place.device)
+        elif place.type != "cpu":
+            scheduler, model = vllm_config.scheduler_config, vllm_config.model_config
+            self._history = History(scheduler.max_num_seqs, model.max_model_len, place)
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Accept every request: both samplers ask."""
+        """Both samplers ask. Raises ValueError for an extra argument that says nothing sensible."""
+        draw_of(sampling_params.extra_args)
 
     def is_argmax_invariant(self) -> bool:
         """Tell the older sampler that greedy requests need this, too."""
         return False
 
     def update_state(self, batch_update: Any) -> None:
-        """Follow the older sampler's rows; it goes on appending to the lists of ids that it hands over."""
+        """Follow the older sampler's rows."""
         if batch_update is None:
             return
         for row in batch_update.removed:
-            self._outputs.pop(row, None)
-        for row, parameters, _, output_ids in batch_update.added:
-            self._outputs.pop(row, None)
-            if _is_in_speech(parameters):
-                self._outputs[row] = output_ids
+            self._leave([row])
+        for row, parameters, prompt, output in batch_update.added:
+            self._leave([row])
+            self._rows[row] = Row(self._draw(parameters), prompt or [], output, self._base)
+            if self._history is not None:
+                self._history.enter(self._rows[row])
         for source, target, direction in batch_update.moved:
-            moved = self._outputs.pop(source, None)
-            displaced = self._outputs.pop(target, None)
+            moved = self._rows.pop(source, None)
+            displaced = self._rows.pop(target, None)
             if moved is not None:
-                self._outputs[target] = moved
+                self._rows[target] = moved
             if displaced is not None and direction == MoveDirectionality.SWAP:
-                self._outputs[source] = displaced
+                self._rows[source] = displaced
+            elif displaced is not None and self._history is not None:
+                self._history.leave(displaced)
 
     def add_request(self, req_idx: int, sampling_params: Any) -> bool:
         """Take a request of the newer sampler, in a slot that another may have had before."""
-        self._in_speech[req_idx] = _is_in_speech(sampling_params)
+        draw = draw_of(sampling_params.extra_args)
+        # The newer sampler's own penalty comes before this.
+        self._parameters.set(req_idx, draw or self._as_told(sampling_params, penalty=1.0))
         return True
 
     def apply(self, logits: torch.Tensor, context: Any = None) -> torch.Tensor:
-        """Mask `logits`, shape `(rows, vocabulary)`, in place; only the newer sampler gives a context."""
-        places = self._places(logits.shape[0]) if context is None else self._places_on_device(context)
-        return logits.masked_fill_(self._forbidden[places], -torch.inf)
+        """Leave each row of `logits`, shape `(rows, vocabulary)`, one choice; the newer sampler gives a context."""
+        if context is not None:
+            state = self._requests
+            self._launch(
+                logits,
+                (context.expanded_idx_mapping, context.pos),
+                (state.all_token_ids.gpu, state.prompt_len.gpu),
+                self._parameters,
+            )
+        elif self._history is not None:
+            history = self._history
+            rows = history.follow(self._rows, logits.shape[0])
+            self._launch(logits, rows, (history.tokens, history.prompt_lengths), history.parameters)
+        else:
+            self._draw_here(logits)
+        return logits
 
-    def _places(self, rows: int) -> torch.Tensor:
-        places = torch.tensor(places_of_rows(self._outputs, rows), pin_memory=self._pin_memory)
-        return places.to(self._device, non_blocking=True)
+    def _draw_here(self, logits: torch.Tensor) -> None:
+        numbers = logits.numpy()
+        for index, row in self._rows.items():
+            if index < len(numbers):
+                drawn = row.draw_from(numbers[index])
+                numbers[index].fill(-np.inf)
+                numbers[index, drawn] = 0.0
 
-    def _places_on_device(self, context: Any) -> torch.Tensor:
-        request = context.expanded_idx_mapping
-        # `pos` is where the token that went in stands, from the start of the prompt; the next one is drawn.
-        place = (context.pos + 1 - self._requests.prompt_len.gpu[request]).remainder(TOKENS_PER_FRAME)
-        return torch.where(self._in_speech[request], place, ANYWHERE).long()
+    def _launch(
+        self,
+        logits: torch.Tensor,
+        rows: tuple[torch.Tensor, torch.Tensor],
+        history: tuple[torch.Tensor, torch.Tensor],
+        parameters: Parameters,
+    ) -> None:
+        from orpheus_openai.models.orpheus.draw_kernel import WARPS, draw_rows  # noqa: PLC0415  needs Triton
 
+        tokens, prompt_lengths = history
+        draw_rows[(logits.shape[0],)](
+            *(logits, logits.stride(0), logits.shape[1], self._base),
+            *(rows[0], tokens, tokens.stride(0), prompt_lengths, rows[1]),
+            *parameters.on_device(),
+            num_warps=WARPS,
+        )
 
-def forbidden_ids(vocabulary: int) -> torch.Tensor:
-    """Ids that may not be drawn, for each place in a frame and for `ANYWHERE`: bool, `(8, vocabulary)`."""
-    forbidden = torch.ones(TOKENS_PER_FRAME + 1, vocabulary, dtype=torch.bool)
-    for place in range(TOKENS_PER_FRAME):
-        first = FIRST_AUDIO_TOKEN + place * CODEBOOK_SIZE
-        forbidden[place, first : first + CODEBOOK_SIZE] = False
-    forbidden[0, END_OF_SPEECH] = False
-    forbidden[ANYWHERE, FIRST_AUDIO_TOKEN : LAST_AUDIO_TOKEN + 1] = False
-    forbidden[ANYWHERE, [START_OF_SPEECH, END_OF_SPEECH]] = False
-    return forbidden
+    def _leave(self, rows: Iterable[int]) -> None:
+        for index in rows:
+            row = self._rows.pop(index, None)
+            if row is not None and self._history is not None:
+                self._history.leave(row)
 
+    def _draw(self, parameters: Any) -> Draw:
+        draw = draw_of(parameters.extra_args)
+        return draw or self._as_told(parameters, penalty=parameters.repetition_penalty)
 
-def places_of_rows(outputs: Mapping[int, Sequence[int]], rows: int) -> list[int]:
-    """Place of the token that each row draws next. Only the count of ids is asked: some may not be in yet."""
-    return [len(outputs[row]) % TOKENS_PER_FRAME if row in outputs else ANYWHERE for row in range(rows)]
-
-
-def _is_in_speech(sampling_params: Any) -> bool:
-    return bool((sampling_params.extra_args or {}).get(IN_SPEECH))
+    def _as_told(self, parameters: Any, *, penalty: float) -> Draw:
+        seed = self._seeds.getrandbits(63) if parameters.seed is None else parameters.seed % (1 << 63)
+        return Draw(parameters.temperature, parameters.top_p, penalty, seed)

@@ -14,6 +14,10 @@ BATCHED_TOKENS = 2048
 GRAPH_TOKENS = 256
 """Captured graphs reach to steps of so many tokens: prompts that come in beside streams that speak."""
 
+LARGEST_BLOCK = 128
+"""Tokens in a block of vLLM's cache, at most (on a CPU). It sets one block aside, and starts only where one segment of
+full length fits beside it."""
+
 FP8 = "fp8_per_tensor"
 """vLLM's name for weights in 8 bits that are quantised while they are loaded; `fp8` now means files that hold them."""
 
@@ -59,7 +63,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def cache_bytes(self, checkpoint: Checkpoint) -> int:
         """Memory on each GPU for keys and values: of all streams, at least of one segment of full length."""
-        tokens = max(self.context(checkpoint), self.max_streams * self.stream_tokens)
+        tokens = max(self.context(checkpoint) + LARGEST_BLOCK, self.max_streams * self.stream_tokens)
         number_bytes = 1 if self.kv_cache_dtype == "fp8" else self._number_bytes
         return checkpoint.shape.cache_bytes(tokens, number_bytes) // self.tensor_parallel
 
