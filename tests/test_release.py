@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from release.__main__ import main as release_main
 from release.built import build, check_commands, check_server, extras
 from release.changelog import ChangelogError, cut
 
@@ -51,6 +52,59 @@ def test_the_change_log_can_be_cut():
         "9.9.9",
         "2026-03-04",
     )
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A checkout with a change log and a version, whose builds are not made."""
+    files = {"ROOT": tmp_path, "CHANGELOG": tmp_path / "CHANGELOG.md", "INIT": tmp_path / "__init__.py"}
+    for name, path in files.items():
+        monkeypatch.setattr(f"release.__main__.{name}", path)
+    built = (tmp_path / "dist" / "x.tar.gz", tmp_path / "dist" / "x.whl")
+    monkeypatch.setattr("release.__main__._built", lambda *, heavy: built)
+    for variable in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{variable}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{variable}_EMAIL", "test@example.com")
+    files["CHANGELOG"].write_text("# Changes\n\n## Unreleased\n\n- New.\n")
+    files["INIT"].write_text('__version__ = "0.1.0"\n')
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "start"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True, timeout=60)
+    return tmp_path
+
+
+def git(folder, *arguments):
+    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_release_is_committed_tagged_and_tells_how_to_publish_it(repository, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["release", "0.2.0"])
+    release_main()
+    assert "0.2.0" in (repository / "__init__.py").read_text()
+    assert "## 0.2.0 – " in (repository / "CHANGELOG.md").read_text()
+    assert git(repository, "status", "--porcelain") == ""
+    assert git(repository, "tag", "--points-at", "HEAD").split() == ["v0.2.0"]
+    told = capsys.readouterr().out
+    assert "-t orpheus-openai:0.2.0-gpu -t orpheus-openai:gpu" in told
+    assert "uv publish dist/x.tar.gz dist/x.whl" in told
+
+
+def test_a_release_that_does_not_run_leaves_all_as_it_was(repository, monkeypatch):
+    def broken(*, heavy):
+        raise AssertionError("it does not start")
+
+    monkeypatch.setattr("release.__main__._built", broken)
+    monkeypatch.setattr("sys.argv", ["release", "0.2.0"])
+    with pytest.raises(SystemExit, match="it does not start"):
+        release_main()
+    assert git(repository, "status", "--porcelain") == ""
+    assert git(repository, "tag") == ""
+
+
+@pytest.mark.parametrize("version", ["0.2", "v0.2.0", "", "0.2.0; rm"])
+def test_what_is_no_version_is_not_released(repository, monkeypatch, version):
+    monkeypatch.setattr("sys.argv", ["release", version])
+    with pytest.raises(SystemExit, match="is not a version"):
+        release_main()
 
 
 @pytest.fixture(scope="module")

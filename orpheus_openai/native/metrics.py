@@ -30,7 +30,7 @@ def metrics_route(metrics: Metrics) -> HTTPRouteHandler:
         """Times to first audio, real-time factors, underruns, queue, models, GPU memory, errors.
 
         Prometheus' text format 0.0.4, or OpenMetrics where the `Accept` header asks for it. What each metric means,
-        and which to watch, is told in docs/observability.md.
+        and which to watch, is described in docs/observability.md.
         """
         body, media_type = await metrics.exposition(request.headers.get("accept", ""))
         return ASGIResponse(body=body, headers={"content-type": media_type, "cache-control": "no-store"})

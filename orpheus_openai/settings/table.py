@@ -24,6 +24,9 @@ the start with one line that says which setting it is, what it holds and what wo
 Models, voices and aliases of your own go into a TOML file in the form of
 [catalog.toml](../orpheus_openai/catalog.toml), named by `ORPHEUS_CATALOG`.
 
+`ORPHEUS_URL` and `ORPHEUS_API_KEY` are for the commands that ask a server, `orpheus-openai speak` and
+`orpheus-openai mcp`: which one, and with which key. Without them it is the server on `PORT` of this machine.
+
 ## `.env`
 
 ```sh
