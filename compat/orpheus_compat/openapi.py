@@ -25,13 +25,21 @@ _EXAMPLES = {
     ),
     "events": Example(
         summary="Server-sent events",
-        value={"model": "tts-1", "voice": "nova", "input": "One piece at a time.", "stream_format": "sse"},
+        value={
+            "model": "tts-1",
+            "voice": "nova",
+            "input": "One piece at a time.",
+            "stream_format": "sse",
+            "timestamp_granularities": ["word"],
+        },
     ),
 }
 
 _EVENTS = Example(
-    summary="A piece of audio, and the end",
+    summary="A piece of audio, when its words sound, and the end",
     value='data: {"type":"speech.audio.delta","audio":"SUQzBAAAAAAA"}\n\n'
+    'data: {"type":"speech.audio.timestamps","timing":"aligned",'
+    '"words":[{"word":"Hello","start":0.0,"end":0.42,"span":[0,5]}]}\n\n'
     'data: {"type":"speech.audio.done",'
     '"usage":{"input_tokens":21,"output_tokens":84,"total_tokens":105}}\n\n',
 )

@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +15,7 @@ from orpheus_compat.schemas import (
     AudioModel,
     AudioModelList,
     CreateSpeechRequest,
+    Granularity,
     ModelList,
     ModelObject,
     ModelVoice,
@@ -23,7 +24,7 @@ from orpheus_compat.schemas import (
 )
 from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.catalog import Model
-from orpheus_openai.errors import SpeechError
+from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import prepare_speech
@@ -34,6 +35,7 @@ from orpheus_openai.speech.offer import ModelEntry
 from orpheus_openai.speech.request import tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
+from orpheus_openai.speech.words import TimedSegment
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -61,23 +63,27 @@ class SpeechController(Controller):
         The same request as OpenAI's, and the same answer: audio bytes in the format asked for, or, with
         `stream_format: sse`, server-sent events that hold them. The header `x-orpheus-model` names the model
         that really speaks. With the header `x-orpheus-keep: true` the speech is kept for an hour at the URL that the
-        answer's `x-orpheus-take` names.
+        answer's `x-orpheus-take` names. With `timestamp_granularities` the events tell when each word sounds, too.
         """
         body = from_json(await read_body(request.receive), CreateSpeechRequest)
-        speech = prepare_speech(
-            request.scope,
-            service,
-            tuned(
-                body,
-                text=body.input,
-                model=body.model,
-                voice=body.voice if isinstance(body.voice, str) else body.voice.id,
-            ),
+        if body.timestamp_granularities and body.stream_format != "sse":
+            raise InvalidRequestError(
+                "Timestamps come in events: send stream_format 'sse' with timestamp_granularities.",
+                param="timestamp_granularities",
+            )
+        wanted = tuned(
+            body,
+            text=body.input,
+            model=body.model,
+            voice=body.voice if isinstance(body.voice, str) else body.voice.id,
         )
+        wanted = msgspec.structs.replace(wanted, word_times=bool(body.timestamp_granularities))
+        speech = prepare_speech(request.scope, service, wanted)
         audio_format = body.response_format or DEFAULT_FORMAT
         chunks = delivered(speech, audio_format)
         if body.stream_format == "sse":
-            chunks, media_type = _events(chunks, speech), "text/event-stream"
+            chunks = _events(chunks, speech, body.timestamp_granularities or ())
+            media_type = "text/event-stream"
         else:
             media_type = FORMATS[audio_format].media_type
         return await answer_with_speech(request, speech, chunks, media_type)
@@ -180,19 +186,28 @@ def _model_object(model: Model, entry: ModelEntry, name: str) -> ModelObject:
     )
 
 
-async def _events(chunks: AsyncGenerator[bytes], speech: Speech) -> AsyncGenerator[bytes]:
-    """Server-sent events: the audio in pieces, then what it took; an error event where it fails half way."""
+async def _events(
+    chunks: AsyncGenerator[bytes], speech: Speech, granularities: Sequence[Granularity]
+) -> AsyncGenerator[bytes]:
+    """Server-sent events: the audio in pieces, then what it took; an error event where it fails half way.
+
+    Between the pieces, as soon as they are known, when words and segments sound.
+    """
     began = False
     try:
         async with contextlib.aclosing(chunks):
             async for chunk in chunks:
                 yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode("ascii")})
                 began = True
+                for segment in speech.word_times.ready() if speech.word_times else ():
+                    yield _timestamps(segment, granularities)
     except SpeechError as error:
         if not began:
             raise
         yield _event({"type": "error", "error": openai_shape(error).error})
         raise
+    for segment in await speech.word_times.rest() if speech.word_times else ():
+        yield _timestamps(segment, granularities)
     usage = speech.usage
     yield _event(
         {
@@ -204,6 +219,17 @@ async def _events(chunks: AsyncGenerator[bytes], speech: Speech) -> AsyncGenerat
             },
         }
     )
+
+
+def _timestamps(segment: TimedSegment, granularities: Sequence[Granularity]) -> bytes:
+    told: dict[str, Any] = {"type": "speech.audio.timestamps", "timing": segment.timing}
+    if "word" in granularities:
+        told["words"] = segment.words
+    if "segment" in granularities:
+        told["segments"] = [
+            {name: getattr(segment, name) for name in ("text", "start", "end", "span")},
+        ]
+    return _event(told)
 
 
 def _event(data: dict[str, Any]) -> bytes:

@@ -16,11 +16,14 @@ class VoiceReference(msgspec.Struct, frozen=True):
     id: Annotated[str, Meta(description="The voice's id.", examples=["tara"])]
 
 
+Granularity = Literal["word", "segment"]
+
+
 class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
     """The body of POST /v1/audio/speech. Fields that are not listed are ignored.
 
-    OpenAI's own, and additions of ours: temperature, top_p, repetition_penalty, max_tokens, seed, text_cleaning and
-    pronunciations.
+    OpenAI's own, and additions of ours: temperature, top_p, repetition_penalty, max_tokens, seed, text_cleaning,
+    pronunciations and timestamp_granularities.
     """
 
     model: Annotated[
@@ -54,6 +57,14 @@ class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
     stream_format: Annotated[
         Literal["audio", "sse"] | None,
         Meta(description="audio: the bytes; sse: server-sent events that hold them."),
+    ] = None
+    timestamp_granularities: Annotated[
+        list[Granularity] | None,
+        Meta(
+            description="An addition of ours, with `stream_format: sse`: events `speech.audio.timestamps` tell when "
+            "each word or segment sounds.",
+            examples=[["word"]],
+        ),
     ] = None
 
 

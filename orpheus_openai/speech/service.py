@@ -7,13 +7,14 @@ from typing import Self
 import msgspec
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Catalog, EspeakVoice, Voice, load_catalog
+from orpheus_openai.catalog import Catalog, Voice, load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
 from orpheus_openai.limits.caller import ANONYMOUS
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.preview.model import stand_in
 from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.lexicon import ServerLexicon
@@ -109,7 +110,7 @@ class SpeechService:
             times = WordTimes(
                 self._reader,
                 request.text,
-                self._reading_voice(voice),
+                stand_in(voice),
                 self.catalog.emotion_tags,
                 speed=request.speed,
                 is_preview=model.engine == "preview",
@@ -127,11 +128,6 @@ class SpeechService:
             script=Script(segments, in_thread=slow),
             word_times=times,
         )
-
-    def _reading_voice(self, voice: Voice) -> EspeakVoice | None:
-        """The preview's voice of that name, else another one of the same language."""
-        same = (other.espeak for other in self.catalog.voices.values() if other.language == voice.language)
-        return voice.espeak or next(filter(None, same), None)
 
     def _reading(self, request: SpeechRequest, voice: Voice) -> Reading:
         settings = self._settings

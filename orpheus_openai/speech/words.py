@@ -67,16 +67,13 @@ class WordTimes:
         self,
         reader: Reader,
         text: str,
-        voice: EspeakVoice | None,
+        voice: EspeakVoice,
         emotion_tags: Sequence[str],
         *,
         speed: float,
         is_preview: bool,
     ) -> None:
-        """`voice` reads what is aligned; None: eSpeak NG cannot read it.
-
-        `is_preview`: the voice is eSpeak NG's own, whose reading is the speech itself.
-        """
+        """`voice` reads along; `is_preview`: it is who speaks, and its reading the speech itself."""
         self._reader = reader
         self._text = text
         self._voice = voice
@@ -131,8 +128,6 @@ class WordTimes:
                 task.cancel()
 
     async def _read(self, text: str) -> Reading | None:
-        if self._voice is None:
-            return None
         try:
             return await self._reader.read(text, self._voice)
         except SpeechError as error:

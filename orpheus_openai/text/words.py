@@ -1,6 +1,7 @@
 """The words of a text: what is timed, marked while it sounds, and never parted in a caption."""
 
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -14,6 +15,7 @@ _SOUNDS = re.compile(r"\w")
 # What stands around a word and is none of it; signs that are spoken, such as % and €, stay.
 _BEFORE = re.compile(r"[^\w$£€¥₹₩%&@#°+<\u0900-\u097f-]*")
 _AFTER = re.compile(r"[^\w$£€¥₹₩%‰°+\u0900-\u0963\u0970-\u097f]*\Z")
+_OPENING = frozenset({"Ps", "Pi"})
 _PLAIN_DASH = re.compile(r"-+(?=\D|\Z)")
 
 
@@ -59,6 +61,43 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[Word]:
         first = dash.end()
     after = _AFTER.search(piece, first)
     yield Word(start + first, start + (after.start() if after else len(piece)))
+
+
+class Unit(NamedTuple):
+    """What no line break parts: a word with the marks around it, or a tag; where it stands, in characters."""
+
+    start: int
+    end: int
+    is_tag: bool
+
+
+def units_of(text: str, emotion_tags: Sequence[str] = ()) -> list[Unit]:
+    """`text` without its white space, in the smallest parts that may stand on lines of their own."""
+    tags = {name.casefold() for name in emotion_tags}
+    units: list[Unit] = []
+    opened: int | None = None
+    for match in _WORD.finditer(text):
+        start, end = match.span()
+        if match["tag"] and match["tag"].strip("</> ").casefold() in tags:
+            units.append(Unit(start, end, is_tag=True))
+            opened = None
+            continue
+        opens = match[0] == "<" or unicodedata.category(match[0][0]) in _OPENING
+        touches = bool(units) and units[-1].end == start and not units[-1].is_tag
+        if opened is None and touches and not opens and not _SOUNDS.search(match[0]):
+            units[-1] = units[-1]._replace(end=end)
+            continue
+        start = start if opened is None else opened
+        opened = None
+        if end < len(text) and not text[end].isspace() and (match[0] == "<" or _only_opens(match[0])):
+            opened = start
+            continue
+        units.append(Unit(start, end, is_tag=False))
+    return units
+
+
+def _only_opens(piece: str) -> bool:
+    return all(unicodedata.category(char) in _OPENING for char in piece)
 
 
 def is_unspaced(char: str) -> bool:
