@@ -11,7 +11,7 @@ import secrets
 import stat
 import time
 import unicodedata
-from collections.abc import AsyncIterable, Callable, Generator, Iterator
+from collections.abc import AsyncIterable, Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -25,6 +25,8 @@ from orpheus_openai.errors import NotFoundError, SpeechError
 from orpheus_openai.owners import MaySee, Owners, unowned
 
 FORMATS_BY_SUFFIX = {f".{audio_format.extension}": name for name, audio_format in FORMATS.items()}
+CAPTION_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt; charset=utf-8", "json": "application/json"}
+"""Captions may lie beside a speech, under its name with one of these for a suffix; their media types."""
 
 TEXT_CHARACTERS, VOICE_CHARACTERS = 32, 16
 """So much of each stands in a name, which with the widest letters is still shorter than LONGEST_NAME."""
@@ -58,9 +60,16 @@ class SavedFile(msgspec.Struct, frozen=True):
     created: Annotated[float, Meta(description="Unix time in seconds.", examples=[1795428000.0])]
     format: Annotated[str, Meta(examples=["wav"])]
 
+    @property
+    def media_type(self) -> str:
+        """What its bytes are, e.g. `audio/wav`."""
+        return CAPTION_TYPES.get(self.format) or FORMATS[self.format].media_type
+
 
 class OutputFolder:
     """One flat folder; only finished audio files in it are seen, and nothing outside it is touched.
+
+    Captions may lie beside a file: they are its owner's, are in no list, and go with it.
 
     `max_age_hours` and `max_bytes` say what is kept, 0 for no limit; the oldest files go first. All methods
     but `save` work on the disk at once and belong into a thread.
@@ -107,8 +116,26 @@ class OutputFolder:
         await asyncio.to_thread(self.prune, keep=name)
         return saved
 
+    async def save_captions(self, name: str, captions: Mapping[str, str]) -> dict[str, str]:
+        """Put captions, whole files by their formats, beside the speech of that name; returns their names by format.
+
+        Raises OutputError.
+        """
+        names: dict[str, str] = {}
+        for caption_format, content in captions.items():
+            partial = _Partial(self._root, beside(name, caption_format))
+            try:
+                await self._written(partial.create)
+                await self._written(partial.write, content.encode())
+                await self._written(partial.finish)
+            except BaseException:
+                partial.discard()
+                raise
+            names[caption_format] = beside(name, caption_format)
+        return names
+
     def list_files(self, may_see: MaySee = unowned) -> list[SavedFile]:
-        """Every finished file, newest first; raises OutputError when the folder cannot be read."""
+        """Every finished speech, newest first; raises OutputError when the folder cannot be read."""
         with self._reported("read"):
             seen = (file for file in self._files() if may_see(self._owners.of(file.name)))
             return sorted(seen, key=lambda file: (-file.created, file.name))
@@ -116,7 +143,7 @@ class OutputFolder:
     def open(self, name: str, may_see: MaySee = unowned) -> tuple[BinaryIO, SavedFile]:
         """Open a file to read, which the caller closes; raises NotFoundError unless it is a finished file."""
         with self._reported("read"):
-            if self._find(name) is None or not may_see(self._owners.of(name)):
+            if self._find(name) is None or not may_see(self._owner(name)):
                 raise _unknown(name)
             try:
                 # If it has become a link or a pipe since, this neither follows nor waits.
@@ -134,10 +161,9 @@ class OutputFolder:
     def delete(self, name: str, may_see: MaySee = unowned) -> None:
         """Remove a file; raises NotFoundError as `open` does."""
         with self._reported("changed"):
-            if self._find(name) is None or not may_see(self._owners.of(name)):
+            if self._find(name) is None or not may_see(self._owner(name)):
                 raise _unknown(name)
-            (self._root / name).unlink(missing_ok=True)
-            self._owners.forget(name)
+            self._unlink(name)
 
     def prune(self, *, keep: str | None = None) -> list[str]:
         """Remove what is too old or too much, oldest first, but never `keep`; returns the names.
@@ -148,9 +174,7 @@ class OutputFolder:
         try:
             for path in self._abandoned():
                 self._removed(path)
-            removed = [name for name in self._superfluous(keep) if self._removed(self._root / name)]
-            for name in removed:
-                self._owners.forget(name)
+            removed = [name for name in self._superfluous(keep) if self._given_up(name)]
         except OSError as error:
             logger.warning("the output folder %s cannot be tidied: %s", self._root, error.strerror)
         if removed:
@@ -174,8 +198,36 @@ class OutputFolder:
             raise OutputError(f"The file {name} was removed while it was being saved.")
         return found
 
+    def _owner(self, name: str) -> str | None:
+        return self._owners.of(self._speech_of(name) or name)
+
+    def _speech_of(self, name: str) -> str | None:
+        """The speech beside which these captions lie; None where they are none, or lie there alone."""
+        if _format_of(name) not in CAPTION_TYPES:
+            return None
+        stem = os.path.splitext(name)[0]  # noqa: PTH122  no path, a name
+        names = (stem + suffix for suffix in FORMATS_BY_SUFFIX)
+        return next((each for each in names if _lstat(self._root / each) is not None), None)
+
+    def _unlink(self, name: str) -> None:
+        """Remove a file, and with a speech its captions."""
+        (self._root / name).unlink(missing_ok=True)
+        if _format_of(name) in FORMATS:
+            for caption_format in CAPTION_TYPES:
+                (self._root / beside(name, caption_format)).unlink(missing_ok=True)
+            self._owners.forget(name)
+
+    def _given_up(self, name: str) -> bool:
+        try:
+            self._unlink(name)
+        except OSError as error:
+            logger.warning("%s cannot be removed: %s", self._root / name, error.strerror)
+            return False
+        return True
+
     def _find(self, name: str) -> SavedFile | None:
-        if _format_of(name) is None:
+        found = _format_of(name)
+        if found is None or (found in CAPTION_TYPES and self._speech_of(name) is None):
             return None
         status = _lstat(self._root / name)
         return None if status is None else _describe(name, status)
@@ -186,7 +238,7 @@ class OutputFolder:
         except FileNotFoundError:  # nothing was saved yet
             return
         for name in entries:
-            if (found := self._find(name)) is not None:
+            if _format_of(name) in FORMATS and (found := self._find(name)) is not None:
                 yield found
 
     def _superfluous(self, keep: str | None) -> list[str]:
@@ -250,10 +302,11 @@ class _Partial:
     def write(self, chunk: bytes) -> None:
         self._opened().write(chunk)
 
-    def finish(self, audio_format: str) -> None:
+    def finish(self, audio_format: str | None = None) -> None:
         """Bring everything to the disk, and then give the file its name."""
         file = self._opened()
-        write_lengths(file, audio_format)
+        if audio_format is not None:
+            write_lengths(file, audio_format)
         file.flush()
         os.fsync(file.fileno())
         file.close()
@@ -297,7 +350,15 @@ def _format_of(name: str) -> str | None:
     confined = not name.startswith(".") and not any(
         c in "/\\" or unicodedata.category(c) == "Cc" for c in name
     )
-    return FORMATS_BY_SUFFIX.get(os.path.splitext(name)[1]) if confined else None  # noqa: PTH122  no path, a name
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122  no path, a name
+    if not confined:
+        return None
+    return FORMATS_BY_SUFFIX.get(suffix) or (suffix[1:] if suffix[1:] in CAPTION_TYPES else None)
+
+
+def beside(name: str, caption_format: str) -> str:
+    """What captions are called that lie beside the speech of that name, so that players find them."""
+    return f"{os.path.splitext(name)[0]}.{caption_format}"  # noqa: PTH122  no path, a name
 
 
 def _unknown(name: str) -> NotFoundError:

@@ -69,7 +69,8 @@ class SpeechController(Controller):
         if body.timestamp_granularities and body.stream_format != "sse":
             raise InvalidRequestError(
                 "Timestamps come in events: send stream_format 'sse' with timestamp_granularities.",
-                param="timestamp_granularities",
+                param="stream_format",
+                code="missing_required_parameter",
             )
         wanted = tuned(
             body,

@@ -12,11 +12,10 @@ from fastmcp.resources import Resource, ResourceContent, ResourceResult
 from fastmcp.server.dependencies import get_http_request
 from fastmcp.server.providers import Provider
 
-from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.limits.caller import Caller
-from orpheus_openai.outputs import OutputFolder, SavedFile
+from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.owners import MaySee
 
 BASE = "orpheus://outputs/"
@@ -35,9 +34,9 @@ def output_uri(name: str) -> str:
     return BASE + quote(name)
 
 
-def media_type(saved: SavedFile) -> str:
-    """Return what its bytes are, e.g. `audio/wav`."""
-    return FORMATS[saved.format].media_type
+def url_path(name: str) -> str:
+    """Return where the server has a saved file, from its root."""
+    return f"/api/files/{quote(name)}"
 
 
 class SavedAudio(Provider):
@@ -60,7 +59,7 @@ class SavedAudio(Provider):
                 f"resource. Download it from the server: /api/files/{quote(name)}.",
                 log_level=logging.DEBUG,
             )
-        return ResourceResult([ResourceContent(content, mime_type=media_type(saved))])
+        return ResourceResult([ResourceContent(content, mime_type=saved.media_type)])
 
     async def _list_resources(self) -> Sequence[Resource]:
         return [
@@ -68,7 +67,7 @@ class SavedAudio(Provider):
                 partial(self.read, saved.name),
                 output_uri(saved.name),
                 name=saved.name,
-                mime_type=media_type(saved),
+                mime_type=saved.media_type,
                 description=f"Saved speech, {saved.bytes} bytes",
             )
             for saved in (await asyncio.to_thread(self._outputs.list_files, _may_see()))[:LISTED]

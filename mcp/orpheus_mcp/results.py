@@ -19,6 +19,10 @@ class GeneratedSpeech(SpeechReport, frozen=True, kw_only=True):
     uri: Annotated[str, Meta(description="The MCP resource that holds the audio.")]
     format: str
     bytes: Annotated[int, Meta(description="Size of the file.")]
+    captions: Annotated[
+        dict[str, str],
+        Meta(description="Where the captions that were asked for can be downloaded, by format."),
+    ]
     total_seconds: Annotated[float, Meta(description="From the call to the saved file.")]
 
 

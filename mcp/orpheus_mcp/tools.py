@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,16 +17,17 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.hang_up import hang_up
-from orpheus_mcp.resources import media_type, output_uri
+from orpheus_mcp.resources import output_uri, url_path
 from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, VoiceEntry, Voices
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
-from orpheus_openai.http.delivery import AudioFormat, while_connected
+from orpheus_openai.http.delivery import AudioFormat, save_captions, while_connected
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile
+from orpheus_openai.speech.captions import CaptionFormat
 from orpheus_openai.speech.request import Tuning, speech_request
 from orpheus_openai.speech.service import SpeechService
 
@@ -84,6 +85,10 @@ class SpeechTools:
         max_tokens: Annotated[int | None, tuning("max_tokens")] = None,
         seed: Annotated[int | None, tuning("seed")] = None,
         text_cleaning: Annotated[bool | None, tuning("text_cleaning")] = None,
+        captions: Annotated[
+            list[CaptionFormat] | None,
+            Field(description="Save captions beside the audio: srt, vtt, or json with every word's time."),
+        ] = None,
         pronunciations: Annotated[dict[str, str] | None, tuning("pronunciations")] = None,
     ) -> ToolResult:
         """Speak a text and save it as an audio file on the server.
@@ -109,27 +114,32 @@ class SpeechTools:
                 text_cleaning=text_cleaning,
                 pronunciations=pronunciations,
             )
+            wanted = msgspec.structs.replace(wanted, word_times=bool(captions))
             speech = prepare_speech(request.scope, self._service, wanted)
             generation = Generation(speech, self._service.manager, response_format)
             saved = await generation.run(self._outputs, text, context, caller_of(request.scope).owner)
-        return self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}")
+            beside = await save_captions(self._outputs, saved, speech, captions or ())
+        return self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}", beside)
 
-    def _spoken(self, generation: Generation, saved: SavedFile, base_url: str) -> ToolResult:
+    def _spoken(
+        self, generation: Generation, saved: SavedFile, base_url: str, captions: Mapping[str, str]
+    ) -> ToolResult:
         uri = output_uri(saved.name)
         spoken = GeneratedSpeech(
             **msgspec.structs.asdict(generation.speech.report()),
             path=str(self._folder / saved.name),
-            url=f"{base_url}/api/files/{uri.rpartition('/')[2]}",
+            url=f"{base_url}{url_path(saved.name)}",
             uri=uri,
             format=saved.format,
             bytes=saved.bytes,
+            captions={each: f"{base_url}{url_path(name)}" for each, name in captions.items()},
             total_seconds=round(generation.seconds, 3),
         )
         words = (
             f"{spoken.audio_seconds:.1f} s of speech by {spoken.voice} ({spoken.model}), "
             f"saved as {spoken.path}; download: {spoken.url}"
         )
-        link = ResourceLink(name=saved.name, uri=uri, mime_type=media_type(saved), size=saved.bytes)
+        link = ResourceLink(name=saved.name, uri=uri, mime_type=saved.media_type, size=saved.bytes)
         return _result(spoken, TextContent(text=words), link)
 
     async def list_voices(

@@ -2,13 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.encode import make_encoder
+from orpheus_openai.outputs import OutputFolder, SavedFile
+from orpheus_openai.speech.captions import CaptionFormat, captions_of
 from orpheus_openai.speech.speech import Speech
 
 AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
@@ -73,6 +75,19 @@ async def delivered(speech: Speech, audio_format: str) -> AsyncGenerator[bytes]:
             if speech.timeline.at("first_bytes") is None:
                 speech.timeline.mark("first_bytes")
             yield chunk
+
+
+async def save_captions(
+    outputs: OutputFolder, file: SavedFile, speech: Speech, formats: Sequence[CaptionFormat]
+) -> dict[str, str]:
+    """Put captions of a speech that has ended beside its file; returns their names by format.
+
+    Raises OutputError.
+    """
+    if speech.word_times is None or not formats:
+        return {}
+    captions = await captions_of(speech.word_times, formats, speech.audio_seconds)
+    return await outputs.save_captions(file.name, {str(each): whole for each, whole in captions.items()})
 
 
 class Started(Generic[T]):

@@ -15,7 +15,6 @@ from litestar.params import PathParameter
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
-from orpheus_openai.audio.encode import FORMATS
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import start
 from orpheus_openai.http.openapi import FOREIGN_PAGE, audio, operation
@@ -106,7 +105,7 @@ class FileController(Controller):
             headers["content-range"] = f"bytes {first}-{last}/{found.bytes}"
         headers["content-length"] = str(last - first + 1)
         chunks = await start(_read(file, first, last - first + 1))
-        media_type = FORMATS[found.format].media_type
+        media_type = found.media_type
         return StreamResponse(
             chunks, media_type=media_type, headers=headers, status_code=206 if partial else 200
         )

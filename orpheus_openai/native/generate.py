@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -17,11 +18,12 @@ from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of, prepare_speech
-from orpheus_openai.http.delivery import AudioFormat, delivered, start, while_connected
+from orpheus_openai.http.delivery import AudioFormat, delivered, save_captions, start, while_connected
 from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.http.responses import answer_with_speech
 from orpheus_openai.native.files import url_of
 from orpheus_openai.outputs import OutputFolder
+from orpheus_openai.speech.captions import CaptionFormat
 from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import Tuning, tuned
 from orpheus_openai.speech.service import SpeechService
@@ -60,6 +62,19 @@ class GenerateRequest(Tuning, frozen=True, kw_only=True):
     save: Annotated[
         bool, Meta(description="Keep the speech in the output folder and answer with JSON that says where.")
     ] = False
+    captions: Annotated[
+        CaptionFormat | list[CaptionFormat] | None,
+        Meta(
+            description="With `save`: captions beside the speech, as SubRip, WebVTT, or JSON with every word's time; "
+            "one format or several.",
+            examples=["srt"],
+        ),
+    ] = None
+
+    @property
+    def caption_formats(self) -> list[CaptionFormat]:
+        """Those that are asked for."""
+        return [self.captions] if isinstance(self.captions, str) else self.captions or []
 
 
 class SavedSpeech(SpeechReport, frozen=True, kw_only=True):
@@ -72,6 +87,13 @@ class SavedSpeech(SpeechReport, frozen=True, kw_only=True):
     total_seconds: Annotated[
         float, Meta(description="From the request's arrival to the saved file.", examples=[0.9])
     ]
+    captions: Annotated[
+        dict[str, str],
+        Meta(
+            description="URLs of the captions that were asked for, by format.",
+            examples=[{"srt": "/api/files/2026-11-23-tara-hello-there-1a2b3c.srt"}],
+        ),
+    ]
 
 
 _EXAMPLES = {
@@ -80,7 +102,13 @@ _EXAMPLES = {
     ),
     "saved": Example(
         summary="MP3, kept on the server",
-        value={"text": "Remember this. <sigh>", "voice": "leo", "response_format": "mp3", "save": True},
+        value={
+            "text": "Remember this. <sigh>",
+            "voice": "leo",
+            "response_format": "mp3",
+            "save": True,
+            "captions": "srt",
+        },
     ),
     "tuned": Example(
         summary="Your own sampling",
@@ -126,9 +154,8 @@ async def generate(
         chunks = delivered(speech, audio_format)
         return await answer_with_speech(request, speech, chunks, FORMATS[audio_format].media_type)
     owner = caller_of(request.scope).owner
-    saved = await while_connected(
-        request.receive, _save(outputs, speech, text, audio_format, asked, owner=owner)
-    )
+    saving = _save(outputs, speech, text, audio_format, asked, captions=body.caption_formats, owner=owner)
+    saved = await while_connected(request.receive, saving)
     return ASGIResponse(
         body=msgspec.json.encode(saved), media_type="application/json", headers={"cache-control": "no-store"}
     )
@@ -145,7 +172,14 @@ def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService)
         raise InvalidRequestError(
             "Missing required field 'text'.", param="text", code="missing_required_parameter"
         )
+    if body.caption_formats and not body.save:
+        raise InvalidRequestError(
+            "Captions lie beside a saved speech: send save: true with captions.",
+            param="save",
+            code="missing_required_parameter",
+        )
     wanted = tuned(body, text=text, model=body.model, voice=body.voice)
+    wanted = msgspec.structs.replace(wanted, word_times=bool(body.caption_formats))
     text_field = "prompt" if body.text is None else "text"
     return text, prepare_speech(request.scope, service, wanted, text_field=text_field)
 
@@ -157,6 +191,7 @@ async def _save(
     audio_format: AudioFormat,
     asked: float,
     *,
+    captions: Sequence[CaptionFormat],
     owner: str | None,
 ) -> SavedSpeech:
     # A speech that cannot begin leaves the folder alone.
@@ -164,11 +199,13 @@ async def _save(
         file = await outputs.save(
             chunks, voice=speech.voice.id, text=text, audio_format=audio_format, owner=owner
         )
+    beside = await save_captions(outputs, file, speech, captions)
     return SavedSpeech(
         **msgspec.structs.asdict(speech.report()),
         file=file.name,
         url=url_of(file.name),
         format=audio_format,
         bytes=file.bytes,
+        captions={each: url_of(name) for each, name in beside.items()},
         total_seconds=round(time.monotonic() - asked, 3),
     )

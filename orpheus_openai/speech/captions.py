@@ -1,5 +1,6 @@
 """Captions: a speech's words as subtitles, in lines that can be read while it sounds."""
 
+import asyncio
 import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,12 +9,11 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta
 
-from orpheus_openai.speech.words import TimedSegment, TimedWord
+from orpheus_openai.speech.words import TimedSegment, TimedWord, WordTimes
 from orpheus_openai.text.words import units_of
 
 CaptionFormat = Literal["srt", "vtt", "json"]
 CAPTION_FORMATS: tuple[CaptionFormat, ...] = get_args(CaptionFormat)
-MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 
 LINE_COLUMNS = 42
 """The widest line; characters of Chinese, Japanese and Korean take two columns each. What subtitlers agree on."""
@@ -53,6 +53,19 @@ class Transcript(msgspec.Struct, frozen=True):
     text: str
     duration: Annotated[float, Meta(description="Seconds.")]
     segments: tuple[TimedSegment, ...]
+
+
+async def captions_of(
+    times: WordTimes, formats: Sequence[CaptionFormat], duration: float
+) -> dict[CaptionFormat, str]:
+    """Whole files by their formats, of a speech that has ended after `duration` seconds."""
+    await times.rest()
+    made = {}
+    for each in dict.fromkeys(formats):
+        made[each] = await asyncio.to_thread(
+            render, each, times.taken, text=times.text, duration=duration, emotion_tags=times.emotion_tags
+        )
+    return made
 
 
 def render(

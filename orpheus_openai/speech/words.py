@@ -75,9 +75,10 @@ class WordTimes:
     ) -> None:
         """`voice` reads along; `is_preview`: it is who speaks, and its reading the speech itself."""
         self._reader = reader
-        self._text = text
         self._voice = voice
-        self._tags = emotion_tags
+        self.text = text
+        """The request's."""
+        self.emotion_tags = emotion_tags
         self._speed = speed
         self._is_preview = is_preview
         self._segment: Segment | None = None
@@ -138,7 +139,7 @@ class WordTimes:
         self, segment: Segment, reading: "asyncio.Task[Reading | None]", pcm: PCM, offset: int
     ) -> TimedSegment:
         read = await reading
-        words = words_of(segment.text, self._tags)
+        words = words_of(segment.text, self.emotion_tags)
         how: HowTimed
         if read is None or len(pcm) > LONGEST_SEGMENT:
             how, stretches = "estimated", _estimated(pcm, segment.text, words.words)
@@ -153,12 +154,12 @@ class WordTimes:
             how, stretches = "aligned", await asyncio.to_thread(align, pcm, read.pcm, begins, words.tags)
         timed = tuple(
             TimedWord(
-                self._text[span[0] : span[1]], self._seconds(start, offset), self._seconds(end, offset), span
+                self.text[span[0] : span[1]], self._seconds(start, offset), self._seconds(end, offset), span
             )
-            for span, start, end in _in_source(self._text, segment, words.words, stretches)
+            for span, start, end in _in_source(self.text, segment, words.words, stretches)
         )
         return TimedSegment(
-            text=self._text[segment.start : segment.end],
+            text=self.text[segment.start : segment.end],
             start=timed[0].start if timed else self._seconds(0, offset),
             end=timed[-1].end if timed else self._seconds(len(pcm), offset),
             span=(segment.start, segment.end),

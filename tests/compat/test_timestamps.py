@@ -80,4 +80,4 @@ def test_what_cannot_be_told_is_an_error_that_names_the_field(client, bad):
     body = {"model": "preview", "voice": "tara", "input": TEXT, "stream_format": "sse"}
     answer = client.post("/v1/audio/speech", json={**body, **bad})
     assert answer.status_code == 400
-    assert "timestamp_granularities" in answer.json()["error"]["param"]
+    assert "timestamp_granularities" in answer.json()["error"]["message"]
