@@ -158,7 +158,7 @@ def _openapi(*, with_keys: bool) -> OpenAPIConfig:
         security=[{"key": []}, {"x-api-key": []}] if with_keys else None,
         components=Components(security_schemes=_KEY_SCHEMES if with_keys else {}),
         tags=[
-            Tag(name="OpenAI", description="What OpenAI's clients know."),
+            Tag(name="OpenAI", description="The API that OpenAI's clients use."),
             *TAGS,
             Tag(name="Server", description="The server's health, readiness and state."),
         ],

@@ -93,6 +93,7 @@ class SpeechController(Controller):
         "/voices",
         operation_id="listVoices",
         summary="List voices",
+        response_description="The voices.",
         operation_class=openapi.ListOperation,
         sync_to_thread=False,
     )
@@ -120,6 +121,7 @@ class SpeechController(Controller):
         "/models",
         operation_id="listAudioModels",
         summary="List models that can speak now",
+        response_description="The models.",
         operation_class=openapi.ListOperation,
         sync_to_thread=False,
     )
@@ -140,6 +142,7 @@ class ModelController(Controller):
         "/",
         operation_id="listModels",
         summary="List models",
+        response_description="The models.",
         operation_class=openapi.ListOperation,
         sync_to_thread=False,
     )
@@ -151,6 +154,7 @@ class ModelController(Controller):
         "/{model:path}",  # names of the hub's have a slash
         operation_id="retrieveModel",
         summary="Retrieve a model",
+        response_description="The model.",
         operation_class=openapi.RetrieveModelOperation,
         sync_to_thread=False,
     )
@@ -159,7 +163,7 @@ class ModelController(Controller):
         model: Annotated[str, PathParameter(description="The model's id.")],
         service: NamedDependency[SpeechService],
     ) -> ModelObject:
-        """Find a model by its id or by another name, such as OpenAI's; with the `voices` one may ask it for."""
+        """Find a model by its id or by another name, such as OpenAI's; with the `voices` it can speak with."""
         name = model.strip("/ ").lower()
         found = service.offer.resolve(name)
         voices = [ModelVoice(voice.id, voice.language) for voice in service.catalog.voices_of(found)]

@@ -92,7 +92,7 @@ class ModelObject(msgspec.Struct, frozen=True, kw_only=True):
     ] = UNSET
     voices: Annotated[
         list[ModelVoice] | UnsetType,
-        Meta(description="Those that one may ask it for; only where one model is asked for."),
+        Meta(description="The voices it can speak with; only where a single model is retrieved."),
     ] = UNSET
 
 

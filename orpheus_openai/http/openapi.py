@@ -22,23 +22,21 @@ _REFERENCE = "#/{name}"
 
 SPEECH_PROBLEMS = {
     "400": "A field is missing, of the wrong type or out of its range; `param` names it.",
-    "404": "There is no such model, or it can never speak here; then the message names the ways out.",
-    "429": "The caller has had its share, or the server is busy; `Retry-After` says when to try again.",
+    "404": "There is no such model, or it cannot run on this server; the message says what would help.",
+    "429": "The caller's rate limit is reached, or the server is busy; `Retry-After` says when to try again.",
     "502": "The engine failed before the first sound.",
     "503": "The model is not ready, or memory is short; `Retry-After` says when to try again.",
 }
 """What can go wrong with a request for speech, by status."""
 
-FOREIGN_PAGE = {"403": "A page of another site sent the request; only where the server asks for no key."}
+FOREIGN_PAGE = {"403": "The request came from a web page of another site. Only where the server has no keys."}
 """What keeps pages of other sites from changing anything."""
 
-_NO_KEY = {"401": "There is no API key with the request, or a wrong one; only where the server asks for one."}
-_NO_NAME = {
-    "421": "The server was asked for by a name that anybody could own; only where it asks for no key."
-}
+_NO_KEY = {"401": "The API key is missing or wrong. Only where the server has keys."}
+_NO_NAME = {"421": "The host name is one that anybody could own. Only where the server has no keys."}
 _BODY_PROBLEMS = {
     **FOREIGN_PAGE,
-    "408": "The request came in, or was served, too slowly.",
+    "408": "The request took too long to arrive, or to be served.",
     "413": "The body is too large.",
 }
 

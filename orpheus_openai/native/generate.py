@@ -139,7 +139,7 @@ _OPERATION = operation(
 async def generate(
     request: AnyRequest, service: NamedDependency[SpeechService], outputs: NamedDependency[OutputFolder]
 ) -> ASGIResponse:
-    """Turn text into speech with every knob there is.
+    """Turn text into speech, with every option this server has.
 
     The answer is audio, streamed while it is spoken; its headers `x-orpheus-model` and `x-orpheus-voice` name
     who speaks, `x-orpheus-load-seconds` says how long the model took to be ready, and `x-request-id` is the

@@ -21,6 +21,7 @@ class Health(msgspec.Struct, frozen=True):
     tags=["Server"],
     operation_id="health",
     summary="Is the server alive?",
+    response_description="The server is alive.",
     operation_class=operation(public=True),
     sync_to_thread=False,
 )

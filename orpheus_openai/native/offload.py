@@ -47,7 +47,7 @@ _OPERATION = operation(
     body_required=False,
     problems={
         "400": "A field is of the wrong type or out of its range.",
-        "403": "A page of another site sent the request, or the key is not an admin's.",
+        "403": "The request came from a web page of another site, or the key is not an admin's.",
         "404": "There is no such model.",
     },
 )
@@ -63,10 +63,10 @@ _OPERATION = operation(
     operation_class=_OPERATION,
 )
 async def offload(request: Request[Any, Any, Any], service: NamedDependency[SpeechService]) -> Offloaded:
-    """Unload models. Running speech gets time to end; the next request loads the model anew.
+    """Unload models. Running speech gets time to finish; the next request loads the model again.
 
     Answers when it is done, or when the time is over. Meanwhile new requests for the model wait for at most 5 s and
-    are then told to come again (503 with Retry-After). Hanging up ends the waiting: the model stays.
+    are then told to retry (503 with Retry-After). If the client hangs up, the wait ends and the model stays.
     """
     caller_of(request.scope).require_admin("Freeing the GPU")
     body = from_json(await read_body(request.receive) or b"{}", OffloadRequest)

@@ -56,7 +56,7 @@ def require_ready(service: SpeechService) -> Ready:
     operation_class=operation(
         public=True,
         problems={
-            "503": "The default model cannot speak here and now, or the server stops; the message says why."
+            "503": "The default model cannot speak right now, or the server is stopping; the message says why."
         },
     ),
     sync_to_thread=False,

@@ -30,7 +30,7 @@ _OPERATION = operation(
     problems={
         "400": "There is no such format.",
         "404": "There is no such take: it is not finished, too old, too long to be kept, or somebody else's.",
-        "429": "The caller has had its share; `Retry-After` says when to try again.",
+        "429": "The caller's rate limit is reached; `Retry-After` says when to try again.",
     },
 )
 
@@ -54,8 +54,8 @@ async def download_take(
     """What was spoken, once more, in any format.
 
     Send a request for speech with the header `x-orpheus-keep: true`; its answer's `x-orpheus-take` names the URL. When
-    that speech has come to its end, it can be had there for an hour, from the same caller (the same key, or where there
-    are no keys the same address), as long as there is room.
+    that speech is finished, it stays there for an hour, as long as there is room, for the same caller: the same key, or
+    where there are no keys the same address.
     """
     audio_format = audio_format.strip().lower()
     if audio_format not in FORMATS:
