@@ -1,5 +1,7 @@
 """The tools an agent calls; they use the same service and the same GPU manager as every other door."""
 
+import asyncio
+import base64
 import contextlib
 import logging
 from collections.abc import Generator, Mapping
@@ -12,12 +14,12 @@ from fastmcp import Context
 from fastmcp.exceptions import ToolError
 from fastmcp.server.dependencies import get_http_request
 from fastmcp.tools import ToolResult
-from mcp_types import ContentBlock, ResourceLink, TextContent
+from mcp_types import AudioContent, ContentBlock, ResourceLink, TextContent
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.hang_up import hang_up
-from orpheus_mcp.resources import output_uri, url_path
+from orpheus_mcp.resources import MIB, output_uri, url_path
 from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, VoiceEntry, Voices
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
@@ -25,6 +27,7 @@ from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
 from orpheus_openai.http.delivery import AudioFormat, save_captions, while_connected
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile
 from orpheus_openai.speech.captions import CaptionFormat
@@ -32,6 +35,9 @@ from orpheus_openai.speech.request import Tuning, speech_request
 from orpheus_openai.speech.service import SpeechService
 
 logger = logging.getLogger(__name__)
+
+MOST_HANDED = MIB
+"""Bytes of audio in an answer: it goes as base64 through hosts that may show it to their model."""
 
 _TUNING = msgspec.json.schema_components([Tuning])[1][Tuning.__name__]["properties"]
 
@@ -90,12 +96,19 @@ class SpeechTools:
             Field(description="Save captions beside the audio: srt, vtt, or json with every word's time."),
         ] = None,
         pronunciations: Annotated[dict[str, str] | None, tuning("pronunciations")] = None,
+        include_audio: Annotated[
+            bool,
+            Field(
+                description="Hand over the audio itself as well, for a host that plays it: up to "
+                f"{MOST_HANDED // MIB} MiB, which are 20 seconds of wav or a minute of mp3."
+            ),
+        ] = False,
     ) -> ToolResult:
         """Speak a text and save it as an audio file on the server.
 
         Answers with the file's path on the server's machine, a URL to download it, how long the audio is and
-        what it took; the audio itself is an MCP resource that the answer links. The first call may wait for
-        its model to load.
+        what it took; the audio itself is an MCP resource that the answer links, and with `include_audio` in the
+        answer. The first call may wait for its model to load.
         """
         request = get_http_request()
         # The handler runs in its session's context, which may carry the id of an earlier request.
@@ -117,9 +130,24 @@ class SpeechTools:
             wanted = msgspec.structs.replace(wanted, word_times=bool(captions))
             speech = prepare_speech(request.scope, self._service, wanted)
             generation = Generation(speech, self._service.manager, response_format)
-            saved = await generation.run(self._outputs, text, context, caller_of(request.scope).owner)
+            caller = caller_of(request.scope)
+            saved = await generation.run(self._outputs, text, context, caller.owner)
             beside = await save_captions(self._outputs, saved, speech, captions or ())
-        return self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}", beside)
+            handed = await self._handed(saved, caller) if include_audio else []
+        answer = self._spoken(generation, saved, f"{request.url.scheme}://{request.url.netloc}", beside)
+        answer.content.extend(handed)
+        return answer
+
+    async def _handed(self, saved: SavedFile, caller: Caller) -> list[ContentBlock]:
+        """The audio of a file as content of an answer, or in words why not."""
+        if saved.bytes > MOST_HANDED:
+            size = f"{saved.bytes / MIB:.1f} MiB"
+            words = f"The audio has {size}, too much to be handed over; download it, or ask for mp3."
+            return [TextContent(text=words)]
+        file, _ = await asyncio.to_thread(self._outputs.open, saved.name, caller.may_see)
+        with file:
+            audio = await asyncio.to_thread(file.read, MOST_HANDED)
+        return [AudioContent(data=base64.b64encode(audio).decode("ascii"), mime_type=saved.media_type)]
 
     def _spoken(
         self, generation: Generation, saved: SavedFile, base_url: str, captions: Mapping[str, str]

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CALLER
+from orpheus_mcp.tools import MOST_HANDED
 from orpheus_openai.events import LISTENER_BACKLOG, EventHub
 from orpheus_openai.gpu.manager import HELD_SECONDS
 from orpheus_openai.gpu.monitor import ANSWER_SECONDS
@@ -50,6 +51,7 @@ SHOWN = {
     "Events that a slow listener is behind": "test_a_listener_who_falls_behind_is_told_how_many_events_were_lost",
     "Lines of the audit log that wait for the disk": "test_what_comes_faster_than_it_can_be_written_is_counted",
     "Seconds that the GPU's driver may take to answer": "test_a_driver_that_hangs_takes_one_thread_and_nobodys_time",
+    "Bytes of audio in an answer of MCP": "test_audio_that_is_too_long_to_be_handed_over_is_said_to_be",
     "Bytes of saved speech": "test_what_is_too_much_goes_oldest_first_after_each_save",
     "Hours that saved speech is kept": "test_what_is_too_old_goes",
 }
@@ -70,6 +72,7 @@ FIXED = {
     "Events that a slow listener is behind": LISTENER_BACKLOG,
     "Lines of the audit log that wait for the disk": BACKLOG,
     "Seconds that the GPU's driver may take to answer": ANSWER_SECONDS,
+    "Bytes of audio in an answer of MCP": f"{MOST_HANDED // 1024 // 1024} MiB",
 }
 """Those without a setting, by what the code says."""
 

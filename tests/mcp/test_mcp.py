@@ -25,6 +25,7 @@ from fastmcp.exceptions import ToolError
 
 from benchmarks.serving import serving
 from orpheus_mcp.generation import Generation
+from orpheus_mcp.tools import MOST_HANDED
 from tests.support.environment import environ
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,26 @@ async def test_speech_is_a_file_a_download_and_a_resource(server_url: str, era: 
     assert 0 <= spoken["load_seconds"] <= spoken["first_audio_seconds"] <= spoken["total_seconds"]
     assert spoken["path"] in answer.content[0].text
     assert answer.content[1].type == "resource_link"
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_the_audio_itself_is_handed_over_on_request(server_url: str, era: str) -> None:
+    async with Client(f"{server_url}/mcp", mode=era) as client:
+        asked = {"text": "Hello there.", "response_format": "mp3"}
+        answer = await client.call_tool("generate_speech", {**asked, "include_audio": True})
+        plain = await client.call_tool("generate_speech", asked)
+    *_, handed = answer.content
+    assert (handed.type, handed.mime_type) == ("audio", "audio/mpeg")
+    audio = await asyncio.to_thread(Path(answer.structured_content["path"]).read_bytes)
+    assert base64.b64decode(handed.data) == audio
+    assert [content.type for content in plain.content] == ["text", "resource_link"]
+
+
+async def test_audio_that_is_too_long_to_be_handed_over_is_said_to_be(client: Client) -> None:
+    answer = await client.call_tool("generate_speech", {"text": LONG_TEXT[:2_000], "include_audio": True})
+    assert answer.structured_content["bytes"] > MOST_HANDED
+    assert [content.type for content in answer.content] == ["text", "resource_link", "text"]
+    assert "too much to be handed over" in answer.content[2].text
 
 
 async def test_two_calls_of_one_session_have_ids_of_their_own(server_url: str) -> None:
