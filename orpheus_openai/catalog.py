@@ -59,8 +59,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The family of engines that runs it; see `models.factory.ENGINES`."""
     family: str = ""
     """The size this is a language of, e.g. `medium-3b` for `medium-3b-fr`; empty: the model itself."""
-    checkpoint: str | None = None
-    """Path or Hugging Face repo id; None: not released, served once the user names one."""
+    checkpoint: str | tuple[str, ...] | None = None
+    """Path or Hugging Face repo id, or several of the same weights; None: not released, served once one is named."""
     gguf: tuple[str, ...] = ()
     """Repositories that hold it as GGUF files, in the order in which `pull` tries them."""
     languages: tuple[str, ...] = ("en",)
@@ -75,6 +75,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created: Annotated[int, Meta(ge=0, le=2**53)] = 0
     """Unix time, as OpenAI's model list shows it."""
     owned_by: str = "canopylabs"
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Where the weights are, in the order the places are tried."""
+        named = self.checkpoint
+        return () if named is None else (named,) if isinstance(named, str) else named
 
 
 class Language(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,7 +17,8 @@ from orpheus_openai.http.middleware.keys import KeyRing
 from orpheus_openai.installation import installing
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
-from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, hub_cache, means_gguf
+from orpheus_openai.models.hub import hub_cache
+from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
 

@@ -59,8 +59,8 @@ class Engine(Protocol):
         return ""
 
     def checkpoint(self, model: Model) -> str | None:
-        """Where the model's weights are: a path or a name on the hub; None where there are none or they are unknown."""
-        return model.checkpoint
+        """The first place where the weights may be: a path or a name on the hub; None where none is known."""
+        return next(iter(model.checkpoints), None)
 
     async def prepare(self, model: Model) -> None:
         """Fetch what must be here before room is made for `model`: then its footprints are known, not estimated."""

@@ -10,12 +10,11 @@ import msgspec
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
-from orpheus_openai.models.orpheus.checkpoint import fetching
+from orpheus_openai.models.hub import fetching, first_that_gives, hub_cache, look
 from orpheus_openai.models.orpheus.gguf_file import (
     GIB,
     USUAL_QUANTISATION,
     fetch_gguf,
-    hub_cache,
     quantisations_of,
 )
 from orpheus_openai.settings import checkpoint_variable
@@ -59,8 +58,8 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
             f"No GGUF file of {model.id} is known. Where you have one, set {checkpoint_variable(model.id)} to it."
         )
     wanted = (quantisation or USUAL_QUANTISATION).lower()
-    failures = []
-    for repo in model.gguf:
+
+    def fetch(repo: str) -> str:
         try:
             offer = _offer(repo, wanted)
             _check_room(offer)
@@ -71,10 +70,10 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
             fetch_gguf(str(path))
         except ModelUnavailableError as error:
             tell(f"{repo}: {error.message}")
-            failures.append(f"{repo}: {error.message}")
-        else:
-            return offer.name
-    raise ModelUnavailableError(f"No mirror gave {model.id} as {wanted}. {' '.join(failures)}")
+            raise
+        return offer.name
+
+    return first_that_gives(model.gguf, fetch, f"No mirror gave {model.id} as {wanted}.")
 
 
 def save_setting(dotenv: Path, name: str, value: str) -> None:
@@ -87,11 +86,7 @@ def save_setting(dotenv: Path, name: str, value: str) -> None:
 
 
 def _offer(repo: str, wanted: str) -> Offer:
-    from huggingface_hub import HfApi  # noqa: PLC0415
-
-    with fetching(repo):
-        found = HfApi().model_info(repo, files_metadata=True).siblings or []
-    files = {sibling.rfilename: sibling for sibling in found}
+    files = {sibling.rfilename: sibling for sibling in look(repo, files_metadata=True).siblings or []}
     names = quantisations_of(list(files))
     if wanted not in names:
         has = ", ".join(sorted(names)) or "no GGUF file"

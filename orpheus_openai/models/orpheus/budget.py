@@ -11,7 +11,7 @@ from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint, fetch_checkpoint
 from orpheus_openai.models.orpheus.memory import GIB, margin
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
-from orpheus_openai.settings import Settings
+from orpheus_openai.settings import Settings, checkpoint_variable
 
 AUTO = "auto"
 
@@ -31,9 +31,12 @@ class Budget:
         self._settings = settings
         self._known: dict[str, Checkpoint] = {}
 
-    async def prepare(self, model: Model, name: str) -> None:
+    async def prepare(self, model: Model, *names: str) -> Checkpoint:
         """Fetch the model's checkpoint, if need be, and read what it will take; raises as `fetch_checkpoint` does."""
-        self._known[model.id] = await asyncio.to_thread(fetch_checkpoint, name)
+        variable = checkpoint_variable(model.id)
+        checkpoint = await asyncio.to_thread(fetch_checkpoint, *names, setting=variable)
+        self._known[model.id] = checkpoint
+        return checkpoint
 
     def footprint(self, model: Model) -> int:
         """Bytes on all its cards with as many streams as wished for; the catalog's figure until it is fetched."""

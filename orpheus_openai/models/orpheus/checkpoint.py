@@ -1,20 +1,20 @@
 """A checkpoint before it is loaded: where it is, whether it is an Orpheus, how much memory it needs."""
 
-import contextlib
 import json
 import math
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
-from orpheus_openai.errors import RETRY_SECONDS, ModelUnavailableError, NotReadyError
+from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.models.hub import first_that_gives, folder_at_hand, folder_of
 from orpheus_openai.models.orpheus.frames import LAST_AUDIO_TOKEN
 from orpheus_openai.models.orpheus.memory import ONLINE_BYTES
+from orpheus_openai.models.orpheus.tokenizer import TOKENIZER_FILE
 
 VOCABULARY = LAST_AUDIO_TOKEN + 1
 """The least a model must have: the text, the special tokens, and a codebook for each place in a frame."""
@@ -24,6 +24,8 @@ HEADER_BYTES = 100 << 20
 
 _FILES = ["*.json", "*.safetensors"]
 """What an engine reads; the published repositories also hold the optimizer's state, many times as large."""
+
+_SHARD = re.compile(r"-of-(\d{1,5})\.safetensors$")
 
 _LINEAR = re.compile(r"\.layers\.\d+\..*_proj\.weight$")
 """The layers that quantisation on loading changes."""
@@ -82,15 +84,31 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return round(self.weights.linear * linear) + self.weights.other * number_bytes
 
 
-def fetch_checkpoint(name: str) -> Checkpoint:
-    """Find `name`, a directory or a Hugging Face repo id, downloaded if it is not there. Blocking.
+def fetch_checkpoint(*names: str, setting: str = "ORPHEUS_MODEL_MEDIUM_3B") -> Checkpoint:
+    """The checkpoint by the first of `names` that there is: directories or Hugging Face repo ids. Blocking.
 
-    Raises ModelUnavailableError when there is no such thing, no access to it, or it is no Orpheus.
+    What is here already comes before what would be downloaded. Raises ModelUnavailableError when there is none, no
+    access to it, or it is no Orpheus, with each name, why not, and `setting` as the way out; NotReadyError when the
+    hub cannot be reached.
     """
-    directory = Path(name).expanduser()
-    if not directory.is_dir():
-        directory = _download(name)
-    return read_checkpoint(directory)
+
+    def fetch(name: str) -> Checkpoint:
+        return read_checkpoint(folder_of(name, _FILES, _is_whole))
+
+    here = [name for name in names if folder_at_hand(name, _is_whole)]
+    return first_that_gives(
+        [*here, *(name for name in names if name not in here)],
+        fetch,
+        f"Or set {setting} to the folder of a checkpoint that is on this machine, or to another repository.",
+    )
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether a download has come to its end: every file of weights is there, as many as their names tell."""
+    files = {file.name for file in directory.glob("*.safetensors")}
+    counts = [int(match[1]) for name in files if (match := _SHARD.search(name))]
+    named = [(directory / name).is_file() for name in ("config.json", TOKENIZER_FILE)]
+    return all(named) and len(files) >= max(counts, default=1)
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
@@ -147,37 +165,4 @@ def _header(file: Path) -> dict[str, _Tensor]:
     except (OSError, ValueError, struct.error) as error:
         raise ModelUnavailableError(
             f"{file} does not hold weights: its header cannot be read ({error}). Download it again."
-        ) from error
-
-
-def _download(repo_id: str) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  # heavy, and only needed here
-
-    with fetching(repo_id):
-        return Path(snapshot_download(repo_id, allow_patterns=_FILES))
-
-
-@contextlib.contextmanager
-def fetching(repo_id: str) -> Iterator[None]:
-    """Say in words, as ModelUnavailableError, what goes wrong with the hub inside the block."""
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError  # noqa: PLC0415
-
-    try:
-        yield
-    except GatedRepoError as error:
-        raise ModelUnavailableError(
-            f"The checkpoint {repo_id} is given only to those who accept its licence: do so at "
-            f"https://huggingface.co/{repo_id} and set HF_TOKEN to a token of that account."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelUnavailableError(
-            f"There is no checkpoint {repo_id}: it is neither a directory here nor a repository on Hugging "
-            "Face that can be seen with this HF_TOKEN."
-        ) from error
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        raise NotReadyError(
-            f"The checkpoint {repo_id} could not be downloaded ({error}). Check the network, or download it "
-            "elsewhere and name the directory.",
-            code="model_load_failed",
-            retry_after=RETRY_SECONDS,
         ) from error

@@ -52,11 +52,8 @@ class OrpheusEngine(Engine):
         return next((f"{name}={value}" for name, value in wishes.items() if value), "")
 
     def checkpoint(self, model: Model) -> str | None:
-        """Where the model's weights are: what the settings say; without a GPU what was pulled; else the catalog."""
-        named = self._settings.checkpoints.get(checkpoint_variable(model.id))
-        if named is None and model.gguf and self._local and gpu_count() == 0:
-            named = downloaded_gguf(model.gguf)
-        return named or model.checkpoint
+        """The first place where the model's weights may be."""
+        return next(iter(self._checkpoints(model)), None)
 
     def availability(self, model: Model) -> Availability:
         """Whether there is a checkpoint, and what it takes to run it."""
@@ -74,7 +71,7 @@ class OrpheusEngine(Engine):
         """Fetch the model's checkpoint where its weights are held here in vLLM."""
         checkpoint = self.checkpoint(model)
         if self._local and checkpoint is not None and not means_gguf(checkpoint):
-            await self._budget.prepare(model, checkpoint)
+            await self._budget.prepare(model, *self._checkpoints(model))
 
     def footprint(self, model: Model) -> int:
         """Bytes it is to have on a GPU here, or of the host, where Orpheus runs on the CPU."""
@@ -88,7 +85,14 @@ class OrpheusEngine(Engine):
         """The model with its token source, and the decoder that all share."""
         if self._loader is None:
             self._loader = await asyncio.to_thread(self._make_loader)
-        return await self._loader.load(model, self.checkpoint(model), gpu)
+        return await self._loader.load(model, self._checkpoints(model), gpu)
+
+    def _checkpoints(self, model: Model) -> tuple[str, ...]:
+        """What the settings say; without a GPU what was pulled; else all places that the catalog knows."""
+        named = self._settings.checkpoints.get(checkpoint_variable(model.id))
+        if named is None and model.gguf and self._local and gpu_count() == 0:
+            named = downloaded_gguf(model.gguf)
+        return (named,) if named else model.checkpoints
 
     @property
     def _local(self) -> bool:

@@ -4,7 +4,6 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import mmap
-import os
 import re
 import struct
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from typing import Any
 import msgspec
 
 from orpheus_openai.errors import ModelUnavailableError
-from orpheus_openai.models.orpheus.checkpoint import VOCABULARY, fetching
+from orpheus_openai.models.hub import fetching, hub_cache, look
+from orpheus_openai.models.orpheus.checkpoint import VOCABULARY
 
 GIB = 1 << 30
 SUFFIX = ".gguf"
@@ -266,12 +266,6 @@ def available_memory() -> int | None:
     return free
 
 
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it has downloaded, by its own rules."""
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-
-
 def downloaded_gguf(repos: Sequence[str]) -> str | None:
     """The name, `repo:quantisation`, of a file that is there already of one of the repositories."""
     for repo in repos:
@@ -301,10 +295,11 @@ def _download(name: str) -> Path:
     if here and (not wanted or wanted.lower() in quantisations_of([file.name for file in here])):
         chosen = _chosen([file.name for file in here], wanted, repo)
         return next(file for file in here if file.name == chosen)
-    from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415  # heavy, and only needed here
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415  # heavy, and only needed here
 
+    names = [sibling.rfilename for sibling in look(repo).siblings or []]
+    chosen = _chosen(names, wanted, repo)
     with fetching(repo):
-        chosen = _chosen(HfApi().list_repo_files(repo), wanted, repo)
         return Path(hf_hub_download(repo, chosen))
 
 

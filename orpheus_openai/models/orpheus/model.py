@@ -21,7 +21,7 @@ from orpheus_openai.models.orpheus.frames import FrameAssembler
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
 from orpheus_openai.models.orpheus.snac_noise import Noise
-from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
+from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer, load_tokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
 from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, LlamaTokenSource, load_llama
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
@@ -151,30 +151,31 @@ class OrpheusLoader:
         self._users = 0
         self._lock = asyncio.Lock()
 
-    async def load(self, model: Model, checkpoint: str | None, gpu: int | None) -> OrpheusSpeechModel:
+    async def load(self, model: Model, checkpoints: Sequence[str], gpu: int | None) -> OrpheusSpeechModel:
         """The model, ready to speak.
 
-        `gpu` is the card it comes to. `checkpoint` may be None where a remote engine holds the weights. Raises
+        `gpu` is the card it comes to. `checkpoints` are places of the same weights, in the order they are tried; there
+        may be none where a remote engine holds them. Raises
         ModelUnavailableError, with what to set, when something is missing.
         """
         async with contextlib.AsyncExitStack() as undo:
             decoder = await self._acquire_decoder(gpu)
             undo.push_async_callback(self._release_decoder)
-            tokenizer = CheckpointTokenizer(checkpoint)
             source: TokenSource
             if self._settings.remote_url:
-                source = remote = self._remote(tokenizer)
+                source = remote = self._remote(CheckpointTokenizer(*checkpoints))
                 encode: Encode = remote.encode
-            elif checkpoint is None:
+            elif not checkpoints:
                 raise ModelUnavailableError(
                     f"{model.id} has no checkpoint here: set {checkpoint_variable(model.id)} to a folder or a repo id."
                 )
-            elif means_gguf(checkpoint):
-                source = llama = await load_llama(checkpoint, self._llama_options())
+            elif means_gguf(checkpoints[0]):
+                source = llama = await load_llama(checkpoints[0], self._llama_options())
                 encode = llama.encode
             else:
-                encode = _at_once((await tokenizer.load()).encode)
-                source = await self._source(model, checkpoint, gpu)
+                found = str((await self._budget.prepare(model, *checkpoints)).directory)
+                encode = _at_once((await asyncio.to_thread(load_tokenizer, found)).encode)
+                source = await self._source(model, found, gpu)
             undo.pop_all()
         return OrpheusSpeechModel(
             source, decoder, encode, form=model.prompt, release_decoder=self._release_decoder

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.models.hub import first_that_gives, folder_of
 from orpheus_openai.models.orpheus.frames import CODEBOOK_SIZE
 from orpheus_openai.models.orpheus.snac_network import (
     SLOTS_OF_LATENTS,
@@ -23,6 +24,11 @@ from orpheus_openai.models.orpheus.snac_network import (
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """In the order they are looked for."""
+WAY_OUT = (
+    f"Set ORPHEUS_SNAC to a directory with {CONFIG_FILE} and {' or '.join(WEIGHT_FILES)}, or to a repository: "
+    "hubertsiuzdak/snac_24khz"
+)
+
 REQUIRED_CONFIG = {
     "sampling_rate": SAMPLE_RATE,
     "codebook_size": CODEBOOK_SIZE,
@@ -41,20 +47,23 @@ SMALLEST_ALPHA = 1e-6
 def load_snac(source: str) -> SnacNetwork:
     """Read a checkpoint directory or a Hugging Face repo id onto the CPU. Blocking, may download.
 
-    Raises ModelUnavailableError when there is no such checkpoint or it is not the 24 kHz SNAC.
+    What is in the cache is used without asking the hub. Raises ModelUnavailableError when there is no such checkpoint
+    or it is not the 24 kHz SNAC, and NotReadyError when the hub cannot be reached.
     """
     from snac import SNAC  # noqa: PLC0415
 
+    directory = first_that_gives(
+        [source], lambda name: folder_of(name, [CONFIG_FILE, *WEIGHT_FILES], _is_whole), f"{WAY_OUT}."
+    )
     try:
-        config = json.loads(_file(source, CONFIG_FILE).read_text(encoding="utf-8"))
+        config = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
         differing = [key for key, value in REQUIRED_CONFIG.items() if config.get(key) != value]
         if not differing:
             model = SNAC(**config)
-            model.load_state_dict(_weights(source))
-    except Exception as error:  # the hub and torch raise dozens of kinds
+            model.load_state_dict(_weights(directory))
+    except Exception as error:  # torch raises dozens of kinds
         raise ModelUnavailableError(
-            f"The SNAC checkpoint {source} cannot be read ({error}). Set ORPHEUS_SNAC to a directory with "
-            f"{CONFIG_FILE} and {' or '.join(WEIGHT_FILES)}, or to a repository: hubertsiuzdak/snac_24khz."
+            f"The SNAC checkpoint {source} cannot be read ({error}). {WAY_OUT}."
         ) from error
     if differing:
         raise ModelUnavailableError(
@@ -159,32 +168,17 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def _weights(source: str) -> dict[str, Tensor]:
-    for name in WEIGHT_FILES:
-        try:
-            file = _file(source, name)
-        except FileNotFoundError:
-            continue
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415
+def _weights(directory: Path) -> dict[str, Tensor]:
+    file = next((directory / name for name in WEIGHT_FILES if (directory / name).is_file()), None)
+    if file is None:
+        raise FileNotFoundError(f"no {' and no '.join(WEIGHT_FILES)} there")
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file  # noqa: PLC0415
 
-            return dict(load_file(file))
-        return dict(torch.load(file, map_location="cpu", weights_only=True))
-    raise FileNotFoundError(f"no {' and no '.join(WEIGHT_FILES)} there")
+        return dict(load_file(file))
+    return dict(torch.load(file, map_location="cpu", weights_only=True))
 
 
-def _file(source: str, name: str) -> Path:
-    """Find a file of the checkpoint; raises FileNotFoundError when it has none of that name."""
-    directory = Path(source).expanduser()
-    if directory.is_dir():
-        path = directory / name
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no {path}")
-        return path
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import EntryNotFoundError  # noqa: PLC0415
-
-    try:
-        return Path(hf_hub_download(source, name))
-    except EntryNotFoundError as error:
-        raise FileNotFoundError(f"{source} has no {name}") from error
+def _is_whole(directory: Path) -> bool:
+    has_weights = any((directory / name).is_file() for name in WEIGHT_FILES)
+    return has_weights and (directory / CONFIG_FILE).is_file()

@@ -75,7 +75,7 @@ class RemoteTokenSource:
                 return ids
         if len(failures) == len(self._servers):
             raise _nobody_answered(failures)
-        return (await (self._tokenizer or CheckpointTokenizer(None)).load()).encode(text)
+        return (await (self._tokenizer or CheckpointTokenizer()).load()).encode(text)
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
         """Continue the prompt on the server with the fewest streams, on another if that one does not begin.
