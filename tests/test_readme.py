@@ -37,6 +37,13 @@ def test_the_sdk_example_speaks(readme, server_url, tmp_path):
     assert (tmp_path / "hello.mp3").stat().st_size > 5_000
 
 
+def test_the_sdk_example_for_programs_speaks(server_url, tmp_path):
+    pytest.importorskip("openai")
+    code = next(block for block in blocks("docs/integrations.md", "python") if "import OpenAI" in block)
+    run_python(code.replace("http://localhost:8899", server_url), tmp_path)
+    assert (tmp_path / "hello.mp3").stat().st_size > 5_000
+
+
 @pytest.mark.parametrize("readme", READMES)
 def test_the_curl_example_speaks(readme, server_url, tmp_path):
     (command,) = [block for block in blocks(readme, "bash") if block.startswith("curl ")]
