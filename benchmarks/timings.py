@@ -238,7 +238,7 @@ def main() -> None:
 def good(row: Figures) -> bool:
     if row.cost > GOAL_COST:
         return False
-    if row.disturbed_by in ("pause", "burst"):
+    if row.disturbed_by != "nothing":
         return row.p90 <= GOAL_DISTURBED
     return row.p90 <= GOAL_P90 and row.median <= GOAL_MEDIAN
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from orpheus_openai import __version__
-from orpheus_openai.cli import completion, doctor, mcp, models, pull, serve, speak, voices
+from orpheus_openai.cli import align, completion, doctor, mcp, models, pull, serve, speak, voices
 from orpheus_openai.cli.terminal import prepare_terminal, say
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, SpeechError
 
@@ -36,6 +36,7 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "serve": serve,
     "speak": speak,
+    "align": align,
     "pull": pull,
     "voices": voices,
     "models": models,

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
+from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
+from orpheus_openai.cli.captions import captions_file, write_captions
 from orpheus_openai.cli.terminal import say
 from orpheus_openai.cli.texts import given_text, typed
 from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.settings import load_settings
 
 if TYPE_CHECKING:
     from orpheus_openai.audio import PCM
@@ -25,6 +27,7 @@ HELP = "speak a text into a file, or aloud"
 EXAMPLES = """\
   orpheus-openai speak "Oh no. <sigh> I left the tickets at home." -o tickets.mp3
   orpheus-openai speak --file chapter.txt -o chapter.flac --voice leo --json
+  orpheus-openai speak "Hello there." -o hello.wav --captions hello.srt
   echo "Dinner is ready." | orpheus-openai speak - --play
   orpheus-openai speak "To a player." -o - | ffplay -
 
@@ -84,6 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=float, help="0.25 to 4, the pitch stays (default: 1)")
     parser.add_argument("--temperature", type=float, help="how freely the model varies, 0 to 2")
     parser.add_argument("--seed", type=int, help="the same seed draws the same tokens")
+    parser.add_argument(
+        "--captions",
+        type=captions_file,
+        metavar="FILE",
+        help="subtitles beside it, .srt or .vtt, or .json with every word's time",
+    )
     parser.add_argument("--json", action="store_true", help="print what was spoken, by whom, as JSON")
     parser.add_argument(
         "--here", action="store_true", help="load the model in this process, whether or not a server runs"
@@ -140,7 +149,9 @@ async def _speak(text: str, options: argparse.Namespace, spoken: Spoken) -> None
         "seed": options.seed,
     }
     async with contextlib.AsyncExitStack() as stack:
-        source = await stack.enter_async_context(speaker(wanted, here=options.here, tell=say))
+        source = await stack.enter_async_context(
+            speaker(wanted, here=options.here, tell=say, timed=bool(options.captions))
+        )
         spoken.model, spoken.voice, spoken.server = source.model, source.voice, source.server
         player = await stack.enter_async_context(playing()) if options.play else None
         sound = _heard(source.sound, player, spoken)
@@ -150,6 +161,15 @@ async def _speak(text: str, options: argparse.Namespace, spoken: Spoken) -> None
                 pass
         else:
             await _write(sound, options.output, spoken.format, spoken)
+        if options.captions:
+            catalog = load_catalog(load_settings().catalog)
+            write_captions(
+                options.captions,
+                await source.times(),
+                text=text,
+                duration=spoken.audio_seconds,
+                catalog=catalog,
+            )
     if sys.stderr.isatty():
         print(f"  {spoken.model}, {spoken.voice}", file=sys.stderr)
 

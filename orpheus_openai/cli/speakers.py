@@ -1,9 +1,10 @@
 """Who speaks for `speak`: the server that runs, else this process."""
 
+import base64
 import contextlib
 import html
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -14,9 +15,16 @@ from orpheus_openai.audio import PCM
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, ModelUnavailableError, SpeechError
 from orpheus_openai.settings import load_settings
 
+if TYPE_CHECKING:
+    from orpheus_openai.speech.words import TimedSegment
+
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 3700.0
 """How long a server may say nothing: it may be loading its model, for an hour at most (ORPHEUS_LOAD_WAIT)."""
+
+
+async def _nothing() -> list["TimedSegment"]:
+    return []
 
 
 class Speaker(msgspec.Struct, frozen=True):
@@ -27,13 +35,15 @@ class Speaker(msgspec.Struct, frozen=True):
     sound: AsyncGenerator[PCM]
     server: str | None = None
     """The URL of the server that speaks; None: this process."""
+    times: Callable[[], Awaitable[list["TimedSegment"]]] = _nothing
+    """When its words sounded, once it has ended, if that was asked for."""
 
 
 @contextlib.asynccontextmanager
 async def speaker(
-    wanted: dict[str, Any], *, here: bool, tell: Callable[[str], None]
+    wanted: dict[str, Any], *, here: bool, tell: Callable[[str], None], timed: bool = False
 ) -> AsyncGenerator[Speaker]:
-    """Begin to speak `wanted`, the fields of a request; `tell` is told who does it.
+    """Begin to speak `wanted`, the fields of a request; `tell` is told who does it. `timed`: words are timed.
 
     The server that ORPHEUS_URL names is asked, else the one on this machine's port, if one of ours answers there;
     where none does, or `here` is asked for, this process loads the model. Raises the request's own errors.
@@ -48,14 +58,15 @@ async def speaker(
             http = await stack.enter_async_context(_client(key, local=not url))
             if await running.answers(http, server):
                 tell(f"spoken by the server at {server}")
-                yield await stack.enter_async_context(_by_server(http, server, wanted))
+                by_server = _timed_by_server if timed else _by_server
+                yield await stack.enter_async_context(by_server(http, server, wanted))
                 return
             if url:
                 raise ConfigurationError(
                     f"{running.URL}={url}: no orpheus-openai answers there; start it, or unset {running.URL}"
                 )
             tell(f"no orpheus-openai answers at {server}; spoken by this process")
-        yield await stack.enter_async_context(_by_this_process(wanted))
+        yield await stack.enter_async_context(_by_this_process(wanted, timed=timed))
 
 
 def _client(key: str, *, local: bool) -> httpx.AsyncClient:
@@ -65,15 +76,23 @@ def _client(key: str, *, local: bool) -> httpx.AsyncClient:
 
 
 @contextlib.asynccontextmanager
-async def _by_this_process(wanted: dict[str, Any]) -> AsyncGenerator[Speaker]:
+async def _by_this_process(wanted: dict[str, Any], *, timed: bool) -> AsyncGenerator[Speaker]:
     from orpheus_openai.limits.caller import PROGRAM  # noqa: PLC0415
     from orpheus_openai.speech.request import speech_request  # noqa: PLC0415
     from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
 
     service = SpeechService.create(load_settings())
     try:
-        speech = service.prepare(speech_request(**wanted), account=PROGRAM)
-        yield Speaker(speech.model.id, speech.voice.id, speech.stream())
+        request = msgspec.structs.replace(speech_request(**wanted), word_times=timed)
+        speech = service.prepare(request, account=PROGRAM)
+
+        async def times() -> list["TimedSegment"]:
+            if speech.word_times is None:
+                return []
+            await speech.word_times.rest()
+            return speech.word_times.taken
+
+        yield Speaker(speech.model.id, speech.voice.id, speech.stream(), times=times)
     finally:
         await service.close()
 
@@ -93,6 +112,57 @@ async def _by_server(http: httpx.AsyncClient, url: str, wanted: dict[str, Any]) 
             yield Speaker(model, voice, _sound(answer), url)
     except httpx.HTTPError as error:
         raise SpeechError(f"the server at {url} broke off: {error or type(error).__name__}") from error
+
+
+@contextlib.asynccontextmanager
+async def _timed_by_server(
+    http: httpx.AsyncClient, url: str, wanted: dict[str, Any]
+) -> AsyncGenerator[Speaker]:
+    """The same in events, which tell when each word sounds."""
+    given = {
+        "input" if name == "text" else name: value for name, value in wanted.items() if value is not None
+    }
+    given |= {
+        "response_format": "pcm",
+        "stream_format": "sse",
+        "timestamp_granularities": ["word", "segment"],
+    }
+    segments: list[TimedSegment] = []
+
+    async def times() -> list["TimedSegment"]:
+        return segments
+
+    try:
+        async with http.stream("POST", f"{url}/v1/audio/speech", json=given) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise _refusal(answer, await answer.aread())
+            model = answer.headers.get("x-orpheus-model", "")
+            voice = html.unescape(answer.headers.get("x-orpheus-voice", ""))
+            yield Speaker(model, voice, _sound_of_events(answer, segments), url, times)
+    except httpx.HTTPError as error:
+        raise SpeechError(f"the server at {url} broke off: {error or type(error).__name__}") from error
+
+
+async def _sound_of_events(answer: httpx.Response, segments: list["TimedSegment"]) -> AsyncGenerator[PCM]:
+    """The samples; `segments` gets what the events tell of words."""
+    from orpheus_openai.speech.words import TimedSegment  # noqa: PLC0415  a quarter of a second
+
+    rest = b""
+    async for line in answer.aiter_lines():
+        if not line.startswith("data: "):
+            continue
+        event = msgspec.json.decode(line.removeprefix("data: "))
+        match event["type"]:
+            case "speech.audio.delta":
+                rest += base64.b64decode(event["audio"])
+                whole = len(rest) // 2 * 2
+                yield np.frombuffer(rest[:whole], dtype="<i2").astype(np.int16, copy=False)
+                rest = rest[whole:]
+            case "speech.audio.timestamps":
+                told = {**event["segments"][0], "words": event["words"], "timing": event["timing"]}
+                segments.append(msgspec.convert(told, TimedSegment))
+            case "error":
+                raise SpeechError(str(event["error"]["message"]))
 
 
 async def _sound(answer: httpx.Response) -> AsyncGenerator[PCM]:

@@ -152,23 +152,38 @@ class WordTimes:
         else:
             begins = starts(read, segment.text, words.words)
             how, stretches = "aligned", await asyncio.to_thread(align, pcm, read.pcm, begins, words.tags)
-        timed = tuple(
-            TimedWord(
-                self.text[span[0] : span[1]], self._seconds(start, offset), self._seconds(end, offset), span
-            )
-            for span, start, end in _in_source(self.text, segment, words.words, stretches)
-        )
-        return TimedSegment(
-            text=self.text[segment.start : segment.end],
-            start=timed[0].start if timed else self._seconds(0, offset),
-            end=timed[-1].end if timed else self._seconds(len(pcm), offset),
-            span=(segment.start, segment.end),
-            timing=how,
-            words=timed,
+        return timed_segment(
+            self.text, segment, words.words, stretches, how=how, offset=offset, speed=self._speed
         )
 
-    def _seconds(self, sample: int, offset: int) -> float:
-        return round(max(sample + offset, 0) / self._speed / SAMPLE_RATE, DIGITS)
+
+def timed_segment(
+    text: str,
+    segment: Segment,
+    words: Sequence[Word],
+    stretches: Sequence[Stretch],
+    *,
+    how: HowTimed,
+    offset: int = 0,
+    speed: float = 1.0,
+) -> TimedSegment:
+    """A segment of `text` whose words sound in `stretches`, counted from `offset` and brought to `speed`."""
+
+    def seconds(sample: int) -> float:
+        return round(max(sample + offset, 0) / speed / SAMPLE_RATE, DIGITS)
+
+    timed = tuple(
+        TimedWord(text[span[0] : span[1]], seconds(start), seconds(end), span)
+        for span, start, end in _in_source(text, segment, words, stretches)
+    )
+    return TimedSegment(
+        text=text[segment.start : segment.end],
+        start=timed[0].start if timed else seconds(0),
+        end=timed[-1].end if timed else seconds(0),
+        span=(segment.start, segment.end),
+        timing=how,
+        words=timed,
+    )
 
 
 def _estimated(pcm: PCM, text: str, words: Sequence[Word]) -> list[Stretch]:
