@@ -312,8 +312,8 @@ def table(found: dict[str, Any]) -> str:
     for title, key in (("/health", "health_ms"), ("the driver is late", "lag_ms")):
         for rank in ("p50", "p99", "worst"):
             cells = (f"{found[key][when][rank]:10.1f}" for when in WEIGHINGS)
-            bound = f"{LATER_P99_MS:14g}" if (key, rank) == ("health_ms", "p99") else ""
-            lines.append(f"{f'{title}, {rank}, ms':<30}" + "".join(cells) + bound)
+            limit = f"{LATER_P99_MS:14g}" if (key, rank) == ("health_ms", "p99") else ""
+            lines.append(f"{f'{title}, {rank}, ms':<30}" + "".join(cells) + limit)
     lines += ["", "done    " + ", ".join(f"{count} {what}" for what, count in sorted(found["done"].items()))]
     lines += [f"FAULT   {count} × {what}" for what, count in found["faults"].items()]
     return "\n".join(lines + [f"GROWN   {words}" for words in grown(found)])

@@ -27,7 +27,7 @@ import numpy as np
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.align import align
 from orpheus_openai.catalog import Catalog, EspeakVoice, load_catalog
-from orpheus_openai.models.preview.model import PreviewModel
+from orpheus_openai.models.preview.model import PreviewModel, stand_in
 from orpheus_openai.models.preview.reading import read, starts
 from orpheus_openai.text.words import words_of
 
@@ -106,7 +106,7 @@ def _loaded(name: str) -> PCM:
     with av.open(name) as container:
         frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
     frames += resampler.resample(None)
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames]).astype(np.int16)
+    return np.concatenate([np.empty(0, np.int16), *(frame.to_ndarray()[0] for frame in frames)])
 
 
 async def espeak(preview: PreviewModel, text: str, voice: EspeakVoice) -> Spoken:
@@ -197,12 +197,16 @@ async def run(options: argparse.Namespace) -> list[Figures]:
         for voice in FLITE_VOICES if shutil.which("flite") else ():
             said = [flite(voice, text) for text in sentences["en"]]
             groups.append(
-                (f"flite {voice}", [s for s in said if s is not None], catalog.voices[READERS["en"]].espeak)
+                (
+                    f"flite {voice}",
+                    [s for s in said if s is not None],
+                    stand_in(catalog.voices[READERS["en"]]),
+                )
             )
-        for language, reader in READERS.items():
-            voice = catalog.voices[reader].espeak
-            other = [await espeak(preview, text, another_voice(voice)) for text in sentences[language]]
-            groups.append((f"preview {language}", other, voice))
+        for language, name in READERS.items():
+            reader = stand_in(catalog.voices[name])
+            other = [await espeak(preview, text, another_voice(reader)) for text in sentences[language]]
+            groups.append((f"preview {language}", other, reader))
         for name, speeches, reader in groups:
             if options.only and options.only not in name:
                 continue

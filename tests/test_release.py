@@ -130,7 +130,7 @@ def test_the_wheel_holds_all_that_it_shows_and_says_under_which_licences(built):
     assert {"LICENSE", "THIRD-PARTY.md", "ui/orpheus_ui/static/fonts/LICENSE"} <= set(
         told.get_all("License-File")
     )
-    page = told.get_payload()
+    page = str(told.get_payload())
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert links
     assert [link for link in links if not link.startswith("https://")] == []

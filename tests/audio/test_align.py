@@ -19,7 +19,7 @@ from benchmarks.timings import (
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.audio.align import align, in_proportion
 from orpheus_openai.catalog import load_catalog
-from orpheus_openai.models.preview.model import PreviewModel
+from orpheus_openai.models.preview.model import PreviewModel, stand_in
 from orpheus_openai.models.preview.reading import read, starts
 from orpheus_openai.text.words import words_of
 
@@ -39,7 +39,7 @@ async def preview():
 @pytest.mark.parametrize("language", READERS)
 @pytest.mark.parametrize("how", ["nothing", "pause", "burst", "noise"])
 async def test_words_of_another_voice_are_found(preview, language, how):
-    reader = CATALOG.voices[READERS[language]].espeak
+    reader = stand_in(CATALOG.voices[READERS[language]])
     random = np.random.default_rng(1)
     said = [await espeak(preview, text, another_voice(reader)) for text in TEXTS[language][:4]]
     figures = await measured(preview, [disturbed(one, how, random) for one in said], reader, language, how)
@@ -51,7 +51,7 @@ async def test_words_of_another_voice_are_found(preview, language, how):
 
 
 async def test_what_sounds_at_a_tag_belongs_to_no_word(preview):
-    reader = CATALOG.voices["tara"].espeak
+    reader = stand_in(CATALOG.voices["tara"])
     said = await espeak(preview, TEXTS["en"][1], another_voice(reader))
     heard = disturbed(said, "burst", np.random.default_rng(1))
     words = words_of(heard.text, ["laugh"])
@@ -63,7 +63,7 @@ async def test_what_sounds_at_a_tag_belongs_to_no_word(preview):
 
 
 async def test_a_sentence_at_half_and_at_twice_its_tempo_is_found(preview):
-    reader = CATALOG.voices["tara"].espeak
+    reader = stand_in(CATALOG.voices["tara"])
     text = TEXTS["en"][4]
     reading = await read(preview, text, reader)
     words = words_of(text).words

@@ -8,6 +8,7 @@ import sys
 import threading
 import wave
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import av
 import pytest
@@ -114,14 +115,18 @@ LATIN = "Grüß Gott.".encode("latin-1")
 @pytest.mark.parametrize("way", ["argument", "file", "standard input"])
 def test_what_is_not_utf8_is_told_in_words(tmp_path, way):
     (tmp_path / "text.txt").write_bytes(LATIN)
-    text = {"argument": [LATIN], "file": ["--file", "text.txt"], "standard input": ["-"]}[way]
-    done = run("speak", *text, "-o", "a.wav", folder=tmp_path, stdin=LATIN)
+    texts: dict[str, list[str | bytes]] = {
+        "argument": [LATIN],
+        "file": ["--file", "text.txt"],
+        "standard input": ["-"],
+    }
+    done = run("speak", *texts[way], "-o", "a.wav", folder=tmp_path, stdin=LATIN)
     assert done.returncode == 2
     assert "is not UTF-8 (byte 0xfc at 2)" in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
 
 
-ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": ""}
+ASCII: Any = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": ""}
 
 
 def test_the_c_locale_lists_every_voice_and_says_what_it_cannot_show(tmp_path):

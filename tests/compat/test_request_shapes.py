@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ STAINLESS = {
     "accept": "application/octet-stream",
 }
 NODE = {"accept": "*/*", "accept-language": "*", "sec-fetch-mode": "cors", "accept-encoding": "gzip, deflate"}
-SPEECHES = {
+SPEECHES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "openai-python": ({**BEARER, **STAINLESS}, {"voice": "alloy"}),
     "openai-node-sse": (
         {**BEARER, **NODE},

@@ -38,7 +38,7 @@ def decode(content, audio_format):
     """Samples as floats in -1…1, and how many a second."""
     if audio_format == "pcm":
         return np.frombuffer(content, "<i2") / 32768, 24_000
-    with av.open(io.BytesIO(content), format=CONTAINERS[audio_format]) as container:
+    with av.open(io.BytesIO(content), mode="r", format=CONTAINERS[audio_format]) as container:
         rate = container.streams.audio[0].rate
         resampler = av.AudioResampler("flt", "mono", rate)
         frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]

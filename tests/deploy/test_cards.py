@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_the_shape_that_the_table_reckons_with_is_that_of_the_checkpoint(tmp_pat
 def test_a_profile_fits_the_card_that_it_is_for_and_says_what_it_takes(profile, size):
     settings = load_settings({}, PROFILES / f"{profile}.env")
     wanted = int(settings.max_streams)
-    changes = {
+    changes: dict[str, Any] = {
         "max_streams": wanted,
         "max_model_len": settings.max_model_len,
         "quantization": settings.quantization or None,

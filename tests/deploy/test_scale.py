@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,9 +103,7 @@ def whole(server_url: str) -> object:
     return pytest.approx(len(answer.content), rel=0.001)
 
 
-async def test_a_server_that_is_stopped_breaks_no_stream_behind_a_balancer(
-    fleet: Fleet, whole: object
-) -> None:
+async def test_a_server_that_is_stopped_breaks_no_stream_behind_a_balancer(fleet: Fleet, whole: Any) -> None:
     async with fleet.client() as client, paused_listeners(client) as listeners:
         counts = await speaking_by_pid(fleet)
         assert sum(counts.values()) == len(listeners)
@@ -120,9 +119,7 @@ async def test_a_server_that_is_stopped_breaks_no_stream_behind_a_balancer(
             assert load.failed_at == []
 
 
-async def test_a_server_that_is_killed_breaks_its_own_streams_and_no_others(
-    fleet: Fleet, whole: object
-) -> None:
+async def test_a_server_that_is_killed_breaks_its_own_streams_and_no_others(fleet: Fleet, whole: Any) -> None:
     async with fleet.client() as client, paused_listeners(client) as listeners:
         counts = await speaking_by_pid(fleet)
         assert sum(counts.values()) == len(listeners)
@@ -212,7 +209,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 async def test_a_stopping_server_first_says_so_then_closes_its_port_then_finishes(
-    server: Server, whole: object
+    server: Server, whole: Any
 ) -> None:
     async with (
         httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client,

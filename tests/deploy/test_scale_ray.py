@@ -25,7 +25,7 @@ def deploy() -> None:
 
     from deploy.ray.serve_app import Arguments, build  # noqa: PLC0415  needs Ray
 
-    arguments = Arguments(gpus=0, cpus=0.5, min_replicas=2, max_replicas=2, drain_seconds=60)
+    arguments = Arguments(gpus=0, cpus=0.5, min_replicas=2, max_replicas=2, drain_seconds=60)  # type: ignore[call-arg]  # the other fields have defaults
     serve.run(build(arguments), name="orpheus")
 
 

@@ -1,6 +1,7 @@
 """The manager under every order of events that Hypothesis can think of."""
 
 import asyncio
+from typing import cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -52,7 +53,8 @@ class ManagerMachine(RuleBasedStateMachine):
 
     async def stream(self, model, end):
         try:
-            async with self.manager.get_model(model) as engine:
+            async with self.manager.get_model(model) as leased:
+                engine = cast("Engine", leased)
                 await end.wait()
                 assert self.forced or not engine.alive or (not engine.closed and not engine.asleep)
         except SpeechError as error:

@@ -1,6 +1,7 @@
 """An error is the same whichever door or ring answers it, and speaks of the fields that the door's clients sent."""
 
 import json
+from typing import Any
 
 import httpx
 import msgspec
@@ -54,7 +55,7 @@ async def test_a_ring_answers_in_the_shape_of_the_door_behind_it(error, header, 
     async def send(message):
         sent.append(message)
 
-    state = {"error_shape": lambda error: Shape(error.message)}
-    await refuse({"type": "http", "state": state}, send, error)
+    scope: Any = {"type": "http", "state": {"error_shape": lambda error: Shape(error.message)}}
+    await refuse(scope, send, error)
     assert dict(sent[0]["headers"])[header] == value
     assert json.loads(sent[1]["body"]) == {"detail": error.message}

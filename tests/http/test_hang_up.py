@@ -1,13 +1,14 @@
 """The hang-up benchmark: the server's log says when a speech ended, and whether its listener ended it."""
 
 import json
+from typing import Literal
 
 import pytest
 
 from benchmarks.hang_up import HangUp, measure, read_ends, summarise, table
 
 
-def left(way: str, after: float | None, outcome: str | None = "cancelled") -> HangUp:
+def left(way: Literal["RST", "FIN"], after: float | None, outcome: str | None = "cancelled") -> HangUp:
     ended = None if after is None else 100 + after
     return HangUp(way, "req_1", 100.0, 0.0001, 0.002, 0.001, 0.003, ended, outcome)
 

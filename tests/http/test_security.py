@@ -24,6 +24,7 @@ from orpheus_openai.settings import Settings, load_settings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from tests.support.environment import environ
+from tests.support.in_process import asking
 from tests.support.local_server import running
 
 pytest.importorskip("espeakng_loader")
@@ -170,10 +171,9 @@ def test_no_spelling_of_a_path_leads_round_the_key(client, path):
 def test_a_servers_root_path_leads_nobody_round_the_key():
     # Litestar's router drops everything up to the root path, wherever that stands.
     app = create_app(Settings(model="preview", api_keys=KEYS))
-    asgi = httpx.ASGITransport(app, root_path="/tts")
 
     async def status(path):
-        async with httpx.AsyncClient(transport=asgi, base_url="http://test") as client:
+        async with asking(app, root_path="/tts") as client:
             return (await client.get(path)).status_code
 
     assert asyncio.run(status("/ui/tts/api/status")) == 401
@@ -477,7 +477,7 @@ def test_with_keys_any_name_will_do(client):
 )
 async def test_names_can_be_added(tmp_path, allowed, host, status):
     app = create_app(load_settings({"ORPHEUS_MODEL": "preview", "ORPHEUS_ALLOWED_HOSTS": allowed}, None))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
+    async with asking(app) as client:
         assert (await client.get("/v1/models", headers={"host": host})).status_code == status
 
 

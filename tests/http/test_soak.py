@@ -1,5 +1,7 @@
 """The soak in its short form: everything at once for a few seconds, and nobody is answered as nobody should be."""
 
+from typing import Any
+
 import pytest
 
 from benchmarks.serving import serving
@@ -38,7 +40,7 @@ async def test_everything_at_once_for_a_few_seconds_is_answered_as_meant_and_wei
 
 
 def figures(**more):
-    weight = {"rss_mib": 100.0, "pss_mib": 90.0, "threads": 10, "files": 20, "processes": 2}
+    weight: dict[str, Any] = {"rss_mib": 100.0, "pss_mib": 90.0, "threads": 10, "files": 20, "processes": 2}
     end = {name: value + more.get(name, 0) for name, value in weight.items()}
     health = {"p50": 1.0, "p99": 5.0, "worst": 9.0}
     return {

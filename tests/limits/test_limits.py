@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -409,6 +410,8 @@ def test_a_listener_who_hangs_up_while_waiting_leaves_the_line(tmp_path):
 
 
 def test_what_is_sent_to_a_client_that_has_just_gone_is_dropped():
+    scope: Any = {"type": "http"}
+
     async def answer(_scope, _receive, send):
         await send({"type": "http.response.start"})
         answered.append(True)
@@ -425,13 +428,13 @@ def test_what_is_sent_to_a_client_that_has_just_gone_is_dropped():
 
         with pytest.raises(RuntimeError):  # so says uvloop
             await send({})
-        await HangUps(answer)({"type": "http"}, None, send)
+        await HangUps(answer)(scope, None, send)
 
         async def fail(_message):
             raise RuntimeError("Response content longer than Content-Length")
 
         with pytest.raises(RuntimeError, match="longer"):
-            await HangUps(answer)({"type": "http"}, None, fail)
+            await HangUps(answer)(scope, None, fail)
 
     answered = []
     with contextlib.closing(uvloop.new_event_loop()) as loop:

@@ -168,10 +168,12 @@ async def test_progress_grows_also_while_no_speech_comes() -> None:
 
     begun = SimpleNamespace(first_bytes_seconds=0.5)
     speech: Any = SimpleNamespace(samples=1, report=lambda: begun)
-    generation = Generation(speech, manager=SimpleNamespace(), audio_format="wav")
+    manager: Any = SimpleNamespace()
+    context: Any = SimpleNamespace(report_progress=hear)
+    generation = Generation(speech, manager=manager, audio_format="wav")
     for audio_seconds in (1.0, 1.0, 1.0, 2.0, 2.0):
         speech.audio_seconds = audio_seconds
-        await generation._report(SimpleNamespace(report_progress=hear))
+        await generation._report(context)
     assert notices == [1.5, 1.501, 1.502, 2.5, 2.501]
 
 

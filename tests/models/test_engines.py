@@ -2,7 +2,6 @@
 
 import contextlib
 
-import httpx
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from orpheus_openai.models.engine import AVAILABLE, Engine
 from orpheus_openai.models.factory import ENGINES
 from orpheus_openai.settings import Settings
 from orpheus_openai.synthesis import Sampling
+from tests.support.in_process import asking
 
 CATALOG = """
 [models.bells]
@@ -53,7 +53,7 @@ async def client_of(tmp_path, catalog=CATALOG):
     file = tmp_path / "catalog.toml"
     file.write_text(catalog)
     app = create_app(Settings(model="preview", catalog=file, output_dir=tmp_path / "outputs"))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
+    async with asking(app) as client:
         yield client
 
 

@@ -54,7 +54,7 @@ def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
             "ORPHEUS_MODEL_SMALL_1B": str(folder / "endless.gguf"),
             "ORPHEUS_MODEL_TINY_400M": str(folder / "tiny.gguf"),
         },
-        max_streams=4,
+        max_streams="4",
         output_dir=tmp_path_factory.mktemp("outputs"),
     )
     with running(create_app(settings, clock=clock)) as address:

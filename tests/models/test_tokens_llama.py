@@ -15,6 +15,7 @@ import pytest
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError, NotReadyError
 from orpheus_openai.models.orpheus import tokens_llama
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, FIRST_AUDIO_TOKEN
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
 from orpheus_openai.models.orpheus.llama_process import CHILD, LlamaProcess
 from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, load_llama
 from orpheus_openai.synthesis import Sampling
@@ -176,7 +177,7 @@ async def test_a_model_that_does_not_fit_is_told_with_what_is_free(tiny_gguf, mo
 
 
 async def test_there_are_no_more_streams_than_fit(tiny_gguf, monkeypatch):
-    header = tokens_llama.fetch_gguf(str(tiny_gguf))
+    header = fetch_gguf(str(tiny_gguf))
     monkeypatch.setattr(tokens_llama, "available_memory", lambda: header.memory_bytes(3 * 4_096))
     asked = []
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,10 @@ from orpheus_openai.errors import ConfigurationError, EngineError, InvalidReques
 from orpheus_openai.models.orpheus.completions import BrokenStreamError, events
 from orpheus_openai.models.orpheus.dialects import ChunkReader
 from orpheus_openai.models.orpheus.prompt import build_prompt
+from orpheus_openai.models.orpheus.remote_server import RemoteTimeouts
 from orpheus_openai.models.orpheus.token_text import TokenReader, spell_prompt
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
-from orpheus_openai.models.orpheus.tokens_remote import RemoteTimeouts, RemoteTokenSource
+from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.synthesis import Sampling
 from tests.support.tiny_tokenizer import write_tokenizer
 
@@ -319,7 +321,8 @@ def test_what_is_no_token_of_the_vocabulary_gives_no_id(number):
 
 @given(st.data())
 async def test_events_are_the_same_wherever_the_bytes_are_cut(data):
-    body = b": ping\r\n\r\n" + b"".join(in_ids(SPEECH)) + chunk(text="é\u2028").replace(b"\n", b"\r\n")
+    spoken: list[Any] = in_ids(SPEECH)
+    body = b": ping\r\n\r\n" + b"".join(spoken) + chunk(text="é\u2028").replace(b"\n", b"\r\n")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=20)))
 
     async def pieces():

@@ -2,7 +2,6 @@
 
 import contextlib
 
-import httpx
 import pytest
 
 from benchmarks.serving import serving
@@ -10,6 +9,7 @@ from orpheus_openai.app import create_app
 from orpheus_openai.installation import installing
 from orpheus_openai.settings import load_settings
 from tests.support.environment import environ
+from tests.support.in_process import asking
 
 SPEECH = {"model": "tts-1", "voice": "tara", "input": "Good morning."}
 URL = "http://127.0.0.1:9/v1"
@@ -35,7 +35,7 @@ def bare(monkeypatch):
 @contextlib.asynccontextmanager
 async def client_of(folder, environ):
     app = create_app(load_settings({"ORPHEUS_OUTPUT_DIR": str(folder), **environ}, None))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
+    async with asking(app) as client:
         yield client, app
 
 

@@ -41,10 +41,10 @@ def test_a_speech_that_is_kept_can_be_had_in_every_format(serve, path):
     with wave.open(io.BytesIO(answers["wav"].content)) as file:
         assert file.getnframes() == samples
         assert file.readframes(samples) == spoken.content
-    with av.open(io.BytesIO(answers["flac"].content)) as file:
+    with av.open(io.BytesIO(answers["flac"].content), mode="r") as file:
         assert file.duration == round(samples / 24_000 * av.time_base)
     for name in ("mp3", "opus", "aac"):
-        with av.open(io.BytesIO(answers[name].content)) as file:
+        with av.open(io.BytesIO(answers[name].content), mode="r") as file:
             heard = sum(frame.samples / frame.sample_rate for frame in file.decode(audio=0))
         assert heard == pytest.approx(samples / 24_000, abs=0.2)
 

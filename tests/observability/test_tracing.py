@@ -41,6 +41,8 @@ class Collector(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: Collector
+
     def do_POST(self):
         assert self.path == "/v1/traces"
         body = self.rfile.read(int(self.headers["content-length"]))

@@ -68,10 +68,10 @@ class Speaker:
 @pytest.fixture
 def service(monkeypatch):
     service = SpeechService.create(Settings(model="preview", numbers="as_is"))
-    service.speaker = Speaker()
+    service.speaker = speaker = Speaker()  # type: ignore[attr-defined]  # so that a test need not ask for both
 
     async def load(model, gpu):
-        return service.speaker
+        return speaker
 
     monkeypatch.setattr(service.factory, "load", load)
     return service

@@ -83,7 +83,7 @@ def make_certificate(folder: Path) -> None:
     """Write cert.pem and key.pem for localhost."""
     new_key = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2"
     names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    files = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
     subprocess.run([*new_key.split(), *names.split(), *files], check=True, capture_output=True)
 
 

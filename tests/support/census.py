@@ -11,4 +11,4 @@ async def judge(text: str) -> str | None:
     """Count the tasks by the coroutine that each runs."""
     if text != QUESTION:
         return None
-    return json.dumps(Counter(task.get_coro().__qualname__ for task in asyncio.all_tasks()))
+    return json.dumps(Counter(getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()))

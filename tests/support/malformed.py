@@ -22,7 +22,8 @@ GENERATE = {"text": "Hi.", "prompt": "Hi.", "model": "default", "voice": "tara",
 OFFLOAD = {"model": "preview", "force": False, "wait_seconds": 0.1}
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {"name": "list_voices", "arguments": {"language": "en"}}}  # fmt: skip
-TOOLS = {"generate_speech": {"text": "Hi.", "voice": "tara", "speed": 1, "seed": 1, "max_tokens": 700},
+TOOLS: dict[str, dict[str, object]] = {
+         "generate_speech": {"text": "Hi.", "voice": "tara", "speed": 1, "seed": 1, "max_tokens": 700},
          "list_voices": {"language": "en"}, "list_models": {}, "get_gpu_status": {},
          "offload_gpu": {"model": "preview", "force": False, "wait_seconds": 0}}  # fmt: skip
 """MCP's, each with arguments that are right."""

@@ -33,7 +33,7 @@ class Hub:
 @contextlib.contextmanager
 def model_hub(repositories: dict[str, Path | str]) -> Iterator[Hub]:
     """Serve repositories on a free port of 127.0.0.1."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.hub = hub = Hub(f"http://127.0.0.1:{server.server_port}", repositories)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="hub")
     thread.start()
@@ -46,7 +46,12 @@ def model_hub(repositories: dict[str, Path | str]) -> Iterator[Hub]:
         server.server_close()
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    hub: Hub
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _Server
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -68,7 +73,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(401, b"", **{"X-Error-Code": "GatedRepo"})
         elif name is None:
             self._tell(content, "/tree/" in path)
-        elif (content / name).is_file():
+        elif isinstance(content, Path) and (content / name).is_file():
             body = (content / name).read_bytes()
             etag = f'"{hashlib.sha256(body).hexdigest()}"'
             self._answer(200, body, **{"ETag": etag, "X-Repo-Commit": COMMIT})
@@ -81,7 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def _tell(self, content: Path | str, tree: bool) -> None:
-        files = dict.fromkeys(GATED_FILES, 2) if content == "gated" else _sizes(content)
+        files = dict.fromkeys(GATED_FILES, 2) if content == "gated" else _sizes(Path(content))
         listed = [
             {"type": "file", "path": name, "size": size, "oid": "a" * 40} for name, size in files.items()
         ]

@@ -56,7 +56,8 @@ def shapes(config: dict[str, int]) -> dict[str, list[int]]:
 
 
 def _write_part(path: Path, tensors: list[tuple[str, list[int]]], stored: str) -> None:
-    header, end = {"__metadata__": {"format": "pt"}}, 0
+    header: dict[str, dict[str, object]] = {"__metadata__": {"format": "pt"}}
+    end = 0
     for name, shape in tensors:
         size = BYTES[stored]
         for side in shape:

@@ -1,5 +1,7 @@
 """Words are said as a lexicon has them: the server's, and the request's before it."""
 
+from typing import Any
+
 import pytest
 
 from orpheus_openai.errors import ConfigurationError
@@ -77,13 +79,14 @@ def test_a_lexicon_that_makes_no_sense_stops_the_start(tmp_path, content, words)
 
 
 def test_what_a_request_may_bring_has_bounds():
-    for entries in (
+    wrong: list[Any] = [
         {"": "x"},
         {"a" * 101: "x"},
         {"a": "x" * 301},
         {str(n): "x" for n in range(201)},
         {"a": 5},
-    ):
+    ]
+    for entries in wrong:
         with pytest.raises(Exception, match="pronunciations"):
             speech_request(text="Hi.", pronunciations=entries)
     assert speech_request(text="Hi.", pronunciations={"a": "b"}).pronunciations == {"a": "b"}
