@@ -101,3 +101,8 @@ class OneByOne(SpeechModel, Protocol):
     def one_by_one(self) -> bool:
         """Whether it does not: then the next one is started when little of those before it is left to be heard."""
         ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether a segment that is not needed at once should rather wait."""
+        ...

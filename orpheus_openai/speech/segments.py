@@ -17,8 +17,11 @@ from orpheus_openai.text.split import Segment
 SEGMENTS_AT_ONCE = 4
 """Segments of one request that are under way or in hand at the same time: the one that sounds, and those after it."""
 
-IN_HAND = 4 * SAMPLE_RATE
+IN_HAND = 5 * SAMPLE_RATE
 """Samples in hand with which a request whose segments are spoken one by one needs no other one yet."""
+
+LITTLE_IN_HAND = 3 * SAMPLE_RATE // 2
+"""With fewer than this, the next segment is started however busy the model is."""
 
 SEGMENT_AHEAD = 30 * SAMPLE_RATE
 """Samples that one segment may be ahead of its listener: longer than nearly all segments, so that whoever speaks faster
@@ -60,7 +63,7 @@ class _Line:
         self._voice = voice
         self._sampling = sampling
         self._usage = usage
-        self._one_by_one = isinstance(speaker, OneByOne) and speaker.one_by_one
+        self._one_by_one = speaker if isinstance(speaker, OneByOne) and speaker.one_by_one else None
         self._given = 0
         self._sounds_since: float | None = None
 
@@ -79,9 +82,11 @@ class _Line:
         """Whether another segment shall be started before the listener comes to it."""
         if len(self.producers) >= SEGMENTS_AT_ONCE:
             return False
-        if not self._one_by_one:
+        if self._one_by_one is None:
             return True
-        return not any(producer.speaking for producer in self.producers) and self._in_hand < IN_HAND
+        if any(producer.speaking for producer in self.producers):
+            return False
+        return self._in_hand < (LITTLE_IN_HAND if self._one_by_one.busy else IN_HAND)
 
     async def stop(self) -> None:
         """Stop all work, and wait until it has ended."""
@@ -98,7 +103,7 @@ class _Line:
         """Whether the next segment is to be heard soon, by somebody who plays from the first sample on."""
         if self._sounds_since is None:
             return True
-        if not self._one_by_one:  # then it has as long as those before it take
+        if self._one_by_one is None:  # then it has as long as those before it take
             return False
         played = (time.monotonic() - self._sounds_since) * SAMPLE_RATE
         return self._given + self._in_hand - played < IN_HAND

@@ -20,6 +20,7 @@ from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import EngineError, UnspeakableError
 from orpheus_openai.models.preview import children, process
+from orpheus_openai.models.preview import espeak as module
 from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.synthesis import Sampling, Usage
@@ -419,6 +420,26 @@ async def test_more_speeches_than_there_may_be_children_wait_in_their_order(
     assert [number // 2 for number in order] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+async def test_speech_that_can_wait_has_few_children_at_once_and_waits_for_no_stalled_listener(
+    espeak: Espeak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", PATIENCE)
+    stalled = [espeak.speak([Part(LONG)], TARA.espeak, urgent=False) for _ in range(module.LATER_AT_ONCE)]
+    await asyncio.gather(*map(anext, stalled))
+    assert len(speakers(os.getpid())) == module.LATER_AT_ONCE
+    waits = asyncio.create_task(spoken_by(espeak, Part(SENTENCE), urgent=False))
+    said = await spoken_by(espeak, Part(SENTENCE))  # which waits for nobody
+    assert not waits.done()
+    await stalled.pop().aclose()
+    assert await waits == said
+    stalled.append(espeak.speak([Part(LONG)], TARA.espeak, urgent=False))
+    await anext(stalled[-1])
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+    assert await spoken_by(espeak, Part(SENTENCE), urgent=False) == said
+    for each in stalled:
+        await each.aclose()
+
+
 # --- words and phonemes ----------------------------------------
 
 
@@ -439,8 +460,9 @@ async def test_words_come_with_their_places_in_text_and_speech(model: PreviewMod
     assert places[spoken.index("Dear")] - places[0] > 0.3 * SAMPLE_RATE
 
 
-async def spoken_by(espeak: Espeak, *parts: Part | Pause) -> bytes:
-    return b"".join([item async for item in espeak.speak(parts, TARA.espeak) if not isinstance(item, Word)])
+async def spoken_by(espeak: Espeak, *parts: Part | Pause, urgent: bool = True) -> bytes:
+    items = espeak.speak(parts, TARA.espeak, urgent=urgent)
+    return b"".join([item async for item in items if not isinstance(item, Word)])
 
 
 async def test_phonemes_are_what_a_field_says_and_never_what_a_text_says(espeak: Espeak) -> None:

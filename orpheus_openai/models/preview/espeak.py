@@ -26,6 +26,11 @@ PARENTS_A_SPEECH: Final = 3
 _LATER: Final = 10
 """How nice speech is that nobody waits for yet."""
 
+LATER_AT_ONCE: Final = 16
+"""Children for such speech: more would take memory, and be done no sooner."""
+PATIENCE_SECONDS: Final = 2.0
+"""For so long it waits for one of them to end, and no longer: their listeners may have stopped to listen."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -66,6 +71,7 @@ class Espeak:
         """Start the parent, which takes some 30 ms. Raises ModelUnavailableError when there is no eSpeak NG."""
         self._starting = threading.Lock()
         self._slots = asyncio.Semaphore(process.MAX_CHILDREN)
+        self._later = asyncio.Semaphore(LATER_AT_ONCE)
         self._closed = False
         self._parent = Parent()
 
@@ -75,12 +81,13 @@ class Espeak:
         """Speak `parts` one after the other, the same samples every time.
 
         The child is about a second and a half ahead of whoever takes them, at most; closing the generator kills it.
-        What is not `urgent` leaves the processor to others. Raises ModelUnavailableError when eSpeak NG does not have
-        the voice, UnspeakableError when it dies of the text, EngineError when it fails otherwise.
+        What is not `urgent` leaves the processor to others, and may wait a moment before it starts. Raises
+        ModelUnavailableError when eSpeak NG does not have the voice, UnspeakableError when it dies of the text,
+        EngineError when it fails otherwise.
         """
         request = _encode(parts, voice)
         progress = _Progress()
-        async with self._slots:
+        async with self._turn(urgent=urgent), self._slots:
             for _ in range(PARENTS_A_SPEECH):
                 parent = await self._living()
                 progress.restart()
@@ -103,6 +110,16 @@ class Espeak:
                 else:
                     return
             raise EngineError("The preview's eSpeak NG process died again and again; try again.")
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, *, urgent: bool) -> AsyncGenerator[None]:
+        """Speech that can wait has few children at once, unless it has waited for long enough."""
+        async with contextlib.AsyncExitStack() as turn:
+            if not urgent:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await turn.enter_async_context(self._later)
+            yield
 
     async def close(self) -> None:
         """End all processes."""

@@ -25,6 +25,9 @@ ESPEAK_LANGUAGES = {"zh": "cmn", "en": "en-us"}
 PLAIN_VARIANTS = {"female": "f2", "male": "m3"}
 """By the gender of a voice that has no table for eSpeak NG."""
 
+BUSY = 16
+"""Segments at once with which it rather takes no other one yet."""
+
 _TAG_PAUSE = Pause(round(1_000 * TAG_PAUSE_SECONDS))
 # What commands eSpeak NG in the middle of a text, or is not a character at all.
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -55,6 +58,7 @@ class PreviewModel:
         """
         self._tag = re.compile(rf"<(?:{'|'.join(map(re.escape, emotion_tags)) or '(?!)'})>", re.IGNORECASE)
         self._espeak = Espeak()
+        self._speaking = 0
         self._closed = False
 
     @property
@@ -66,6 +70,11 @@ class PreviewModel:
     def one_by_one(self) -> bool:
         """True: it speaks a segment two hundred times as fast as it is heard."""
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has as many processes as are soon done: more would take memory, and be done no sooner."""
+        return self._speaking >= BUSY
 
     async def synthesize(
         self,
@@ -101,7 +110,10 @@ class PreviewModel:
         if not parts:
             return
         usage.input_tokens += sum(len(part.text) for part in parts if isinstance(part, Part))
-        async with contextlib.aclosing(self._espeak.speak(parts, voice, urgent=urgent)) as spoken:
+        async with (
+            self._counted(),
+            contextlib.aclosing(self._espeak.speak(parts, voice, urgent=urgent)) as spoken,
+        ):
             resampler = Resampler()
             samples = 0
             async for item in spoken:
@@ -118,6 +130,14 @@ class PreviewModel:
             _count(usage, samples, len(rest))
             if len(rest):
                 yield rest
+
+    @contextlib.asynccontextmanager
+    async def _counted(self) -> AsyncGenerator[None]:
+        self._speaking += 1
+        try:
+            yield
+        finally:
+            self._speaking -= 1
 
     async def close(self) -> None:
         """End all its processes."""

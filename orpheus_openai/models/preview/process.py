@@ -112,6 +112,8 @@ class _Event(ctypes.Structure):
     )
 
 
+# Loaded by the parent: what a child touches or makes is memory of its own, and this would be 100 KiB for each.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
 
 
@@ -306,7 +308,6 @@ def _be_child(espeak: Espeak, parent: int, connection: int, niceness: int) -> No
         if os.getppid() != parent:
             os._exit(0)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _prctl(_PR_SET_DUMPABLE, 0)
         os.dup2(connection, 0)
         os.dup2(1, 2)  # what the library or glibc has to complain about is told by how the child ends
@@ -384,8 +385,8 @@ def _limit(what: int, value: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+    if _LIBC is not None:
+        _LIBC.prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
 def _complaint(error: OSError, code: int) -> int:
