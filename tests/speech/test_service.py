@@ -152,9 +152,8 @@ async def test_one_by_one_the_model_is_idle_while_enough_is_in_hand_and_less_is_
     async with contextlib.aclosing(service.stream(request(text=TEXT * 2))) as stream:
         async for chunk in stream:
             heard += int(np.count_nonzero(chunk))  # without the pauses between segments
-            async with asyncio.timeout(60):
-                while service.speaker.running:  # noqa: ASYNC110  a bounded wait
-                    await asyncio.sleep(0.002)
+            await until_quiet(lambda: (service.speaker.samples, service.speaker.running))
+            assert service.speaker.running == set()
             in_hand = service.speaker.samples - heard
             assert in_hand <= wanted + 24_000
             if heard >= 24_000 and len(service.speaker.begun) < 2 * len(SENTENCES):
