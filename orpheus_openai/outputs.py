@@ -19,7 +19,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 from msgspec import Meta
 
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.audio.lengths import write_lengths
 from orpheus_openai.errors import NotFoundError, SpeechError
 from orpheus_openai.owners import MaySee, Owners, unowned

@@ -22,7 +22,7 @@ from orpheus_compat.schemas import (
     VoiceList,
     VoiceObject,
 )
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.fields import from_json

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from orpheus_openai.http.delivery import AudioFormat
+from orpheus_openai.audio.formats import AudioFormat
 from orpheus_openai.models.engine import Status
 from orpheus_openai.speech.request import Tuning
 

@@ -21,12 +21,13 @@ from orpheus_mcp.generation import Generation
 from orpheus_mcp.hang_up import hang_up
 from orpheus_mcp.resources import MIB, output_uri, url_path
 from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, VoiceEntry, Voices
+from orpheus_openai.audio.formats import AudioFormat
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.gpu.manager import LONGEST_OFFLOAD, OFFLOAD_SECONDS
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
-from orpheus_openai.http.delivery import AudioFormat, save_captions, while_connected
+from orpheus_openai.http.delivery import save_captions, while_connected
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile

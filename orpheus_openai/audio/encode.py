@@ -15,6 +15,7 @@ from av.container import OutputContainer
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.ffmpeg import take_no_threads
+from orpheus_openai.audio.formats import FORMATS
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -50,31 +51,6 @@ AAC_SHORTEST = 64
 """Samples at `SAMPLE_RATE`: what the resampler before AAC must be given to return anything."""
 FLAC_FRAME = 1_024
 """Samples: 43 ms instead of FFmpeg's 96 ms before the first bytes, for 3 % more of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A format that a listener can ask for."""
-
-    name: str
-    media_type: str
-    extension: str
-    """Of a file's name, without the dot."""
-
-
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        name: Format(name, media_type, extension=name)
-        for name, media_type in (
-            ("mp3", "audio/mpeg"),
-            ("opus", "audio/ogg"),
-            ("aac", "audio/aac"),
-            ("flac", "audio/flac"),
-            ("wav", "audio/wav"),
-            ("pcm", "audio/pcm"),
-        )
-    }
-)
 
 
 class Encoder(Protocol):

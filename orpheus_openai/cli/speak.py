@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from orpheus_openai.audio.formats import FORMATS, FORMATS_BY_SUFFIX
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
 from orpheus_openai.cli.captions import captions_file, write_captions
 from orpheus_openai.cli.terminal import say
@@ -34,16 +35,6 @@ EXAMPLES = """\
 The server that ORPHEUS_URL names speaks, else the one on this machine's PORT; where none runs, this
 process loads the model itself."""
 
-FORMATS_BY_SUFFIX = {
-    ".mp3": "mp3",
-    ".opus": "opus",
-    ".ogg": "opus",
-    ".aac": "aac",
-    ".flac": "flac",
-    ".wav": "wav",
-    ".pcm": "pcm",
-    ".raw": "pcm",
-}
 STANDARD_OUTPUT = "-"
 FORMAT_OF_STANDARD_OUTPUT = "wav"
 """What every player and converter recognizes in a pipe."""
@@ -81,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         type=str.lower,
-        choices=sorted(set(FORMATS_BY_SUFFIX.values())),
+        choices=sorted(FORMATS),
         help="default: by the suffix",
     )
     parser.add_argument("--speed", type=float, help="0.25 to 4, the pitch stays (default: 1)")

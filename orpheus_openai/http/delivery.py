@@ -3,21 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.encode import make_encoder
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.outputs import OutputFolder, SavedFile
 from orpheus_openai.speech.captions import CaptionFormat, captions_of
 from orpheus_openai.speech.speech import Speech
-
-AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
-"""The names of `audio.encode.FORMATS`, as a type that request bodies are checked against."""
-
-CHEAP_FORMATS = frozenset({"pcm", "wav"})
-"""Formats that cost less to encode than a hop to a thread."""
 
 T = TypeVar("T")
 
@@ -49,14 +44,14 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator[bytes]:
-    """`pcm` in one of `audio.encode.FORMATS`, each chunk as soon as the codec gives it."""
+    """`pcm` in one of `audio.formats.FORMATS`, each chunk as soon as the codec gives it."""
     encoder = make_encoder(audio_format)
     try:
         async with contextlib.aclosing(pcm):
             async for samples in pcm:
                 chunk = (
                     encoder.encode(samples)
-                    if audio_format in CHEAP_FORMATS
+                    if FORMATS[audio_format].cheap
                     else await asyncio.to_thread(encoder.encode, samples)
                 )
                 if chunk:
@@ -68,7 +63,7 @@ async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator
 
 
 async def delivered(speech: Speech, audio_format: str) -> AsyncGenerator[bytes]:
-    """`speech` in one of `audio.encode.FORMATS`, for whichever door; notes when its first bytes were there."""
+    """`speech` in one of `audio.formats.FORMATS`, for whichever door; notes when its first bytes were there."""
     pcm = speech.stream() if speech.take is None else speech.take.keep(speech.stream())
     async with contextlib.aclosing(encoded(pcm, audio_format)) as chunks:
         async for chunk in chunks:

@@ -8,7 +8,7 @@ from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.installation import installing
 from orpheus_openai.limits.caller import PROGRAM
 from orpheus_openai.limits.filter import InputFilter, load_blocked, load_moderator
-from orpheus_openai.limits.queue import Admission
+from orpheus_openai.limits.queue import Queue
 from orpheus_openai.limits.rates import MemoryRates, RateLimits, RateStore, parse_rates
 from orpheus_openai.settings import Settings
 
@@ -20,12 +20,12 @@ class Gate:
     """The rules of one server."""
 
     def __init__(
-        self, input_filter: InputFilter, rates: RateLimits, admission: Admission, *, follows: bool = False
+        self, input_filter: InputFilter, rates: RateLimits, queue: Queue, *, follows: bool = False
     ) -> None:
         self._follows = follows
         self._filter = input_filter
         self._rates = rates
-        self.admission = admission
+        self.queue = queue
 
     @classmethod
     def create(cls, settings: Settings) -> Self:
@@ -37,9 +37,9 @@ class Gate:
                 load_moderator(settings.moderation),
             ),
             RateLimits(parse_rates(settings.rate_limit), _store(settings)),
-            Admission(
+            Queue(
                 at_once=UNCOUNTED if settings.max_concurrent == "auto" else int(settings.max_concurrent),
-                queue=settings.max_queue,
+                length=settings.max_queue,
                 wait=settings.queue_wait,
                 per_caller=settings.max_concurrent_per_caller,
             ),
@@ -49,7 +49,7 @@ class Gate:
     def follow(self, streams: int | None) -> None:
         """The loaded models speak so many streams at once, or do not count; requests follow, unless a number is set."""
         if self._follows:
-            self.admission.resize(UNCOUNTED if streams is None else streams)
+            self.queue.resize(UNCOUNTED if streams is None else streams)
 
     async def check(
         self, read: Callable[[], Awaitable[str]], characters: int, account: str
@@ -61,7 +61,7 @@ class Gate:
         """
         if self._filter.active:
             await self._filter.check(await read())
-        self.admission.require_room(account)
+        self.queue.require_room(account)
         return await self._rates.charge(account, characters)
 
     async def charge(self, account: str) -> None:
@@ -69,8 +69,8 @@ class Gate:
         await self._rates.charge(account, 0)
 
     def turn(self, moved: Callable[[int], None], account: str = PROGRAM) -> AbstractAsyncContextManager[None]:
-        """See Admission.turn."""
-        return self.admission.turn(moved, account)
+        """See Queue.turn."""
+        return self.queue.turn(moved, account)
 
     async def close(self) -> None:
         """Give connections back."""

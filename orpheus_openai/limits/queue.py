@@ -26,13 +26,13 @@ class _Ticket:
         self.moved = moved
 
 
-class Admission:
+class Queue:
     """First come, first served; lives on one event loop. `wait` is in seconds."""
 
-    def __init__(self, *, at_once: int, queue: int, wait: float, per_caller: int = 0) -> None:
-        """`per_caller` is how many one account may have in line and speaking; 0: no limit."""
+    def __init__(self, *, at_once: int, length: int, wait: float, per_caller: int = 0) -> None:
+        """`length` is how many may wait, `per_caller` how many one account may have here in all; 0: no limit."""
         self._at_once = at_once
-        self._queue = queue
+        self._length = length
         self._wait = wait
         self._per_caller = per_caller
         self._callers: Counter[str] = Counter()
@@ -67,7 +67,7 @@ class Admission:
             raise self._overloaded(
                 f"{self._callers[account]} of your requests are under way, and nobody may have more."
             )
-        if self._running >= self._at_once and len(self._line) >= self._queue:
+        if self._running >= self._at_once and len(self._line) >= self._length:
             raise self._overloaded(f"{self._running} requests are being spoken and {len(self._line)} wait.")
 
     @contextlib.asynccontextmanager

@@ -12,13 +12,13 @@ from litestar.openapi.spec import Example, OpenAPIResponse
 from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS, AudioFormat
 from orpheus_openai.catalog import DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of, prepare_speech
-from orpheus_openai.http.delivery import AudioFormat, delivered, save_captions, start, while_connected
+from orpheus_openai.http.delivery import delivered, save_captions, start, while_connected
 from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, operation, schema
 from orpheus_openai.http.responses import answer_with_speech
 from orpheus_openai.native.files import url_of

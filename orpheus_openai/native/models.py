@@ -7,7 +7,7 @@ from litestar import get
 from litestar.di import NamedDependency
 from msgspec import Meta
 
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.catalog import Language
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.settings import Settings

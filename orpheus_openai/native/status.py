@@ -72,7 +72,7 @@ class StatusBoard:
             default_model=self._service.offer.default,
             models=models,
             active_speeches=sum(model.leases for model in models),
-            queued_speeches=self._service.gate.admission.waiting if caller.admin else seen.waiting(caller),
+            queued_speeches=self._service.gate.queue.waiting if caller.admin else seen.waiting(caller),
             admin=caller.admin,
             gpus=seen.gpus(caller, sample.gpus),
             gpu_error=sample.error,

@@ -13,7 +13,8 @@ from litestar.params import PathParameter, QueryParameter
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.decode import decoded
-from orpheus_openai.audio.encode import BYTES_PER_SAMPLE, FORMATS, wav_header
+from orpheus_openai.audio.encode import BYTES_PER_SAMPLE, wav_header
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.audio.lengths import write_lengths
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.http.caller import caller_of

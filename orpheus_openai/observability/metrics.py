@@ -163,7 +163,7 @@ class _Stock:
         build = GaugeMetricFamily("orpheus_build_info", "The server's version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
-        line = self._service.gate.admission
+        line = self._service.gate.queue
         yield GaugeMetricFamily(
             "orpheus_streams_active", "Requests that are being spoken, or whose model loads.", line.running
         )

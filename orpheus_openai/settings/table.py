@@ -22,7 +22,8 @@ the start with one line that says which setting it is, what it holds and what wo
 
 {table}
 Models, voices and aliases of your own go into a TOML file in the form of
-[catalog.toml](../orpheus_openai/catalog.toml), named by `ORPHEUS_CATALOG`.
+[catalog.toml](../orpheus_openai/catalog.toml), named by `ORPHEUS_CATALOG`. A voice is spoken by the models of its
+language; where only some know it, as with a fine-tune, its `models` names them.
 
 `ORPHEUS_URL` and `ORPHEUS_API_KEY` are for the commands that ask a server, `orpheus-openai speak` and
 `orpheus-openai mcp`: which one, and with which key. Without them it is the server on `PORT` of this machine.

@@ -87,7 +87,7 @@ class SpeechService:
         Raises InvalidRequestError or NotFoundError with the field's name, ModelUnavailableError when the model
         cannot speak on this machine, OverloadedError when the line before it is full.
         """
-        self.gate.admission.require_room(account)  # in a rush to refuse must cost next to nothing
+        self.gate.queue.require_room(account)  # in a rush to refuse must cost next to nothing
         if len(request.text) > (most := self._settings.max_input_chars):
             raise InvalidRequestError(
                 f"The text has {len(request.text)} characters; at most {most} are spoken in one "

@@ -195,6 +195,7 @@ class Speech:
             self.timeline.mark("ready")
             tempo = make_tempo(self._speed)
             async for pcm in joined:
+                # At its own tempo nothing is calculated, and a hop to a thread would cost more than all the rest.
                 paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)
                 if len(paced):
                     yield paced

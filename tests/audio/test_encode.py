@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import wave
+from typing import get_args
 from unittest.mock import Mock
 
 import av
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.encode import FORMATS, make_encoder
+from orpheus_openai.audio.encode import make_encoder
+from orpheus_openai.audio.formats import FORMATS, AudioFormat
 
 SAMPLES_PER_FRAME = 2_048  # what the codec of the model returns first
 PLAYED_AS = {"mp3": "mp3", "opus": "ogg", "aac": "aac", "flac": "flac", "wav": "wav"}
@@ -207,7 +209,8 @@ def test_encoders_and_tempo_take_no_threads_of_their_own() -> None:
     program = """
 import os
 import numpy as np
-from orpheus_openai.audio.encode import FORMATS, make_encoder
+from orpheus_openai.audio.encode import make_encoder
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.audio.tempo import make_tempo
 threads = lambda: len(os.listdir("/proc/self/task"))
 before, second = threads(), np.zeros(24_000, np.int16)
@@ -226,3 +229,7 @@ def test_an_encoder_that_cannot_be_set_up_is_closed(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match="no such codec"):
         make_encoder("mp3")
     container.close.assert_called_once_with()
+
+
+def test_the_type_that_requests_are_checked_against_names_all_formats():
+    assert get_args(AudioFormat) == tuple(FORMATS)

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.catalog import load_catalog
 
 TEXT = "The quick brown fox jumped over the lazy dog. Then it slept."

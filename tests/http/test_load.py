@@ -16,7 +16,8 @@ from benchmarks.http_stream import Arrival, BrokenTransferError, fetch
 from benchmarks.playback import UnplayableError, listen
 from benchmarks.report import percentiles
 from orpheus_openai.audio import SAMPLE_RATE
-from orpheus_openai.audio.encode import FORMATS, make_encoder
+from orpheus_openai.audio.encode import make_encoder
+from orpheus_openai.audio.formats import FORMATS
 
 SECOND = 2 * SAMPLE_RATE
 """Bytes of PCM."""

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from benchmarks.serving import serving
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS
 from tests.support.environment import environ
 
 POOL = min(32, (os.cpu_count() or 1) + 4)

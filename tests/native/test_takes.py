@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orpheus_openai.app import create_app
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.errors import NotFoundError
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.takes import TAKE_SECONDS, TAKES_PER_CALLER, Takes

@@ -238,7 +238,7 @@ def test_a_request_is_refused_before_anything_is_loaded(service):
 async def test_a_text_with_nothing_to_say_is_silence_that_asks_nothing_of_model_or_queue(service, text):
     speech = service.prepare(request(text=text))
     async with contextlib.AsyncExitStack() as turns:
-        for _ in range(service.gate.admission._at_once):
+        for _ in range(service.gate.queue._at_once):
             await turns.enter_async_context(service.gate.turn(lambda _: None))
         pcm = np.concatenate([chunk async for chunk in speech.stream()])
     assert len(pcm) == 4_800

@@ -10,11 +10,11 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import PathParameter
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.audio.encode import FORMATS
+from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import encoded
-from orpheus_openai.limits.queue import Admission
+from orpheus_openai.limits.queue import Queue
 from orpheus_openai.speech.service import SpeechService
 from orpheus_ui.assets import Asset, load_assets
 
@@ -59,7 +59,7 @@ def ui_router() -> Router:
             raise NotFoundError(f"The page has no file {path.as_posix()[:200]}.", code="unknown_url")
         return _answer(request, asset)
 
-    encoders = Admission(at_once=ENCODERS, queue=ENCODER_QUEUE, wait=ENCODER_WAIT)
+    encoders = Queue(at_once=ENCODERS, length=ENCODER_QUEUE, wait=ENCODER_WAIT)
     return Router(
         "/",
         route_handlers=[page, file, encode],
@@ -72,7 +72,7 @@ async def encode(
     request: AnyRequest,
     audio_format: Annotated[str, PathParameter()],
     service: NamedDependency[SpeechService],
-    encoders: NamedDependency[Admission],
+    encoders: NamedDependency[Queue],
 ) -> Response[bytes]:
     """PCM in the body, as `response_format: pcm` gives it, in another format: what was heard is what is kept.
 
