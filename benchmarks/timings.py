@@ -2,7 +2,8 @@
 
 English is Debian's `flite`, whose four voices tell the duration of each phone; the other languages are the preview in
 another variant, pitch and rate, held against its own events. All of it again with a pause of 0.6 s in the middle, with
-a burst of noise of 0.7 s at a tag there, and with noise under it all, 20 dB below the speech.
+a burst of noise of 0.7 s or as much of something like laughter at a tag there, and with noise under it all, 20 dB below
+the speech.
 
     apt-get install flite
     python -m benchmarks.timings
@@ -23,6 +24,7 @@ from typing import NamedTuple
 import av
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.align import align
@@ -33,6 +35,7 @@ from orpheus_openai.text.words import words_of
 
 FLITE_VOICES = ("slt", "rms", "awb", "kal16")
 PAUSE_SECONDS, BURST_SECONDS = 0.6, 0.7
+DISTURBANCES = ("nothing", "pause", "burst", "laughter", "noise")
 GOAL_MEDIAN, GOAL_P90, GOAL_DISTURBED, GOAL_COST = 25.0, 80.0, 120.0, 1.5
 """Milliseconds, and per cent of real time."""
 READERS = {
@@ -121,6 +124,16 @@ async def espeak(preview: PreviewModel, text: str, voice: EspeakVoice) -> Spoken
     return Spoken(text, reading.pcm, begins, [float("nan")] * len(begins))
 
 
+def laughter(random: np.random.Generator) -> NDArray[np.float64]:
+    """Like "ha ha ha ha": voiced, 5 times a second, with breath and a falling pitch; BURST_SECONDS of it."""
+    at = np.arange(round(BURST_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
+    phase = 2 * np.pi * np.cumsum(260 - 80 * at) / SAMPLE_RATE
+    voice = sum(np.sin(k * phase) / k * (1.8 if k in (3, 4, 6) else 1.0) for k in range(1, 20))
+    beat = np.clip(np.sin(2 * np.pi * 5 * at), 0, None) ** 0.5
+    noise: NDArray[np.float64] = random.normal(0, 1, at.size)
+    return 4_000 * beat * voice + 500 * noise
+
+
 def disturbed(spoken: Spoken, how: str, random: np.random.Generator) -> Spoken:
     """With something put in before the word in the middle, at a tag where it is a noise."""
     if how == "nothing":
@@ -133,15 +146,14 @@ def disturbed(spoken: Spoken, how: str, random: np.random.Generator) -> Spoken:
     while np.isnan(spoken.begins[middle]):
         middle += 1
     seconds = PAUSE_SECONDS if how == "pause" else BURST_SECONDS
-    put_in = (
-        random.normal(0, 3_000, round(seconds * SAMPLE_RATE))
-        if how == "burst"
-        else np.zeros(round(seconds * SAMPLE_RATE))
-    )
+    if how == "laughter":
+        put_in = laughter(random)
+    else:
+        put_in = random.normal(0, 3_000 if how == "burst" else 0, round(seconds * SAMPLE_RATE))
     at = round(spoken.begins[middle] * SAMPLE_RATE)
     pcm = np.concatenate([spoken.pcm[:at], put_in.astype(np.int16), spoken.pcm[at:]])
     text = spoken.text
-    if how == "burst":
+    if how != "pause":
         place = words_of(text).words[middle].start
         text = f"{text[:place]}{TAG} {text[place:]}"
     late = [begin + seconds * (index >= middle) for index, begin in enumerate(spoken.begins)]
@@ -210,7 +222,7 @@ async def run(options: argparse.Namespace) -> list[Figures]:
         for name, speeches, reader in groups:
             if options.only and options.only not in name:
                 continue
-            for how in ("nothing", "pause", "burst", "noise"):
+            for how in DISTURBANCES:
                 random = np.random.default_rng(1)
                 changed = [disturbed(spoken, how, random) for spoken in speeches]
                 row = await measured(preview, changed, reader, name, how)

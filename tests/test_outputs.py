@@ -304,3 +304,30 @@ def test_what_a_crash_left_half_written_goes_but_what_is_being_written_stays(tmp
     put(tmp_path, ".new.mp3.partial", age_hours=0.1)
     OutputFolder(tmp_path).prune()
     assert names(tmp_path) == [".new.mp3.partial"]
+
+
+async def test_captions_are_for_whom_their_speech_is_and_go_with_it(tmp_path):
+    outputs = OutputFolder(tmp_path, max_bytes=1)
+    owned = await outputs.save(chunks(b"mine"), voice="tara", text="Mine", audio_format="mp3", owner="alice")
+    found = await outputs.save_captions(owned.name, {"srt": "1\n", "json": "{}"})
+    assert found == {each: owned.name.replace(".mp3", f".{each}") for each in ("srt", "json")}
+    file, described = outputs.open(found["json"], lambda owner: owner == "alice")
+    with file:
+        assert (file.read(), described.media_type) == (b"{}", "application/json")
+    with pytest.raises(NotFoundError):
+        outputs.open(found["srt"], lambda owner: owner is None)
+    assert [each.name for each in outputs.list_files(lambda _: True)] == [owned.name]
+    put(tmp_path, owned.name, age_hours=1)
+    newer = await save(outputs)
+    assert names(tmp_path) == [newer.name], "the older speech was too much, and took its captions along"
+
+
+def test_other_files_that_look_like_captions_are_nobodys_to_see(tmp_path):
+    put(tmp_path, "secrets.json")
+    outputs = OutputFolder(tmp_path)
+    for forbidden in ("secrets.json", "none.srt", ".hidden.srt"):
+        with pytest.raises(NotFoundError):
+            outputs.open(forbidden, lambda _: True)
+        with pytest.raises(NotFoundError):
+            outputs.delete(forbidden, lambda _: True)
+    assert names(tmp_path) == ["secrets.json"]

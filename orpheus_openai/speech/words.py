@@ -151,7 +151,8 @@ class WordTimes:
             )
         else:
             begins = starts(read, segment.text, words.words)
-            how, stretches = "aligned", await asyncio.to_thread(align, pcm, read.pcm, begins, words.tags)
+            async with self._reader.aligning:
+                how, stretches = "aligned", await asyncio.to_thread(align, pcm, read.pcm, begins, words.tags)
         return timed_segment(
             self.text, segment, words.words, stretches, how=how, offset=offset, speed=self._speed
         )

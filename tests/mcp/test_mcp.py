@@ -116,6 +116,15 @@ async def test_speech_is_a_file_a_download_and_a_resource(server_url: str, era: 
     assert answer.content[1].type == "resource_link"
 
 
+async def test_captions_are_saved_beside_the_speech(client):
+    asked = {"text": "Hello there, <laugh> friend.", "captions": ["vtt", "json"]}
+    found = (await client.call_tool("generate_speech", asked)).structured_content
+    stem = found["url"].removesuffix(".wav")
+    assert found["captions"] == {"vtt": f"{stem}.vtt", "json": f"{stem}.json"}
+    async with httpx.AsyncClient(trust_env=False) as http:
+        assert "[laugh] friend." in (await http.get(found["captions"]["vtt"])).text
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_the_audio_itself_is_handed_over_on_request(server_url: str, era: str) -> None:
     async with Client(f"{server_url}/mcp", mode=era) as client:

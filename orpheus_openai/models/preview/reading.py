@@ -17,6 +17,10 @@ AUDIBLE = 64
 """A sample that is larger than this is no silence."""
 
 
+ALIGNED_AT_ONCE = 2
+"""Each takes a core for a hundredth of the time it sounds, and some 16 MB for 20 s."""
+
+
 class Reading(NamedTuple):
     """What was spoken, at 24 kHz, and its words as eSpeak NG tells of them."""
 
@@ -81,6 +85,8 @@ class Reader:
         self._tags = emotion_tags
         self._preview: PreviewModel | None = None
         self._starting = asyncio.Lock()
+        self.aligning = asyncio.Semaphore(ALIGNED_AT_ONCE)
+        """For those who lay a recording beside what was read."""
 
     async def read(self, text: str, voice: EspeakVoice) -> Reading:
         """Read `text`; raises a SpeechError where eSpeak NG is not installed, lacks the voice, or fails at the text."""
