@@ -32,7 +32,7 @@ SHOWN = {
     "Seconds between two requests": "test_a_connection_that_nobody_uses_is_closed",
     "Body of a request": "test_a_body_of_ten_megabytes_is_refused_in_words",
     "Seconds in which nothing moves": "test_a_reader_who_stands_still_is_let_go_and_his_place_is_free",
-    "Seconds for a request altogether": "test_a_request_that_takes_too_long_ends_before_its_audio_or_within",
+    "Seconds for a request altogether": "test_a_request_that_takes_too_long_before_its_audio_is_408",
     "Least speed of reading, times real time": "test_a_slow_reader_is_cut_off_and_its_place_is_free",
     "Characters of a text": "test_what_is_wrong_is_said_with_the_fields_name",
     "Repetitions in a row": "test_endless_repetition_is_refused_and_emphasis_is_not",
