@@ -34,6 +34,7 @@ ORPHEUS_3B = Checkpoint(
         head_dim=128,
         max_position_embeddings=131_072,
         tie_word_embeddings=True,
+        architectures=("LlamaForCausalLM",),
     ),
     weights=Weights(
         linear=LAYERS * (2 * HIDDEN**2 + 2 * HIDDEN * VALUES + 3 * HIDDEN * INNER),

@@ -98,7 +98,8 @@ async def deviation(source, checkpoint, options):
         import torch  # noqa: PLC0415  in the engine's process
 
         def size(tensors):
-            return sum({t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
+            stores = [tensor.untyped_storage() for tensor in tensors]  # a head may be a part of the embedding
+            return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
 
         caches = [cache for cache in worker.model_runner.kv_caches if isinstance(cache, torch.Tensor)]
         return size(worker.model_runner.model.parameters()), size(caches)
@@ -119,6 +120,13 @@ def places(ids):
 
 async def test_loading_leaves_the_event_loop_free(source, loop_while_loading):
     assert 0.01 < loop_while_loading.held < 5
+
+
+async def test_its_output_layer_knows_only_what_can_be_spoken(source):
+    def head(worker):
+        return type(worker.model_runner.model).__name__, worker.model_runner.model.lm_head.num_embeddings
+
+    assert await source._engine.llm.collective_rpc(head) == [("OrpheusAudioForCausalLM", 28_682)]
 
 
 async def test_vllm_knows_the_names_of_what_it_is_told_in_the_environment(source):

@@ -18,7 +18,8 @@ pytestmark = [
 
 FIRST_AUDIO, START, END = 128_266, 128_257, 128_258
 PROMPT = [128_259, 5, START]
-CONFIG = SimpleNamespace(model_config=SimpleNamespace(seed=0))
+LLAMA = SimpleNamespace(architectures=["LlamaForCausalLM"])
+CONFIG = SimpleNamespace(model_config=SimpleNamespace(seed=0, hf_config=LLAMA))
 DRAWS = [Draw(0.6, 0.9, 1.1, seed) for seed in range(3)]
 
 

@@ -66,7 +66,11 @@ class NewerSampler:
 
         cpu = torch.device("cpu")
         config = SimpleNamespace(
-            model_config=SimpleNamespace(seed=0), speculative_config=None, reasoning_config=None
+            model_config=SimpleNamespace(
+                seed=0, hf_config=SimpleNamespace(architectures=["LlamaForCausalLM"])
+            ),
+            speculative_config=None,
+            reasoning_config=None,
         )
         self.states = RequestState(requests, length, length, 0, VOCABULARY, cpu)
         ours = build_custom_logits_processors(

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 
 ORPHEUS_3B = {
+    "architectures": ["LlamaForCausalLM"],
     "num_hidden_layers": 28,
     "vocab_size": 156_940,
     "hidden_size": 3_072,

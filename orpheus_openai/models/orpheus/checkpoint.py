@@ -30,6 +30,9 @@ _SHARD = re.compile(r"-of-(\d{1,5})\.safetensors$")
 _LINEAR = re.compile(r"\.layers\.\d+\..*_proj\.weight$")
 """The layers that quantisation on loading changes."""
 
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
+_PLAIN = {"F32", "F16", "BF16"}
+
 
 class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"}):
     """What a Llama's `config.json` says about its size."""
@@ -45,6 +48,7 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"})
     """Whether the head is the embedding: files may hold it twice, an engine holds it once."""
     quantization_config: dict[str, Any] | None = None
     """Present where the files hold quantised numbers."""
+    architectures: tuple[str, ...] = ()
 
     def cache_bytes(self, tokens: int, number_bytes: int = 2) -> int:
         """Memory of keys and values for that many tokens."""
@@ -62,6 +66,8 @@ class Weights(msgspec.Struct, frozen=True):
     """Numbers in embedding, head and norms."""
     stored: int
     """Bytes of all of them as they are in the files."""
+    plain_ends: bool = True
+    """Whether embedding and head are plain numbers with a row for each id, under the names of a Llama."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -145,10 +151,20 @@ def _weights(files: Sequence[Path], shape: Shape) -> Weights:
             linear += count
         else:
             other += count
-    return Weights(linear=linear, other=other, stored=stored)
+    return Weights(linear=linear, other=other, stored=stored, plain_ends=_plain_ends(tensors, shape))
+
+
+def _plain_ends(tensors: "dict[str, _Tensor]", shape: Shape) -> bool:
+    ends = {name: tensor for name, tensor in tensors.items() if "embed_tokens" in name or "lm_head" in name}
+    needed = {_EMBEDDING} if shape.tie_word_embeddings else {_EMBEDDING, _HEAD}
+    rows_of_ids = [shape.vocab_size, shape.hidden_size]
+    return needed <= ends.keys() <= {_EMBEDDING, _HEAD} and all(
+        tensor.dtype in _PLAIN and tensor.shape == rows_of_ids for tensor in ends.values()
+    )
 
 
 class _Tensor(msgspec.Struct, frozen=True):
+    dtype: str
     shape: list[int]
     data_offsets: tuple[int, int]
 

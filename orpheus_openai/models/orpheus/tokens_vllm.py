@@ -13,6 +13,7 @@ from orpheus_openai.installation import installing
 from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
 from orpheus_openai.models.orpheus.draw import NO_ID, Draw
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
+from orpheus_openai.models.orpheus.spoken_ids import TURN, turned, turned_back
 from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineStart
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.models.threads import in_thread
@@ -34,6 +35,7 @@ class VLLMTokenSource:
         self.streams = options.max_streams
         """Prompts that it continues at once; more wait inside the engine."""
         self._context: int = engine.llm.vllm_config.model_config.max_model_len
+        self._vocabulary: int = engine.llm.vllm_config.model_config.get_vocab_size()
 
     engine = "vLLM"
 
@@ -65,7 +67,9 @@ class VLLMTokenSource:
             )
         if self.dead:
             raise EngineError(DEAD)
-        parameters = _parameters(sampling, room)
+        parameters = _parameters(sampling, room, end=END_OF_SPEECH - (TURN if self._engine.audio_head else 0))
+        if self._engine.audio_head:
+            prompt_ids = turned(prompt_ids, self._vocabulary)
         prompt = {"type": "token", "prompt_token_ids": prompt_ids}
         priority = AHEAD if sampling.ahead else 0
         outputs = self._engine.llm.generate(prompt, parameters, uuid.uuid4().hex, priority=priority)
@@ -91,9 +95,10 @@ class VLLMTokenSource:
         completion = output.outputs[0]
         if completion.finish_reason not in (None, "stop", "length"):
             raise EngineError("The speech engine broke off in the middle; send the request again.")
-        if NO_ID in completion.token_ids:
+        ids = turned_back(completion.token_ids) if self._engine.audio_head else list(completion.token_ids)
+        if NO_ID in ids:
             raise EngineError("The model's numbers are none any more, and nothing can be drawn from them.")
-        return list(completion.token_ids)
+        return ids
 
     def _stalled(self) -> EngineError:
         return EngineError(f"The speech engine has not answered for {self._stall_seconds:g} seconds.")
@@ -157,7 +162,7 @@ async def _abandon(start: EngineStart, running: asyncio.Future[Engine]) -> None:
         await in_thread(running.result().end)
 
 
-def _parameters(sampling: Sampling, room: int) -> Any:
+def _parameters(sampling: Sampling, room: int, end: int) -> Any:
     """Put sampling in vLLM's terms, with ids coming as deltas and never as text.
 
     Our logits processor draws, and vLLM takes what is left as if it were greedy: everything that it would do else it
@@ -175,7 +180,8 @@ def _parameters(sampling: Sampling, room: int) -> Any:
     return SamplingParams(
         temperature=0.0,
         max_tokens=min(sampling.max_tokens or room, room),
-        stop_token_ids=[END_OF_SPEECH],
+        stop_token_ids=[end],
+        ignore_eos=True,  # the text's end, whose id may mean something else here
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
         extra_args=draw.argument(),

@@ -20,6 +20,7 @@ from vllm.v1.sample.logits_processor import LogitsProcessor, MoveDirectionality
 
 from orpheus_openai.models.orpheus.draw import Draw, draw_of
 from orpheus_openai.models.orpheus.draw_state import History, Parameters, Row
+from orpheus_openai.models.orpheus.spoken_ids import ARCHITECTURE, TURN
 from orpheus_openai.models.orpheus.vllm_processes import end_with_owner
 
 try:  # Newer engines have a second sampler with its own interface, and choose between the two by themselves.
@@ -36,7 +37,8 @@ class AudioOnly(LogitsProcessor, _DeviceLogitsProcessor):  # type: ignore[misc]
     def __init__(self, vllm_config: Any, place: Any, _is_pin_memory: bool = False) -> None:
         """Take as `place` a `torch.device` from the older sampler, all requests' state from the newer."""
         end_with_owner()  # here, because nothing else of ours runs in the engine's processes
-        self._base = 0
+        head = ARCHITECTURE in (vllm_config.model_config.hf_config.architectures or ())
+        self._base = TURN if head else 0
         # The same in all processes of one engine.
         self._seeds = random.Random(vllm_config.model_config.seed)  # noqa: S311
         self._rows: dict[int, Row] = {}

@@ -1,5 +1,7 @@
 """A vLLM engine's life: what it starts with, how a start is broken off, an end that leaves nothing behind."""
 
+import importlib
+import logging
 import os
 import signal
 import threading
@@ -20,6 +22,8 @@ from orpheus_openai.models.orpheus.vllm_processes import (
     engine_processes,
     kill_with_workers,
 )
+
+logger = logging.getLogger(__name__)
 
 EXIT_SECONDS = 10.0
 """How long an engine's processes may take to end by themselves before they are killed."""
@@ -48,6 +52,8 @@ class Engine(msgspec.Struct):
     """vLLM's `AsyncLLM`; None when the engine has ended."""
     processes: Family
     can_sleep: bool
+    audio_head: bool = False
+    """Whether it knows only the ids that can be spoken, turned as `spoken_ids` tells."""
 
     def end(self) -> None:
         """End the processes; they are gone when this returns, within a few seconds. Blocking."""
@@ -98,9 +104,21 @@ class EngineStart:
                 from vllm.platforms import current_platform  # noqa: PLC0415
                 from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
+            whole_head = self._options.whole_head_because(self._checkpoint)
+            if whole_head is None:
+                importlib.import_module("orpheus_openai.models.orpheus.vllm_audio_head")
+            else:
+                logger.info(
+                    "%s computes logits of all ids, not of audio alone: %s",
+                    self._checkpoint.directory,
+                    whole_head,
+                )
             can_sleep = self._options.sleep_mode and bool(current_platform.is_sleep_mode_available())
             total = None if current_platform.is_cpu() else int(current_platform.get_device_total_memory())
             options = engine_arguments(self._checkpoint, self._options, total)
+            if current_platform.is_cpu():
+                # Compiling takes a third of the start, and what a step takes beside the weights is gone already.
+                options["enforce_eager"] = True
             if current_platform.is_cpu() and self._options.tensor_parallel == 1:
                 # By its class: vLLM would take the name "uni" for "mp" here, as it cannot pin the threads to
                 # cores then. On a GPU it is the default. It starts and speaks sooner, as the engine has one
@@ -115,6 +133,7 @@ class EngineStart:
                 llm=AsyncLLM.from_engine_args(arguments),
                 processes=Family(self._processes()),
                 can_sleep=can_sleep,
+                audio_head=whole_head is None,
             )
         except NotReadyError:
             raise

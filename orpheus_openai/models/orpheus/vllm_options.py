@@ -6,7 +6,8 @@ import msgspec
 
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
-from orpheus_openai.models.orpheus.memory import Footprint, sampler_bytes
+from orpheus_openai.models.orpheus.memory import ONLINE_BYTES, Footprint, sampler_bytes
+from orpheus_openai.models.orpheus.spoken_ids import ARCHITECTURE, COLUMNS
 
 BATCHED_TOKENS = 2048
 """Prompt tokens in one step: several prompts of Orpheus fit, and activations stay small."""
@@ -22,6 +23,8 @@ FP8 = "fp8_per_tensor"
 """vLLM's name for weights in 8 bits that are quantised while they are loaded; `fp8` now means files that hold them."""
 
 _LOGITS_PROCESSOR = "orpheus_openai.models.orpheus.vllm_audio_only:AudioOnly"
+_WORKER = "orpheus_openai.models.orpheus.vllm_audio_head.Worker"
+_LLAMA = "LlamaForCausalLM"
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,19 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
         """What vLLM is told: `fp8`, as it once meant and as people write it, for files of plain numbers too."""
         return FP8 if self.quantization == "fp8" and not checkpoint.quantized else self.quantization
 
+    def whole_head_because(self, checkpoint: Checkpoint) -> str | None:
+        """Why the output layer has to know all ids; None where it can be `vllm_audio_head`'s."""
+        if checkpoint.shape.architectures != (_LLAMA,):
+            return (
+                f"it calls itself {' or '.join(checkpoint.shape.architectures) or 'nothing'} and not {_LLAMA}"
+            )
+        if not checkpoint.weights.plain_ends:
+            return "its embedding or its output layer is quantised, or stored in another form"
+        quantization = self.quantization_of(checkpoint)
+        if quantization is not None and not checkpoint.quantized and quantization not in ONLINE_BYTES:
+            return f"with {quantization} vLLM loads it in a way of its own"
+        return None
+
     def cache_bytes(self, checkpoint: Checkpoint) -> int:
         """Memory on each GPU for keys and values: of all streams, at least of one segment of full length."""
         tokens = max(self.context(checkpoint) + LARGEST_BLOCK, self.max_streams * self.stream_tokens)
@@ -70,6 +86,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     def footprint(self, checkpoint: Checkpoint) -> Footprint:
         """Memory that is taken of each GPU, with the codec."""
         weights = checkpoint.weight_bytes(self._number_bytes, self.quantization_of(checkpoint))
+        weights += self._head_rows(checkpoint) * checkpoint.shape.hidden_size * self._number_bytes
         return Footprint(
             weights=weights // self.tensor_parallel,
             cache=self.cache_bytes(checkpoint),
@@ -91,6 +108,14 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     def with_streams(self, streams: int) -> "EngineOptions":
         """The same for another number of streams."""
         return msgspec.structs.replace(self, max_streams=streams)
+
+    def _head_rows(self, checkpoint: Checkpoint) -> int:
+        """Rows that the engine holds of the head more than the files do."""
+        if self.whole_head_because(checkpoint) is not None:
+            return 0
+        if not checkpoint.shape.tie_word_embeddings:
+            return COLUMNS - checkpoint.shape.vocab_size
+        return COLUMNS if self.tensor_parallel > 1 else 0
 
     @property
     def _number_bytes(self) -> int:
@@ -115,6 +140,9 @@ def engine_arguments(
             arguments["gpu_memory_utilization"] = min(0.95, (held.weights + held.cache) / gpu_memory)
     if gpu_memory is not None and not options.enforce_eager:
         arguments["max_cudagraph_capture_size"] = max(GRAPH_TOKENS, min(512, 2 * options.max_streams))
+    if options.whole_head_because(checkpoint) is None:
+        arguments["hf_overrides"] = {"architectures": [ARCHITECTURE]}
+        arguments["worker_extension_cls"] = _WORKER
     return {
         "model": str(checkpoint.directory),
         "skip_tokenizer_init": True,
