@@ -1,8 +1,9 @@
-"""llama.cpp as this server runs it: tokens a second, beside other work, and speech from the first byte to the last.
+"""An engine as this server runs it, against the engine as others use it: tokens a second, and what follows from them.
 
     python -m benchmarks.engine                       # a tiny GGUF file that the command makes
     python -m benchmarks.engine --model orpheus-3b-0.1-ft-q4_k_m.gguf --runs 3
     python -m benchmarks.engine --no-speech --json engine.json
+    python -m benchmarks.engine --vllm                # vLLM: benchmarks/engine_vllm.py
 
 One llama.cpp, in the process and with the threads that the server gives it, continues prompts at 1 and 4 streams, in
 turn with the request that this server sends and with the one that most clients send (llama.cpp's own order of samplers,
@@ -26,6 +27,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks import engine_vllm
 from benchmarks.http_stream import fetch
 from benchmarks.serving import serving
 from orpheus_openai.models.orpheus.dialects import Ask, PieceReader, llama_cpp_body
@@ -223,7 +225,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="runs of each kind (%(default)s)")
     parser.add_argument("--no-speech", action="store_true", help="the engine alone, without a server")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument(
+        "--vllm", action="store_true", help="vLLM against plain vLLM, and nothing of llama.cpp"
+    )
+    parser.add_argument("--streams", default="1,4,8,16", help="with --vllm: streams at once (%(default)s)")
+    parser.add_argument(
+        "--paper", action="store_true", help="with --vllm: the true shape with made-up weights"
+    )
     options = parser.parse_args()
+    if options.vllm:
+        engine_vllm.run(options)
+        return
     if options.model and not options.model.is_file():
         sys.exit(f"there is no file {options.model}")
     load = os.getloadavg()[0]
