@@ -432,6 +432,7 @@ def test_the_panel_shows_the_cards_and_releases_a_model_that_is_in_use_only_when
         speak(page, LONG)
         expect(panel).to_contain_text("streams running: 1")
         panel.get_by_role("button", name="Release Preview").click()
+        assert violations(page) == []
         page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
         expect(panel).to_contain_text("streams running: 1")
         panel.get_by_role("button", name="Release Preview").click()

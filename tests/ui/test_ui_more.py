@@ -148,3 +148,10 @@ def test_a_voice_is_found_in_every_language(page: Page) -> None:
     expect(page.locator("#voices")).to_contain_text("No voice is found")
     search.fill("")
     expect(page.get_by_role("tab", name="English")).to_be_visible()
+
+
+def test_the_page_can_be_installed(page: Page) -> None:
+    found = page.context.new_cdp_session(page).send("Page.getAppManifest")
+    assert found["url"].endswith("/ui/manifest.webmanifest")
+    assert found["errors"] == []
+    assert json.loads(found["data"])["name"] == "Orpheus"

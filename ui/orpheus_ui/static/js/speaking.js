@@ -64,6 +64,10 @@ export class Speaking {
     /** @type {any} */
     let answer = null;
     let spoken = null;
+    const part = (partial) => {
+      const facts = { ...answer, take: null, audioSeconds: sound.samples.length / SAMPLE_RATE };
+      return { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], partial };
+    };
     const stopWaiting = this.#waitForModel(wanted);
     this.#label();
     try {
@@ -86,11 +90,7 @@ export class Speaking {
       const stopped = abort.signal.aborted;
       if (this.#abort === abort) listening.phase(stopped ? "stopped" : null);
       if (!stopped) this.#explain(error);
-      if (sound.samples.length) {
-        const facts = { ...answer, take: null, audioSeconds: sound.samples.length / SAMPLE_RATE };
-        const partial = stopped ? "stopped" : "broken_off";
-        spoken = { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], partial };
-      }
+      if (sound.samples.length) spoken = part(stopped ? "stopped" : "broken_off");
     } finally {
       stopWaiting();
       if (this.#abort === abort) this.#abort = null;

@@ -128,7 +128,7 @@ export class Voices extends EventTarget {
     const words = element(
       "span", { class: "voice-words" },
       element("span", { class: "voice-name", lang: voice.language }, voice.id),
-      element("span", { class: "faint" }, [ofAnyLanguage ? languageName(voice.language) : null, t(`gender.${voice.gender}`)].filter(Boolean).join(", ")),
+      element("span", { class: "faint" }, ofAnyLanguage ? languageName(voice.language) : t(`gender.${voice.gender}`)),
     );
     const play = element("button", { type: "button", class: "round small", onclick: () => this.#toggle(voice) });
     play.dataset.sample = voice.id;
