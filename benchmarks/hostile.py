@@ -61,6 +61,9 @@ SENTENCE = (
     "Nobody knows how long this will take, but it goes on and on for a while, sentence after sentence. "
 )
 LOOK_SECONDS = 5
+REST_SECONDS = 60
+AT_REST = 2
+"""Processes: the server, and the one that forks."""
 JSON = {"content-type": "application/json"}
 AS_IT_STANDS = {"ORPHEUS_TEXT_CLEANING": "false", "ORPHEUS_NUMBERS": "as_is"}
 """Settings with which a text comes to eSpeak NG as it was sent."""
@@ -84,6 +87,8 @@ class Report:
     seconds: float = 0.0
     holdings: list[Holding] = field(default_factory=list)
     """What the server's processes held, every LOOK_SECONDS."""
+    at_rest: list[Holding] = field(default_factory=list)
+    """What they held while nobody spoke, before anything hostile was and after it."""
 
 
 def main() -> None:
@@ -161,6 +166,7 @@ class Attack:
         """Speak so many hostile pieces, some at once, while listeners play."""
         began = time.monotonic()
         expected = {voice: await self._long(voice, None) for voice in LISTENERS}
+        await self._rest()
         listeners = [asyncio.create_task(self._listen(*each)) for each in expected.items()]
         looks = asyncio.create_task(self._look())
         numbered = itertools.islice(hostile_pieces(seed), pieces)
@@ -174,7 +180,15 @@ class Attack:
         await asyncio.gather(*(strangers() for _ in range(at_once)))
         self._over.set()
         await asyncio.gather(*listeners, looks)
+        await self._rest()
         self.report.seconds = time.monotonic() - began
+
+    async def _rest(self) -> None:
+        """Look once the last process that spoke has ended."""
+        async with asyncio.timeout(REST_SECONDS):
+            while (held := await asyncio.to_thread(holding, self._server.pid)).processes > AT_REST:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        self.report.at_rest.append(held)
 
     async def _look(self) -> None:
         while not self._over.is_set():
@@ -243,7 +257,14 @@ def table(report: Report) -> str:
         ),
     ]
     held = report.holdings
-    for moment, part in (("begin", held[:5]), ("middle", held[len(held) // 2 :][:5]), ("end", held[-5:])):
+    moments = (
+        ("at rest", report.at_rest[:1]),
+        ("begin", held[:5]),
+        ("middle", held[len(held) // 2 :][:5]),
+        ("end", held[-5:]),
+        ("at rest", report.at_rest[1:]),
+    )
+    for moment, part in moments:
         rows = [(each.processes, each.memory_mib, each.threads, each.descriptors) for each in part]
         lines.append(
             f"{moment:<10}"

@@ -32,6 +32,8 @@ CATALOG = load_catalog()
 TARA = CATALOG.voice("tara")
 SENTENCE = "The quick brown fox jumps over the lazy dog."
 LONG = "Nobody knows how long this will take, but it goes on and on for a while. " * 40
+THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""To which asyncio's pool may grow."""
 PATIENCE = 60
 """Seconds for what happens at once on an idle machine."""
 
@@ -179,6 +181,9 @@ async def test_a_fuzz_of_hostile_text_touches_no_other_listener(server: Server) 
     assert report.heard >= 8
     assert report.answers["unspeakable"] > 0
     assert report.answers["spoken"] > 0.8 * report.answers.total()
+    before, after = report.at_rest
+    assert after.descriptors == before.descriptors
+    assert after.threads <= before.threads + THREADS
 
 
 # --- death by hand ----------------------------------------
