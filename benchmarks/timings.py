@@ -206,6 +206,8 @@ async def run(options: argparse.Namespace) -> list[Figures]:
     figures = []
     try:
         groups: list[tuple[str, list[Spoken], EspeakVoice]] = []
+        if not shutil.which("flite"):
+            print("no flite here (apt-get install flite): English against the preview alone")
         for voice in FLITE_VOICES if shutil.which("flite") else ():
             said = [flite(voice, text) for text in sentences["en"]]
             groups.append(
