@@ -23,7 +23,7 @@ class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
     """The body of POST /v1/audio/speech. Fields that are not listed are ignored.
 
     OpenAI's own, and additions of ours: temperature, top_p, repetition_penalty, max_tokens, seed, text_cleaning,
-    pronunciations and timestamp_granularities.
+    pronunciations, cast and timestamp_granularities.
     """
 
     model: Annotated[

@@ -104,6 +104,7 @@ class SpeechTools:
                 f"{MOST_HANDED // MIB} MiB, which are 20 seconds of wav or a minute of mp3."
             ),
         ] = False,
+        cast: Annotated[dict[str, str] | None, tuning("cast")] = None,
     ) -> ToolResult:
         """Speak a text and save it as an audio file on the server.
 
@@ -127,6 +128,7 @@ class SpeechTools:
                 seed=seed,
                 text_cleaning=text_cleaning,
                 pronunciations=pronunciations,
+                cast=cast,
             )
             wanted = msgspec.structs.replace(wanted, word_times=bool(captions))
             speech = prepare_speech(request.scope, self._service, wanted)

@@ -59,19 +59,27 @@ class Joiner:
         self._pushed = 0  # samples of this segment
         self._gap: _Gap | None = None  # while a segment after the first has only been silent
 
-    def start_segment(self, pause: float = SENTENCE_PAUSE) -> PCM:
+    def start_segment(self, pause: float = SENTENCE_PAUSE, *, silence: float | None = None) -> PCM:
         """Start a segment that is followed by at most `pause` seconds of silence, and end the one before.
 
-        Returns what that makes ready. Raises ValueError for a pause under `SHORTEST_PAUSE`.
+        `silence` are the seconds between the one before and this, whatever was said then; they are more where more
+        streamed out already, and never under `SHORTEST_PAUSE`. Returns what that makes ready. Raises ValueError for
+        a pause under `SHORTEST_PAUSE`.
         """
         if pause < SHORTEST_PAUSE:
             raise ValueError(f"A pause lasts at least {SHORTEST_PAUSE} s, not {pause} s.")
         ready = self._end_segment()
+        shortest = _samples(SHORTEST_PAUSE)
+        if silence is not None:
+            self._pause = shortest = max(shortest, _samples(silence))
         if self._gap is not None:
             self._gap.longest = max(self._gap.longest, self._pause)
+            self._gap.shortest = max(self._gap.shortest, shortest)
         elif self._begun:
-            self._gap = _Gap(self._pause, self._silence - self._held.size, self._level, self._held)
+            self._gap = _Gap(self._pause, shortest, self._silence - self._held.size, self._level, self._held)
             self._silence, self._held = 0, _NOTHING
+        elif silence is not None:
+            ready = np.concatenate([ready, np.zeros(_samples(silence), np.int16)])
         self._pause = _samples(pause)
         self._returned += ready.size
         self._pushed = 0
@@ -153,8 +161,9 @@ class Joiner:
 class _Gap:
     """The silence where two segments meet, until it is known how much of it there is."""
 
-    def __init__(self, longest: int, streamed: int, level: int, before: PCM) -> None:
+    def __init__(self, longest: int, shortest: int, streamed: int, level: int, before: PCM) -> None:
         self.longest = longest
+        self.shortest = shortest
         self.streamed = streamed  # samples of the first segment's silence that were returned already
         self.level = level  # the value of the last of those
         self.before = before  # the rest of the first segment's
@@ -170,7 +179,7 @@ class _Gap:
         """Return the silence as it is to be heard, before a sample of the value `following`."""
         total = self.streamed + self.before.size + self.after_size
         step = self._level(self.before.size) - (int(self.after[0]) if self.after_size else following)
-        missing = max(0, _samples(SHORTEST_PAUSE) - total)
+        missing = max(0, self.shortest - total)
         if not missing and abs(step) > CLICK:
             missing = RAMP
         before, after = self.before, self.after

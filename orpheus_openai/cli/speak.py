@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -84,6 +84,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="subtitles beside it, .srt or .vtt, or .json with every word's time",
     )
+    parser.add_argument(
+        "--cast",
+        type=typed,
+        action="append",
+        metavar="NAME=VOICE",
+        help="who speaks the lines that begin with NAME and a colon; may be given several times",
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="say nothing; print what would be said, and what is changed, as JSON",
+    )
     parser.add_argument("--json", action="store_true", help="print what was spoken, by whom, as JSON")
     parser.add_argument(
         "--here", action="store_true", help="load the model in this process, whether or not a server runs"
@@ -91,7 +103,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Speak, and say who did."""
+    """Speak, and say who did; or explain what would be said."""
+    if options.explain:
+        asyncio.run(_explain(given_text(options.text, options.file), options))
+        return 0
     audio_format = _format_of(options.output, options.format)
     _check_outputs(options)
     text = given_text(options.text, options.file)
@@ -102,6 +117,13 @@ def run(options: argparse.Namespace) -> int:
         to = sys.stderr if options.output == STANDARD_OUTPUT else sys.stdout
         print(json.dumps(msgspec.to_builtins(spoken)), file=to)
     return 0
+
+
+def _cast(given: list[str] | None) -> dict[str, str] | None:
+    pairs = [each.partition("=") for each in given or ()]
+    if wrong := next((name for name, _, voice in pairs if not (name.strip() and voice.strip())), None):
+        raise InvalidRequestError(f"--cast {wrong}: write NAME=VOICE, such as --cast Anna=tara")
+    return {name.strip(): voice.strip() for name, _, voice in pairs} or None
 
 
 def _format_of(output: str | None, wanted: str | None) -> str | None:
@@ -127,18 +149,30 @@ def _check_outputs(options: argparse.Namespace) -> None:
         raise InvalidRequestError("a terminal cannot show audio; send it to a file or a pipe, or give --play")
 
 
-async def _speak(text: str, options: argparse.Namespace, spoken: Spoken) -> None:
-    from orpheus_openai.cli.player import playing  # noqa: PLC0415  NumPy, and what needs it
-    from orpheus_openai.cli.speakers import speaker  # noqa: PLC0415
-
-    wanted = {
+def _wanted(text: str, options: argparse.Namespace) -> dict[str, Any]:
+    return {
         "text": text,
         "model": options.model,
         "voice": options.voice,
         "speed": options.speed,
         "temperature": options.temperature,
         "seed": options.seed,
+        "cast": _cast(options.cast),
     }
+
+
+async def _explain(text: str, options: argparse.Namespace) -> None:
+    from orpheus_openai.cli.speakers import plan  # noqa: PLC0415
+
+    planned = await plan(_wanted(text, options), here=options.here, tell=say)
+    print(json.dumps(planned, indent=2))
+
+
+async def _speak(text: str, options: argparse.Namespace, spoken: Spoken) -> None:
+    from orpheus_openai.cli.player import playing  # noqa: PLC0415  NumPy, and what needs it
+    from orpheus_openai.cli.speakers import speaker  # noqa: PLC0415
+
+    wanted = _wanted(text, options)
     async with contextlib.AsyncExitStack() as stack:
         source = await stack.enter_async_context(
             speaker(wanted, here=options.here, tell=say, timed=bool(options.captions))

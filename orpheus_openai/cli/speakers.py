@@ -51,22 +51,42 @@ async def speaker(
     from orpheus_openai.speech.request import speech_request  # noqa: PLC0415  a quarter of a second
 
     speech_request(**wanted)  # what is wrong in itself need not be sent to anybody
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(
+            _server(here=here, tell=lambda who: tell(f"spoken by {who}"))
+        )
+        by_server = _timed_by_server if timed else _by_server
+        speaks = by_server(*server, wanted) if server else _by_this_process(wanted, timed=timed)
+        yield await stack.enter_async_context(speaks)
+
+
+async def plan(wanted: dict[str, Any], *, here: bool, tell: Callable[[str], None]) -> Any:
+    """What would be said of `wanted`, as POST /api/text answers; asked of whom `speaker` would ask."""
+    async with _server(here=here, tell=lambda who: tell(f"told by {who}")) as server:
+        return await (_plan_of_server(*server, wanted) if server else _plan_of_this_process(wanted))
+
+
+@contextlib.asynccontextmanager
+async def _server(
+    *, here: bool, tell: Callable[[str], None]
+) -> AsyncGenerator[tuple[httpx.AsyncClient, str] | None]:
+    """The server that does it, and its URL; None: this process does. `tell` is told who."""
     url, key = ("", "") if here else running.named_server()
     server = "" if here else url or running.own_url(load_settings())
-    async with contextlib.AsyncExitStack() as stack:
-        if server:
-            http = await stack.enter_async_context(_client(key, local=not url))
-            if await running.answers(http, server):
-                tell(f"spoken by the server at {server}")
-                by_server = _timed_by_server if timed else _by_server
-                yield await stack.enter_async_context(by_server(http, server, wanted))
-                return
-            if url:
-                raise ConfigurationError(
-                    f"{running.URL}={url}: no orpheus-openai answers there; start it, or unset {running.URL}"
-                )
-            tell(f"no orpheus-openai answers at {server}; spoken by this process")
-        yield await stack.enter_async_context(_by_this_process(wanted, timed=timed))
+    if not server:
+        yield None
+        return
+    async with _client(key, local=not url) as http:
+        if await running.answers(http, server):
+            tell(f"the server at {server}")
+            yield http, server
+            return
+        if url:
+            raise ConfigurationError(
+                f"{running.URL}={url}: no orpheus-openai answers there; start it, or unset {running.URL}"
+            )
+        tell(f"this process, as no orpheus-openai answers at {server}")
+        yield None
 
 
 def _client(key: str, *, local: bool) -> httpx.AsyncClient:
@@ -97,13 +117,38 @@ async def _by_this_process(wanted: dict[str, Any], *, timed: bool) -> AsyncGener
         await service.close()
 
 
+async def _plan_of_this_process(wanted: dict[str, Any]) -> Any:
+    from orpheus_openai.limits.caller import PROGRAM  # noqa: PLC0415
+    from orpheus_openai.speech.request import speech_request  # noqa: PLC0415
+    from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
+
+    service = SpeechService.create(load_settings())
+    try:
+        return msgspec.to_builtins(await service.plan(speech_request(**wanted), account=PROGRAM))
+    finally:
+        await service.close()
+
+
+async def _plan_of_server(http: httpx.AsyncClient, url: str, wanted: dict[str, Any]) -> Any:
+    try:
+        answer = await http.post(f"{url}/api/text", json=_given(wanted))
+    except httpx.HTTPError as error:
+        raise SpeechError(f"the server at {url} broke off: {error or type(error).__name__}") from error
+    if answer.status_code != httpx.codes.OK:
+        raise _refusal(answer, answer.content)
+    return answer.json()
+
+
+def _given(wanted: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
 @contextlib.asynccontextmanager
 async def _by_server(http: httpx.AsyncClient, url: str, wanted: dict[str, Any]) -> AsyncGenerator[Speaker]:
     """PCM, so that what is saved, played and counted is one thing; its encoding is this machine's work."""
-    given = {name: value for name, value in wanted.items() if value is not None}
     try:
         async with http.stream(
-            "POST", f"{url}/api/generate", json={**given, "response_format": "pcm"}
+            "POST", f"{url}/api/generate", json={**_given(wanted), "response_format": "pcm"}
         ) as answer:
             if answer.status_code != httpx.codes.OK:
                 raise _refusal(answer, await answer.aread())

@@ -39,13 +39,18 @@ def prepare_speech(
     text, in errors about it. Raises what `SpeechService.prepare` does.
     """
     state = _state(scope)
-    state["text_field"] = text_field
+    name_text_field(scope, text_field)
     account = caller_of(scope).account
     speech = service.prepare(wanted, account=account, request_id=state.get("request_id"))
     if _wants_kept(scope):
         speech.take = service.takes.begin(account)
     state["speech"] = speech
     return speech
+
+
+def name_text_field(scope: Mapping[str, object], text_field: str) -> None:
+    """Errors about the text name this field of the request's."""
+    _state(scope)["text_field"] = text_field
 
 
 def _wants_kept(scope: Mapping[str, object]) -> bool:

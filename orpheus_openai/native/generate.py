@@ -25,7 +25,7 @@ from orpheus_openai.native.files import url_of
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.speech.captions import CaptionFormat
 from orpheus_openai.speech.report import SpeechReport
-from orpheus_openai.speech.request import Tuning, tuned
+from orpheus_openai.speech.request import SpeechRequest, Tuning, tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
 
@@ -163,6 +163,12 @@ async def generate(
 
 def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService) -> tuple[str, Speech]:
     """Return the text and its speech; an error about the text names the field that held it."""
+    wanted, text_field = asked_for(body)
+    return wanted.text, prepare_speech(request.scope, service, wanted, text_field=text_field)
+
+
+def asked_for(body: GenerateRequest) -> tuple[SpeechRequest, str]:
+    """What a body asks for, and which field holds the text."""
     if body.text is not None and body.prompt is not None and body.text != body.prompt:
         raise InvalidRequestError(
             "'text' and 'prompt' mean the same, but differ; send one of them.", param="prompt"
@@ -180,8 +186,7 @@ def _prepare(request: AnyRequest, body: GenerateRequest, service: SpeechService)
         )
     wanted = tuned(body, text=text, model=body.model, voice=body.voice)
     wanted = msgspec.structs.replace(wanted, word_times=bool(body.caption_formats))
-    text_field = "prompt" if body.text is None else "text"
-    return text, prepare_speech(request.scope, service, wanted, text_field=text_field)
+    return wanted, "prompt" if body.text is None else "text"
 
 
 async def _save(

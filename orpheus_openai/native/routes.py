@@ -13,6 +13,7 @@ from orpheus_openai.native.offload import offload
 from orpheus_openai.native.ready import ready
 from orpheus_openai.native.status import StatusBoard, status
 from orpheus_openai.native.takes import download_take
+from orpheus_openai.native.text import plan_text
 from orpheus_openai.outputs import OutputFolder
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.service import SpeechService
@@ -37,7 +38,8 @@ def native_router(
         "pulse": pulse,
     }
     api = Router(
-        "/api", route_handlers=[generate, FileController, download_take, catalog, offload, status, events]
+        "/api",
+        route_handlers=[generate, plan_text, FileController, download_take, catalog, offload, status, events],
     )
     return Router(
         "/",

@@ -27,6 +27,11 @@ Pronunciations = Annotated[
     Meta(max_length=200),
 ]
 
+Cast = Annotated[
+    dict[Annotated[str, Meta(min_length=1, max_length=100)], Annotated[str, Meta(max_length=100)]],
+    Meta(max_length=50),
+]
+
 
 class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be said, by whom, and how."""
@@ -39,6 +44,8 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the text is cleaned (see `text.clean`); None: as the server is set."""
     pronunciations: Pronunciations = {}
     """How words of this text are said (see `text.lexicon`)."""
+    cast: Cast = {}
+    """Voices by the names of speakers that the text has at the start of lines (see `text.turns`)."""
     sampling: dict[str, float] = {}
     """Fields of `Sampling` that it sets; the others are as the model's engine has them."""
     word_times: bool = False
@@ -103,6 +110,14 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
             examples=[{"nginx": "engine x"}],
         ),
     ] = None
+    cast: Annotated[
+        Cast | None,
+        Meta(
+            description="Who speaks the lines that begin with a name, such as `Anna: …`, 50 at most; all are voices of "
+            "one model. What no name stands before is the request's voice's.",
+            examples=[{"Anna": "tara", "Ben": "leo"}],
+        ),
+    ] = None
 
 
 SAMPLING = frozenset(Sampling.__struct_fields__)
@@ -132,7 +147,7 @@ def speech_request(
     given = {name: value for name, value in given.items() if value is not None}
     sampling = {name: value for name, value in given.items() if name in SAMPLING}
     fields: dict[str, Any] = {"text": text, "model": model, "voice": voice, "speed": given.get("speed")}
-    fields |= {name: given.get(name) for name in ("text_cleaning", "pronunciations")}
+    fields |= {name: given.get(name) for name in ("text_cleaning", "pronunciations", "cast")}
     chosen = {name: value for name, value in fields.items() if value is not None}
     return msgspec.structs.replace(from_values(chosen, SpeechRequest), sampling=sampling)
 

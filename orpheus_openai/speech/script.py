@@ -36,12 +36,17 @@ class Script:
 
     async def text(self) -> str:
         """Return all that is still to be said, for those who judge it: this reads the whole text."""
+        segments = await self.rest()
+        return "".join(s.text + (PARAGRAPH_BREAK if s.paragraph else " ") for s in segments).rstrip()
+
+    async def rest(self) -> list[Segment]:
+        """Return all segments that are still to be said; they stay the next."""
         if self._in_thread:
             while some := await asyncio.to_thread(self._some):
                 self._read.extend(some)
         else:
             self._read.extend(self._unread)
-        return "".join(s.text + (PARAGRAPH_BREAK if s.paragraph else " ") for s in self._read).rstrip()
+        return list(self._read)
 
     def _some(self) -> list[Segment]:
         """Make segments for a moment, then let the event loop have the interpreter; none: there are no more."""

@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.catalog import Voice
 from orpheus_openai.speech.script import Script
 from orpheus_openai.synthesis import OneByOne, Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
+from orpheus_openai.text.turns import Manner
 
 SEGMENTS_AT_ONCE = 4
 """Segments of one request that are under way or in hand at the same time: the one that sounds, and those after it."""
@@ -29,13 +31,17 @@ than they are heard is soon done with one. Its last chunk may go over it."""
 
 
 async def spoken(
-    speaker: SpeechModel, script: Script, voice: Voice, sampling: Sampling, usage: Usage
+    speaker: SpeechModel,
+    script: Script,
+    voice_of: Callable[[Manner], Voice],
+    sampling: Sampling,
+    usage: Usage,
 ) -> AsyncGenerator[PCM | Segment]:
-    """The PCM of all segments in order; each segment itself comes before its first sample.
+    """The PCM of all segments in order, each in the voice of its manner; a segment comes before its first sample.
 
     The later segments are made and start when the first one sounds, so that they never delay it.
     """
-    line = _Line(speaker, voice, sampling, usage)
+    line = _Line(speaker, voice_of, sampling, usage)
     try:
         while True:
             if not line.producers:
@@ -57,10 +63,16 @@ async def spoken(
 class _Line:
     """The segments of a request that are being spoken or in hand, in their order."""
 
-    def __init__(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
+    def __init__(
+        self,
+        speaker: SpeechModel,
+        voice_of: Callable[[Manner], Voice],
+        sampling: Sampling,
+        usage: Usage,
+    ) -> None:
         self.producers: deque[_Producer] = deque()
         self._speaker = speaker
-        self._voice = voice
+        self._voice_of = voice_of
         self._sampling = sampling
         self._usage = usage
         self._one_by_one = speaker if isinstance(speaker, OneByOne) and speaker.one_by_one else None
@@ -70,7 +82,8 @@ class _Line:
     def start(self, segment: Segment) -> None:
         """Speak `segment`, the next one."""
         sampling = msgspec.structs.replace(self._sampling, ahead=not self._is_awaited())
-        self.producers.append(_Producer(self._speaker, segment, self._voice, sampling, self._usage))
+        voice = self._voice_of(segment.manner)
+        self.producers.append(_Producer(self._speaker, segment, voice, sampling, self._usage))
 
     def give(self, samples: int) -> None:
         """The listener gets so many."""
@@ -128,9 +141,10 @@ class _Producer:
         return not self._task.done()
 
     async def _run(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
-        async with contextlib.aclosing(
-            speaker.synthesize(self.segment.prompt, voice, sampling, usage)
-        ) as spoken:
+        if not self.segment.prompt:
+            return  # a silence
+        sounds = speaker.synthesize(self.segment.prompt, voice, sampling, usage)
+        async with contextlib.aclosing(_at_rate(sounds, self.segment.manner.rate)) as spoken:
             async for pcm in spoken:
                 self._ready.append(pcm)
                 self.ahead += len(pcm)
@@ -162,3 +176,18 @@ class _Producer:
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()
+
+
+async def _at_rate(sounds: AsyncGenerator[PCM], rate: float) -> AsyncGenerator[PCM]:
+    """What is said faster or slower than the rest."""
+    async with contextlib.aclosing(sounds):
+        if rate == 1.0:
+            async for pcm in sounds:
+                yield pcm
+            return
+        tempo = make_tempo(rate)
+        async for pcm in sounds:
+            if len(paced := await asyncio.to_thread(tempo.process, pcm)):
+                yield paced
+        if len(rest := await asyncio.to_thread(tempo.flush)):
+            yield rest

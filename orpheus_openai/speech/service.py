@@ -1,13 +1,14 @@
 """Where every door asks for speech: a request is checked, its text cut, and whoever speaks it chosen."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import partial
 from typing import Self
 
 import msgspec
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Catalog, Voice, load_catalog
+from orpheus_openai.catalog import Catalog, Model, Voice, load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
@@ -17,16 +18,21 @@ from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.preview.model import stand_in
 from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.lexicon import ServerLexicon
 from orpheus_openai.speech.offer import Offer
+from orpheus_openai.speech.plan import Plan, Planner
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import SHORT_TEXT, Script
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
 from orpheus_openai.speech.words import WordTimes
+from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.lexicon import Lexicon
+from orpheus_openai.text.split import Segment
+from orpheus_openai.text.turns import PLAIN, Cast
 
 
 class SpeechService:
@@ -52,6 +58,7 @@ class SpeechService:
         self.offer = Offer(catalog, factory, manager)
         self._settings = settings
         self._lexicon = ServerLexicon(settings.lexicon)
+        self._planner = Planner()
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
         self._reader = Reader(catalog.emotion_tags)
 
@@ -88,29 +95,18 @@ class SpeechService:
         cannot speak on this machine, OverloadedError when the line before it is full.
         """
         self.gate.queue.require_room(account)  # in a rush to refuse must cost next to nothing
-        if len(request.text) > (most := self._settings.max_input_chars):
-            raise InvalidRequestError(
-                f"The text has {len(request.text)} characters; at most {most} are spoken in one "
-                "request. Send it in parts.",
-                param="input",
-                code="string_above_max_length",
-            )
-        voice = self.catalog.voice(request.voice)
-        model = self.catalog.speaking(self.offer.resolve(request.model), voice)
+        self._require_length(request)
+        voice, model = self._speaking(request)
         self.factory.require(model)
-        if not request.text or request.text.isspace():
-            raise InvalidRequestError(
-                "There is nothing to speak in the text.", param="input", code="empty_input"
-            )
-        reading = self._reading(request, voice)
-        segments = self._desk.read(request.text, reading, model.emotion_tags)
-        slow = len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
+        _require_words(request)
+        casting = self._casting(request, model, voice)
+        slow = len(request.text) > SHORT_TEXT or not self._desk.ready(casting.reading(PLAIN))
         times = None
         if request.word_times:
             times = WordTimes(
                 self._reader,
                 request.text,
-                stand_in(voice),
+                lambda manner: stand_in(casting.voice(manner)),
                 self.catalog.emotion_tags,
                 speed=request.speed,
                 is_preview=model.engine == "preview",
@@ -124,20 +120,62 @@ class SpeechService:
             account=account,
             model=model,
             voice=voice,
+            casting=casting,
             sampling=msgspec.structs.replace(self.factory.sampling(model), **request.sampling),
-            script=Script(segments, in_thread=slow),
+            script=Script(self._segments(request, model, casting), in_thread=slow),
             word_times=times,
         )
 
-    def _reading(self, request: SpeechRequest, voice: Voice) -> Reading:
+    async def plan(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> Plan:
+        """What `request` would say, and what of its text is changed; it needs no model that can speak here.
+
+        Raises as `prepare` does for what is wrong with the request, RateLimitError and OverloadedError.
+        """
+        self._require_length(request)
+        voice, model = self._speaking(request)
+        _require_words(request)
+        await self.gate.charge(account)
+        casting, ledger = self._casting(request, model, voice), Ledger()
+        script = Script(self._segments(request, model, casting, ledger), in_thread=True)
+        return await self._planner.plan(request.text, model.id, script, casting, ledger)
+
+    def _require_length(self, request: SpeechRequest) -> None:
+        if len(request.text) > (most := self._settings.max_input_chars):
+            raise InvalidRequestError(
+                f"The text has {len(request.text)} characters; at most {most} are spoken in one "
+                "request. Send it in parts.",
+                param="input",
+                code="string_above_max_length",
+            )
+
+    def _speaking(self, request: SpeechRequest) -> tuple[Voice, Model]:
+        voice = self.catalog.voice(request.voice)
+        return voice, self.catalog.speaking(self.offer.resolve(request.model), voice)
+
+    def _casting(self, request: SpeechRequest, model: Model, voice: Voice) -> Casting:
+        return Casting(self.catalog, model, voice, request.cast, partial(self._reading, request))
+
+    def _segments(
+        self, request: SpeechRequest, model: Model, casting: Casting, ledger: Ledger | None = None
+    ) -> Iterator[Segment]:
+        return self._desk.read(
+            request.text,
+            casting.reading(PLAIN),
+            model.emotion_tags,
+            cast=Cast(request.cast) if request.cast else None,
+            reading_of=casting.reading,
+            ledger=ledger,
+        )
+
+    def _reading(self, request: SpeechRequest, language: str) -> Reading:
         settings = self._settings
         cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
         own = Lexicon(request.pronunciations) if request.pronunciations else None
         return Reading(
-            language=voice.language,
+            language=language,
             cleaning=cleaning,
             numbers=settings.numbers,
-            lexicons=tuple(filter(None, (own, *self._lexicon.get(voice.language)))),
+            lexicons=tuple(filter(None, (own, *self._lexicon.get(language)))),
             read_code=settings.read_code,
         )
 
@@ -159,3 +197,8 @@ class SpeechService:
         """
         name = None if model is None else self.offer.resolve(model).id
         return await self.manager.force_offload(name, force=force, wait=wait)
+
+
+def _require_words(request: SpeechRequest) -> None:
+    if not request.text or request.text.isspace():
+        raise InvalidRequestError("There is nothing to speak in the text.", param="input", code="empty_input")

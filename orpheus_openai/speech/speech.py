@@ -18,6 +18,7 @@ from orpheus_openai.errors import EngineError, SpeechError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
+from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import Script
@@ -48,6 +49,7 @@ class Speech:
         account: str,
         model: Model,
         voice: Voice,
+        casting: Casting,
         sampling: Sampling,
         script: Script,
         word_times: WordTimes | None = None,
@@ -75,6 +77,7 @@ class Speech:
         self._manager = manager
         self._events = events
         self._gate = gate
+        self._casting = casting
         self._script = script
         self._speed = request.speed
         self._sampling = sampling
@@ -207,22 +210,28 @@ class Speech:
         joiner = Joiner()
         times = self.word_times
         async with contextlib.aclosing(
-            spoken(speaker, self._script, self.voice, self._sampling, self.usage)
+            spoken(speaker, self._script, self._casting.voice, self._sampling, self.usage)
         ) as items:
             async for item in items:
-                if isinstance(item, Segment):
+                if times is not None and isinstance(item, Segment):
+                    await times.end(joiner.offset)
+                if isinstance(item, Segment) and not item.text:
+                    yield joiner.finish()
+                    ready = np.zeros(round((item.silence or 0.0) * SAMPLE_RATE), np.int16)
+                elif isinstance(item, Segment):
                     if times is not None:
-                        await times.end(joiner.offset)
                         times.begin(item)
                     self._segments += 1
                     self._tell(
                         "segment",
                         text=item.text,
+                        voice=self._casting.voice(item.manner).id,
                         start=item.start,
                         end=item.end,
                         audio_seconds=self.audio_seconds,
                     )
-                    ready = joiner.start_segment(PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE)
+                    pause = PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE
+                    ready = joiner.start_segment(pause, silence=item.silence)
                 else:
                     if times is not None:
                         times.hear(item)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from orpheus_openai.catalog import EspeakVoice
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.models.preview.reading import Reader, Reading, ends, starts
 from orpheus_openai.text.split import Segment
+from orpheus_openai.text.turns import Manner
 from orpheus_openai.text.words import Word, is_unspaced, letters, words_of
 
 LONGEST_SEGMENT = 120 * SAMPLE_RATE
@@ -67,15 +68,15 @@ class WordTimes:
         self,
         reader: Reader,
         text: str,
-        voice: EspeakVoice,
+        voice_of: Callable[[Manner], EspeakVoice],
         emotion_tags: Sequence[str],
         *,
         speed: float,
         is_preview: bool,
     ) -> None:
-        """`voice` reads along; `is_preview`: it is who speaks, and its reading the speech itself."""
+        """`voice_of` tells who reads along; `is_preview`: it is who speaks, and its reading the speech itself."""
         self._reader = reader
-        self._voice = voice
+        self._voice_of = voice_of
         self.text = text
         """The request's."""
         self.emotion_tags = emotion_tags
@@ -91,7 +92,7 @@ class WordTimes:
     def begin(self, segment: Segment) -> None:
         """A segment begins to sound; the one before has ended."""
         self._segment = segment
-        self._reading = asyncio.create_task(self._read(segment.text))
+        self._reading = asyncio.create_task(self._read(segment))
         self._pcm = []
 
     def hear(self, pcm: PCM) -> None:
@@ -128,9 +129,9 @@ class WordTimes:
             if task is not None:
                 task.cancel()
 
-    async def _read(self, text: str) -> Reading | None:
+    async def _read(self, segment: Segment) -> Reading | None:
         try:
-            return await self._reader.read(text, self._voice)
+            return await self._reader.read(segment.text, self._voice_of(segment.manner))
         except SpeechError as error:
             logger.info("words are timed by their letters: %s", error)
             return None
@@ -143,7 +144,7 @@ class WordTimes:
         how: HowTimed
         if read is None or len(pcm) > LONGEST_SEGMENT:
             how, stretches = "estimated", _estimated(pcm, segment.text, words.words)
-        elif self._is_preview:
+        elif self._is_preview and segment.manner.rate == 1.0:
             begins = starts(read, segment.text, words.words)
             how, stretches = (
                 "exact",

@@ -14,7 +14,7 @@ _THOUGHT = re.compile(r"<(think|thinking)>", re.IGNORECASE)
 _FENCE = re.compile(r"[\s>]*(?P<marks>`{3,}(?=[^`\n]*$)|~{3,})")
 
 
-def blocks(text: str, *, read_code: bool = False) -> Iterator[Traced]:
+def blocks(text: Traced, *, read_code: bool = False) -> Iterator[Traced]:
     r"""Yield the blocks of `text`, their lines parted by `\n`; a blank line, or their size, ends them.
 
     What stands in `<think>…</think>` is left out, and so is code between fences unless `read_code` is set; where
@@ -37,8 +37,9 @@ def blocks(text: str, *, read_code: bool = False) -> Iterator[Traced]:
 class _Reader:
     """The lines of a text that are meant to be heard."""
 
-    def __init__(self, text: str, *, read_code: bool) -> None:
-        self._text = text
+    def __init__(self, source: Traced, *, read_code: bool) -> None:
+        self._source = source
+        self._text = source.text
         self._read_code = read_code
         self._at = 0
         self._never_closed: set[str] = set()
@@ -57,7 +58,7 @@ class _Reader:
                 if not self._read_code:
                     self._at = self._after(fence["marks"][:3], self._at, line_end=True)
                 continue
-            yield Traced.of(self._text, start, end)
+            yield self._source.slice(start, end)
 
     def _line_end(self, start: int) -> tuple[int, int]:
         """Where the line of `start` ends, and the next begins; each line is looked through once."""

@@ -1,12 +1,14 @@
 """Cleaning: what is written for the eye is left out, or given the form in which people say it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from orpheus_openai.text.blocks import blocks
 from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.markdown import plain
 from orpheus_openai.text.trace import Traced
+
+Note = Callable[[Traced, Traced, str], None]
+"""Told what a step has made of a text, and what for."""
 
 _ADDRESS = re.compile(
     r"(?i:\bhttps?://|\bwww\.)(?:[^\s<>\"'/?#@]*@)?(?P<host>[^\s<>\"'/?#:@，。、）]+)[^\s<>\"'，。、）]*"
@@ -25,18 +27,27 @@ _EMOJI = re.compile(
 _KEYCAP = re.compile("(?<=[0-9#*])\ufe0f?\u20e3")
 
 
-def cleaned(text: str, directions: Directions, *, read_code: bool = False) -> Iterator[Traced]:
-    """Yield `text` block by block, without Markdown, HTML, thoughts, code, emoji and citations, addresses shortened.
+def cleaned(block: Traced, directions: Directions, note: Note) -> Traced:
+    """`block` without Markdown, HTML, emoji and citations, addresses shortened.
 
     Stage directions become emotion tags, or are left out (see `Directions`). What only looks alike stays.
+    `note` is told of each step, what there was and what there is, and what it was for.
     """
-    for block in blocks(text, read_code=read_code):
-        yield tidy(plain(directions.acted(block)))
+    steps: tuple[tuple[str, Callable[[Traced], Traced]], ...] = (
+        ("stage direction", directions.acted),
+        ("markup", plain),
+        ("address", lambda text: text.sub(_ADDRESS, _site)),
+        ("citation", lambda text: text.sub(_CITATION, "")),
+        ("emoji", _without_emoji),
+    )
+    for why, step in steps:
+        after = step(block)
+        note(block, after, why)
+        block = after
+    return block
 
 
-def tidy(text: Traced) -> Traced:
-    """`text` without emoji and citations, each address by the name of its site."""
-    text = text.sub(_ADDRESS, _site).sub(_CITATION, "")
+def _without_emoji(text: Traced) -> Traced:
     return text if text.text.isascii() else text.sub(_KEYCAP, "").sub(_EMOJI, " ")
 
 

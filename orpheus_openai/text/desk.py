@@ -1,23 +1,27 @@
 """The text desk: a request's text becomes what is spoken, segment by segment."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from orpheus_openai.text import markdown
-from orpheus_openai.text.clean import cleaned
+from orpheus_openai.text.blocks import blocks
+from orpheus_openai.text.changes import Ledger
+from orpheus_openai.text.clean import Note, cleaned
 from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.fold import fold
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.normalise import has_speech, paragraphs, spaced
 from orpheus_openai.text.numbers.read import in_words, ready
-from orpheus_openai.text.split import Segment, segments
+from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
 from orpheus_openai.text.trace import Traced
+from orpheus_openai.text.turns import LONGEST_PAUSE, PLAIN, Cast, Manner, parted
 
 COMMON_LANGUAGE = "en"
 """Whose stage directions are understood in every language."""
+
+_NOTHING = Traced.of("")
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,16 +56,43 @@ class Desk:
             for language, table in every.items()
         }
 
-    def read(self, text: str, reading: Reading, acted: Sequence[str] | None = None) -> Iterator[Segment]:
+    def read(
+        self,
+        text: str,
+        reading: Reading,
+        acted: Sequence[str] | None = None,
+        *,
+        cast: Cast | None = None,
+        reading_of: Callable[[Manner], Reading] | None = None,
+        ledger: Ledger | None = None,
+    ) -> Iterator[Segment]:
         """Yield what is spoken of `text`, in order; nothing where there is nothing to say.
 
         `acted` are the emotion tags that the model can act (None: all): a paragraph of nothing but others is a
-        silence. No more of the text is read than the next segment needs, in time linear in that.
+        silence. `cast` are the names of speakers, `reading_of` gives the reading for another manner than the text's
+        own. `ledger` notes what is changed, and why. No more of the text is read than the next segment needs, in time
+        linear in that. A silence at the end is that of a last segment without words.
         """
         mute = [] if acted is None else [f"<{tag}>" for tag in self._tags if tag not in acted]
-        read = self.paragraphs(text, reading)
-        spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
-        return segments(spoken, reading.language, steady=reading.cleaning)
+        note = ledger.note if ledger else _unnoted
+        stretches = _Stretches(self._turns(text, reading, cast, note))
+        silence: float | None = None
+        end = 0
+        while (head := stretches.head) is not None:
+            manner, item = head
+            if isinstance(item, float):
+                silence = min(LONGEST_PAUSE, (silence or 0.0) + item)
+                stretches.step()
+                continue
+            own = reading if manner == PLAIN or reading_of is None else reading_of(manner)
+            read = self._worded(stretches.alike(), own, note)
+            spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
+            first = MAX_CHARS if end else FIRST_CHARS
+            for segment in segments(spoken, own.language, first_chars=first, steady=own.cleaning):
+                yield msgspec.structs.replace(segment, manner=manner, silence=silence)
+                silence, end = None, segment.end
+        if silence is not None and end:
+            yield Segment("", end, end, True, "", Traced.of(text, end, end), silence=silence)
 
     def ready(self, reading: Reading) -> bool:
         """Whether all that it takes has been loaded, which is done with the first text in a language."""
@@ -71,29 +102,99 @@ class Desk:
 
     def paragraphs(self, text: str, reading: Reading) -> Iterator[Traced]:
         """Yield what is spoken of `text` by paragraphs, uncut."""
-        found = paragraphs(self.blocks(text, reading), self._tags)
-        if not reading.cleaning and reading.numbers == "as_is":
-            return found
-        return (p for p in (_worded(p, reading) for p in found) if has_speech(p.text))
+        return self._worded(self.blocks(text, reading), reading, _unnoted)
 
     def blocks(self, text: str, reading: Reading) -> Iterator[Traced]:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
-        blocks = (
-            cleaned(text, self._directions_in(reading.language), read_code=reading.read_code)
-            if reading.cleaning
-            else iter([Traced.of(text)])
-        )
+        return (item for _, item in self._turns(text, reading, None, _unnoted) if isinstance(item, Traced))
+
+    def _turns(
+        self, text: str, reading: Reading, cast: Cast | None, note: Note
+    ) -> Iterator[tuple[Manner, Traced | float]]:
+        """Yield who says what, block by block, and the seconds of silence between."""
+
+        def left(what: Traced, why: str) -> None:
+            note(what, _NOTHING, why)
+
+        speaker, reached = PLAIN, 0
+        for block in _blocks(text, reading, note):
+            if speaker != PLAIN and text.count("\n", reached, block.starts[0]) > 1:
+                speaker = PLAIN  # a block may end by its size, too, and its speaker goes on
+            reached = block.ends[-1]
+            for manner, words in cast.turns(block, left, speaker) if cast else ((PLAIN, block),):
+                speaker = manner
+                if not reading.cleaning:
+                    yield manner, words
+                    continue
+                language = manner.language or reading.language
+                clean = cleaned(words, self._directions_in(language), note)
+                yield from ((manner, part) for part in parted(clean, left))
+
+    def _worded(self, blocks: Iterator[Traced], reading: Reading, note: Note) -> Iterator[Traced]:
+        """Yield the paragraphs of `blocks`, in words."""
         # Before what spells a special token is dropped: an entry cannot bring one in.
-        return (reduce(lambda said, lexicon: lexicon.said(said), reading.lexicons, block) for block in blocks)
+        found = paragraphs((_by_lexicons(block, reading, note) for block in blocks), self._tags)
+        if not reading.cleaning and reading.numbers == "as_is":
+            return found
+        return (p for p in (_in_words(p, reading, note) for p in found) if has_speech(p.text))
 
     def _directions_in(self, language: str) -> Directions:
         return self._directions.get(language) or self._directions[COMMON_LANGUAGE]
 
 
-def _worded(paragraph: Traced, reading: Reading) -> Traced:
+class _Stretches:
+    """What is said, one after the other, and no more of it read than is asked for."""
+
+    def __init__(self, turns: Iterator[tuple[Manner, Traced | float]]) -> None:
+        self._turns = turns
+        self.head = next(turns, None)
+        """What comes next."""
+
+    def step(self) -> None:
+        self.head = next(self._turns, None)
+
+    def alike(self) -> Iterator[Traced]:
+        """The blocks from here on that are said in one manner, without a silence between."""
+        manner = self.head[0] if self.head else PLAIN
+        while self.head is not None and self.head[0] == manner and isinstance(self.head[1], Traced):
+            yield self.head[1]
+            self.step()
+
+
+def _blocks(text: str, reading: Reading, note: Note) -> Iterator[Traced]:
+    source = Traced.of(text)
+    if not reading.cleaning:
+        yield source
+        return
+    reached = 0
+    for block in blocks(source, read_code=reading.read_code):
+        end = block.ends[-1]
+        note(Traced.of(text, reached, end), block, "thought or code")
+        reached = end
+        yield block
+
+
+def _by_lexicons(block: Traced, reading: Reading, note: Note) -> Traced:
+    for lexicon in reading.lexicons:
+        said = lexicon.said(block)
+        note(block, said, "lexicon")
+        block = said
+    return block
+
+
+def _in_words(paragraph: Traced, reading: Reading, note: Note) -> Traced:
     """Letters in their plain form, and figures and signs in words where that is wanted."""
     plain = fold(paragraph, reading.language)
-    return spaced(in_words(plain, reading.language)) if reading.numbers == "words" else plain
+    note(paragraph, plain, "form of letters")
+    if reading.numbers == "as_is":
+        return plain
+    worded = in_words(plain, reading.language)
+    note(plain, worded, "figures and signs")
+    return spaced(worded)
+
+
+def _unnoted(before: Traced, after: Traced, why: str) -> None:
+    """Nobody asks."""
 
 
 def _without(text: str, tags: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import sentencex
 from orpheus_openai.text.marks import calm, with_end_mark
 from orpheus_openai.text.normalise import PARAGRAPH_BREAK, has_speech
 from orpheus_openai.text.trace import Traced, join
+from orpheus_openai.text.turns import PLAIN, Manner
 
 FIRST_CHARS = 120
 """The first segment ends near here where a sentence or a clause does: the first sound comes soon."""
@@ -38,6 +39,10 @@ class Segment(msgspec.Struct, frozen=True):
     """`text` as the model is given it: on one line and with end marks, where the reading is `steady`."""
     trace: Traced
     """`text` again, which knows of each part of it where it stood (`trace.span`)."""
+    manner: Manner = PLAIN
+    """Who says it, and how."""
+    silence: float | None = None
+    """Seconds of silence that are asked for before it; None: as it comes."""
 
 
 class _Piece(NamedTuple):

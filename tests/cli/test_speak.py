@@ -79,7 +79,7 @@ def test_where_no_server_runs_this_process_speaks_and_says_so(tmp_path):
     done = run("speak", "Hello there.", "-o", "a.wav", "--json", folder=tmp_path, PORT=port)
     assert done.returncode == 0
     assert (
-        f"no orpheus-openai answers at http://127.0.0.1:{port}; spoken by this process"
+        f"spoken by this process, as no orpheus-openai answers at http://127.0.0.1:{port}"
         in done.stderr.decode()
     )
     assert json.loads(done.stdout)["server"] is None
