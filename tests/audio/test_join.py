@@ -185,3 +185,22 @@ def test_everything_audible_is_heard_in_order_and_unchanged(
 def test_the_cut_into_chunks_changes_nothing(description: list[list[tuple[bool, int]]], chunk: int) -> None:
     made = spoken(description)
     np.testing.assert_array_equal(join(made, chunk=chunk), join(made))
+
+
+@pytest.mark.parametrize("asked", [0.2, 0.5, 3.0])
+@pytest.mark.parametrize("quiet", [0.0, 0.05, 1.0])
+def test_a_silence_that_is_asked_for_is_as_long_as_that(asked: float, quiet: float) -> None:
+    joiner = Joiner()
+    out = [joiner.start_segment(0.2), joiner.push(np.concatenate([voice(0.3), silence(quiet)]))]
+    out += [
+        joiner.start_segment(0.2, silence=asked),
+        joiner.push(np.concatenate([silence(quiet), voice(0.3)])),
+    ]
+    pcm = np.concatenate([*out, joiner.finish()])
+    assert longest_silence(pcm) == pytest.approx(asked, abs=0.03)
+
+
+def test_a_silence_before_the_first_segment_is_heard() -> None:
+    joiner = Joiner()
+    out = [joiner.start_segment(silence=1.0), joiner.push(voice(0.3))]
+    assert np.concatenate([*out, joiner.finish()]).size == round(1.3 * SAMPLE_RATE)

@@ -201,3 +201,22 @@ def test_audio_is_not_thrown_at_a_terminal(tmp_path):
     os.close(ours)
     assert done.returncode == 2
     assert "a terminal cannot show audio" in done.stderr.decode()
+
+
+def test_explain_tells_what_would_be_said_without_a_model(tmp_path):
+    done = run("speak", "Anna: It is **$5**.", "--explain", "--here", "--cast", "Anna=zoe", folder=tmp_path)
+    assert done.returncode == 0, done.stderr.decode()
+    (segment,) = json.loads(done.stdout)["segments"]
+    assert (segment["voice"], segment["text"]) == ("zoe", "It is five dollars.")
+    assert {"from": "Anna:", "to": "", "why": "name of a speaker"} in segment["changes"]
+
+
+def test_explain_asks_the_server_that_runs(server_url, tmp_path):
+    done = run("speak", "# Hi", "--explain", folder=tmp_path, ORPHEUS_URL=server_url)
+    assert f"told by the server at {server_url}" in done.stderr.decode()
+    assert json.loads(done.stdout)["segments"][0]["text"] == "Hi"
+
+
+def test_a_cast_that_is_not_of_the_form_is_told(tmp_path):
+    done = run("speak", "Hi.", "-o", "a.wav", "--cast", "Anna", folder=tmp_path)
+    assert "--cast Anna: write NAME=VOICE" in done.stderr.decode()

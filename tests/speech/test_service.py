@@ -331,3 +331,36 @@ async def test_events_end_for_all_when_the_server_stops_also_for_those_who_come_
             async with asyncio.timeout(5):
                 assert [event.type async for event in early] == ["model.state"]
                 assert [event async for event in late] == []
+
+
+async def test_each_line_is_spoken_by_whose_name_stands_before_it(service):
+    heard = []
+    speak = service.speaker.synthesize
+
+    def synthesize(text, voice, sampling, usage):
+        heard.append((voice.id, text))
+        return speak(text, voice, sampling, usage)
+
+    service.speaker.synthesize = synthesize
+    text = "Anna: It is number 1, hello.\nBen: It is number 2, hi.\n\nIt is number 3, they left."
+    wanted = request(text=text, cast={"Anna": "zoe", "ben": "leo"}, voice="tara")
+    async for _ in service.stream(wanted):
+        pass
+    assert heard == [
+        ("zoe", "It is number 1, hello."),
+        ("leo", "It is number 2, hi."),
+        ("tara", "It is number 3, they left."),
+    ]
+
+
+async def test_a_silence_that_is_asked_for_is_heard(service):
+    async def seconds(text):
+        return sum([len(pcm) async for pcm in service.stream(request(text=text))]) / 24_000
+
+    plain = await seconds("It is number 1, one. [pause 200ms] It is number 2, two.")
+    assert await seconds("It is number 1, one. [pause 3s] It is number 2, two.") - plain == pytest.approx(
+        2.8, abs=0.01
+    )
+    assert await seconds(
+        "[pause 1s] It is number 1, one. [pause 200ms] It is number 2, two. [pause 2s]"
+    ) - plain == pytest.approx(3, abs=0.01)

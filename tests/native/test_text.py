@@ -1,0 +1,79 @@
+"""POST /api/text: how a text is read, without speaking it."""
+
+import httpx
+import pytest
+
+from tests.native.test_native_api import native
+
+TEXT = "## Prices\n\nAnna: It is **$5** today. [pause 1s] Fine.\nBen: Oh!"
+
+
+@pytest.fixture
+async def client(server_url):
+    async with httpx.AsyncClient(base_url=server_url, timeout=60) as client:
+        yield client
+
+
+async def plan(client, **fields):
+    return await client.post("/api/text", json=fields)
+
+
+async def test_segments_tell_what_is_said_by_whom_and_what_is_changed(client):
+    answer = await plan(client, text=TEXT, cast={"anna": "zoe", "Ben": "leo"})
+    told = answer.json()
+    assert answer.status_code == 200
+    assert (told["model"], told["warnings"]) == ("preview", [])
+    assert [(s["voice"], s["text"], s["pause_ms"]) for s in told["segments"]] == [
+        ("tara", "Prices", 700),
+        ("zoe", "It is five dollars today.", 1000),
+        ("zoe", "Fine.", 700),
+        ("leo", "Oh!", 0),
+    ]
+    assert [TEXT[s["start"] : s["end"]] for s in told["segments"]][1:] == [
+        "It is **$5** today.",
+        "Fine.",
+        "Oh!",
+    ]
+    assert told["segments"][1]["language"] == "en"
+    assert told["segments"][1]["changes"] == [
+        {"from": "Anna:", "to": "", "why": "name of a speaker"},
+        {"from": "**$5**", "to": "five dollars", "why": "markup, figures and signs"},
+    ]
+
+
+async def test_no_model_that_could_speak_is_needed(tmp_path):
+    async with native(tmp_path) as (client, service):
+        spoken = {"text": "Hello.", "model": "medium-3b"}
+        told = await plan(client, **spoken)
+        assert told.status_code == 200
+        assert told.json()["segments"][0]["text"] == "Hello."
+        assert (await client.post("/api/generate", json=spoken)).status_code >= 400
+        assert service.manager.get_status() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "words"),
+    [
+        ({}, "text", "Missing"),
+        ({"text": " "}, "text", "nothing to speak"),
+        ({"prompt": " "}, "prompt", "nothing to speak"),
+        ({"text": "Anna: Hi.", "cast": {"Anna": "nobody"}}, "cast", "Anna: There is no voice 'nobody'"),
+        ({"text": "Hi.", "cast": {"Anna": 5}}, "cast[...]", "Expected a string"),
+        ({"text": "Hi.", "cast": {str(n): "leo" for n in range(51)}}, "cast", "length"),
+    ],
+)
+async def test_what_is_wrong_with_a_request_is_told_as_where_it_is_spoken(client, fields, param, words):
+    for path in ("/api/text", "/api/generate"):
+        answer = await client.post(path, json=fields)
+        assert answer.status_code == 400, path
+        assert answer.json()["error"]["param"] == param
+        assert words in answer.json()["error"]["message"]
+
+
+async def test_all_voices_of_one_request_are_one_models(client):
+    fields = {"model": "medium-3b", "text": "Anna: Bonjour.", "cast": {"Anna": "pierre"}}
+    answer = await plan(client, **fields)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "voices_of_several_models"
+    assert "medium-3b-fr" in answer.json()["error"]["message"]
+    assert (await plan(client, **{**fields, "model": "preview"})).json()["segments"][0]["language"] == "fr"
