@@ -155,7 +155,14 @@ class WordTimes:
             async with self._reader.aligning:
                 how, stretches = "aligned", await asyncio.to_thread(align, pcm, read.pcm, begins, words.tags)
         return timed_segment(
-            self.text, segment, words.words, stretches, how=how, offset=offset, speed=self._speed
+            self.text,
+            segment,
+            words.words,
+            stretches,
+            how=how,
+            samples=len(pcm),
+            offset=offset,
+            speed=self._speed,
         )
 
 
@@ -166,10 +173,14 @@ def timed_segment(
     stretches: Sequence[Stretch],
     *,
     how: HowTimed,
+    samples: int = 0,
     offset: int = 0,
     speed: float = 1.0,
 ) -> TimedSegment:
-    """A segment of `text` whose words sound in `stretches`, counted from `offset` and brought to `speed`."""
+    """A segment of `text` whose words sound in `stretches`, counted from `offset` and brought to `speed`.
+
+    One without a word, such as a laugh, lasts `samples`.
+    """
 
     def seconds(sample: int) -> float:
         return round(max(sample + offset, 0) / speed / SAMPLE_RATE, DIGITS)
@@ -181,7 +192,7 @@ def timed_segment(
     return TimedSegment(
         text=text[segment.start : segment.end],
         start=timed[0].start if timed else seconds(0),
-        end=timed[-1].end if timed else seconds(0),
+        end=timed[-1].end if timed else seconds(samples),
         span=(segment.start, segment.end),
         timing=how,
         words=timed,

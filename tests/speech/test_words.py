@@ -186,3 +186,12 @@ async def test_nothing_is_read_along_where_nobody_asks_for_words(service, monkey
     speech = service.prepare(SpeechRequest(text=TEXT, model="preview"))
     assert [chunk async for chunk in speech.stream()]
     assert speech.word_times is None
+
+
+async def test_a_segment_of_a_laugh_alone_has_a_length_and_no_word(service, stranger, monkeypatch):
+    async def laugh(text, voice, sampling, usage):
+        yield np.full(SAMPLE_RATE, 9_000, np.int16)
+
+    monkeypatch.setattr(stranger, "synthesize", laugh)
+    _, (segment,) = await timed(service, "<laugh>", model="stranger")
+    assert (segment.words, segment.start, segment.end) == ((), 0.0, 1.0)
