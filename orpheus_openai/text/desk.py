@@ -15,6 +15,8 @@ from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.normalise import has_speech, paragraphs, spaced
 from orpheus_openai.text.numbers.read import in_words, ready
 from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
+from orpheus_openai.text.ssml import is_ssml
+from orpheus_openai.text.ssml import read as read_ssml
 from orpheus_openai.text.trace import Traced
 from orpheus_openai.text.turns import LONGEST_PAUSE, PLAIN, Cast, Manner, parted
 
@@ -75,7 +77,10 @@ class Desk:
         """
         mute = [] if acted is None else [f"<{tag}>" for tag in self._tags if tag not in acted]
         note = ledger.note if ledger else _unnoted
-        stretches = _Stretches(self._turns(text, reading, cast, note))
+        sources = [(PLAIN, Traced.of(text))]
+        if reading.cleaning and is_ssml(text):
+            sources = _document(text, reading_of, ledger)
+        stretches = _Stretches(self._turns(sources, reading, cast, note))
         silence: float | None = None
         end = 0
         while (head := stretches.head) is not None:
@@ -106,23 +111,26 @@ class Desk:
 
     def blocks(self, text: str, reading: Reading) -> Iterator[Traced]:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
-        return (item for _, item in self._turns(text, reading, None, _unnoted) if isinstance(item, Traced))
+        return (
+            item
+            for _, item in self._turns([(PLAIN, Traced.of(text))], reading, None, _unnoted)
+            if isinstance(item, Traced)
+        )
 
     def _turns(
-        self, text: str, reading: Reading, cast: Cast | None, note: Note
+        self,
+        sources: Sequence[tuple[Manner, Traced]],
+        reading: Reading,
+        cast: Cast | None,
+        note: Note,
     ) -> Iterator[tuple[Manner, Traced | float]]:
         """Yield who says what, block by block, and the seconds of silence between."""
 
         def left(what: Traced, why: str) -> None:
             note(what, _NOTHING, why)
 
-        speaker, reached = PLAIN, 0
-        for block in _blocks(text, reading, note):
-            if speaker != PLAIN and text.count("\n", reached, block.starts[0]) > 1:
-                speaker = PLAIN  # a block may end by its size, too, and its speaker goes on
-            reached = block.ends[-1]
-            for manner, words in cast.turns(block, left, speaker) if cast else ((PLAIN, block),):
-                speaker = manner
+        for own, source in sources:
+            for manner, words in _speakers(source, own, reading, cast, note):
                 if not reading.cleaning:
                     yield manner, words
                     continue
@@ -161,17 +169,46 @@ class _Stretches:
             self.step()
 
 
-def _blocks(text: str, reading: Reading, note: Note) -> Iterator[Traced]:
-    source = Traced.of(text)
-    if not reading.cleaning:
-        yield source
-        return
+def _document(
+    text: str, reading_of: Callable[[Manner], Reading] | None, ledger: Ledger | None
+) -> list[tuple[Manner, Traced]]:
+    """What an SSML document says; all that is wrong with it is told before anything is heard."""
+    document = read_ssml(text)
     reached = 0
-    for block in blocks(source, read_code=reading.read_code):
-        end = block.ends[-1]
-        note(Traced.of(text, reached, end), block, "thought or code")
+    for manner, words in document.turns:
+        if reading_of is not None:
+            reading_of(manner)
+        if ledger is not None:
+            ledger.note(Traced.of(text, reached, words.ends[-1]), words, "SSML")
+            reached = words.ends[-1]
+    if ledger is not None:
+        ledger.note(Traced.of(text, reached), _NOTHING, "SSML")
+        ledger.warnings += document.warnings
+    return document.turns
+
+
+def _speakers(
+    source: Traced, own: Manner, reading: Reading, cast: Cast | None, note: Note
+) -> Iterator[tuple[Manner, Traced]]:
+    """Yield the blocks of `source`, which is said in the manner `own`, by who says them."""
+
+    def left(what: Traced, why: str) -> None:
+        note(what, _NOTHING, why)
+
+    speaker, reached = PLAIN, source.starts[0]
+    for block in blocks(source, read_code=reading.read_code) if reading.cleaning else [source]:
+        start, end = block.starts[0], block.ends[-1]
+        if reading.cleaning and len(source.at) == 1:
+            note(source.slice(reached - source.starts[0], end - source.starts[0]), block, "thought or code")
+        if source.text.count("\n", reached - source.starts[0], start - source.starts[0]) > 1:
+            speaker = PLAIN  # a block may end by its size, too, and its speaker goes on
         reached = end
-        yield block
+        if cast is None or own != PLAIN:
+            yield own, block
+            continue
+        for manner, words in cast.turns(block, left, speaker):
+            yield manner, words
+            speaker = manner
 
 
 def _by_lexicons(block: Traced, reading: Reading, note: Note) -> Traced:

@@ -77,3 +77,28 @@ async def test_all_voices_of_one_request_are_one_models(client):
     assert answer.json()["error"]["code"] == "voices_of_several_models"
     assert "medium-3b-fr" in answer.json()["error"]["message"]
     assert (await plan(client, **{**fields, "model": "preview"})).json()["segments"][0]["language"] == "fr"
+
+
+async def test_a_broken_document_is_refused_with_its_place_by_every_door(client):
+    fields = {"text": "<speak>A & B</speak>"}
+    for path in ("/api/text", "/api/generate"):
+        answer = await client.post(path, json=fields)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "text"
+        assert "line 1, column 11" in answer.json()["error"]["message"]
+    answer = await client.post(
+        "/v1/audio/speech", json={"model": "tts-1", "voice": "tara", "input": fields["text"]}
+    )
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
+
+
+async def test_a_documents_voices_are_the_models_and_known_before_anything_is_heard(client):
+    text = "<speak>One. <voice name='leo'><prosody rate='fast'>Two.</prosody></voice><mark name='x'/></speak>"
+    told = (await plan(client, text=text)).json()
+    assert [s["voice"] for s in told["segments"]] == ["tara", "leo"]
+    assert told["warnings"] == ["<mark> is not done; what it holds is read."]
+    spoken = await client.post("/api/generate", json={"text": text})
+    assert spoken.status_code == 200
+    unknown = await client.post("/api/generate", json={"text": text.replace("leo", "nobody")})
+    assert unknown.status_code == 400
+    assert "There is no voice 'nobody'" in unknown.json()["error"]["message"]
