@@ -16,7 +16,7 @@ from orpheus_openai.errors import SpeechError
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.outputs import OutputFolder
-from orpheus_openai.owners import MaySee
+from orpheus_openai.outputs.owners import MaySee
 
 BASE = "orpheus://outputs/"
 TEMPLATE = BASE + "{name}"

@@ -22,17 +22,8 @@ from msgspec import Meta
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.audio.lengths import write_lengths
 from orpheus_openai.errors import NotFoundError, SpeechError
-from orpheus_openai.owners import MaySee, Owners, unowned
-
-FORMATS_BY_SUFFIX = {f".{audio_format.extension}": name for name, audio_format in FORMATS.items()}
-CAPTION_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt; charset=utf-8", "json": "application/json"}
-"""Captions may lie beside a speech, under its name with one of these for a suffix; their media types."""
-
-TEXT_CHARACTERS, VOICE_CHARACTERS = 32, 16
-"""So much of each stands in a name, which with the widest letters is still shorter than LONGEST_NAME."""
-
-LONGEST_NAME = 255
-"""Bytes; what file systems take."""
+from orpheus_openai.outputs.names import CAPTION_TYPES, WRITTEN_AS, beside, format_of, new_name
+from orpheus_openai.outputs.owners import MaySee, Owners, unowned
 
 PARTIAL = ".partial"
 ABANDONED_SECONDS = 24 * 3600
@@ -99,7 +90,7 @@ class OutputFolder:
 
         Raises OutputError, and whatever `chunks` raises; then nothing stays behind.
         """
-        name = _name(voice, text, audio_format)
+        name = new_name(voice, text, audio_format)
         partial = _Partial(self._root, name)
         try:
             await self._written(partial.create)
@@ -203,16 +194,16 @@ class OutputFolder:
 
     def _speech_of(self, name: str) -> str | None:
         """The speech beside which these captions lie; None where they are none, or lie there alone."""
-        if _format_of(name) not in CAPTION_TYPES:
+        if format_of(name) not in CAPTION_TYPES:
             return None
         stem = os.path.splitext(name)[0]  # noqa: PTH122  no path, a name
-        names = (stem + suffix for suffix in FORMATS_BY_SUFFIX)
+        names = (stem + suffix for suffix in WRITTEN_AS)
         return next((each for each in names if _lstat(self._root / each) is not None), None)
 
     def _unlink(self, name: str) -> None:
         """Remove a file, and with a speech its captions."""
         (self._root / name).unlink(missing_ok=True)
-        if _format_of(name) in FORMATS:
+        if format_of(name) in FORMATS:
             for caption_format in CAPTION_TYPES:
                 (self._root / beside(name, caption_format)).unlink(missing_ok=True)
             self._owners.forget(name)
@@ -226,7 +217,7 @@ class OutputFolder:
         return True
 
     def _find(self, name: str) -> SavedFile | None:
-        found = _format_of(name)
+        found = format_of(name)
         if found is None or (found in CAPTION_TYPES and self._speech_of(name) is None):
             return None
         status = _lstat(self._root / name)
@@ -238,7 +229,7 @@ class OutputFolder:
         except FileNotFoundError:  # nothing was saved yet
             return
         for name in entries:
-            if _format_of(name) in FORMATS and (found := self._find(name)) is not None:
+            if format_of(name) in FORMATS and (found := self._find(name)) is not None:
                 yield found
 
     def _superfluous(self, keep: str | None) -> list[str]:
@@ -333,56 +324,13 @@ def _lstat(path: Path) -> os.stat_result | None:
 
 
 def _describe(name: str, status: os.stat_result) -> SavedFile | None:
-    audio_format = _format_of(name)
+    audio_format = format_of(name)
     if audio_format is None or not stat.S_ISREG(status.st_mode):
         return None
     return SavedFile(name, status.st_size, round(status.st_mtime, 3), audio_format)
-
-
-def _format_of(name: str) -> str | None:
-    """Tell the format of a name that can be a finished file in the folder itself; None for any other."""
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:  # no JSON and no URL can hold it
-        return None
-    if not 0 < size <= LONGEST_NAME:
-        return None
-    confined = not name.startswith(".") and not any(
-        c in "/\\" or unicodedata.category(c) == "Cc" for c in name
-    )
-    suffix = os.path.splitext(name)[1]  # noqa: PTH122  no path, a name
-    if not confined:
-        return None
-    return FORMATS_BY_SUFFIX.get(suffix) or (suffix[1:] if suffix[1:] in CAPTION_TYPES else None)
-
-
-def beside(name: str, caption_format: str) -> str:
-    """What captions are called that lie beside the speech of that name, so that players find them."""
-    return f"{os.path.splitext(name)[0]}.{caption_format}"  # noqa: PTH122  no path, a name
 
 
 def _unknown(name: str) -> NotFoundError:
     return NotFoundError(
         f"There is no file {name[:200]!r}; GET /api/files lists them.", param="name", code="file_not_found"
     )
-
-
-def _name(voice: str, text: str, audio_format: str) -> str:
-    """Make a name like 2026-11-23-tara-hello-there-1a2b3c.wav: when, who, what, and something unique."""
-    spoken = re.sub(r"<[^<>]{0,40}>", " ", text[:1000])
-    parts = (
-        datetime.now().astimezone().date().isoformat(),
-        _words(voice, VOICE_CHARACTERS),
-        _words(spoken, TEXT_CHARACTERS),
-        secrets.token_hex(3),
-    )
-    return "-".join(part for part in parts if part) + "." + FORMATS[audio_format].extension
-
-
-def _words(text: str, limit: int) -> str:
-    """Letters, their marks and digits of any script, joined by hyphens; whole words as far as they fit."""
-    plain = unicodedata.normalize("NFC", text.lower())
-    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in plain).split()
-    lengths = itertools.accumulate(len(word) + 1 for word in kept)
-    fitting = [word for word, length in zip(kept, lengths, strict=True) if length <= limit + 1]
-    return "-".join(fitting) or "".join(kept[:1])[:limit]

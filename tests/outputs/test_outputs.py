@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from orpheus_openai.audio.encode import make_encoder
 from orpheus_openai.errors import NotFoundError
-from orpheus_openai.outputs import LONGEST_NAME, OutputError, OutputFolder
+from orpheus_openai.outputs import OutputError, OutputFolder
+from orpheus_openai.outputs.names import LONGEST_NAME
 
 
 async def chunks(*pieces):
