@@ -124,9 +124,7 @@ class House:
                 lines += ["", f"### `{place.parent}/`", "", _sentence(file), ""]
                 if rows:
                     lines += ["| Module | What it is for |", "| --- | --- |"]
-                    lines += [
-                        f"| `{other.stem}` | {_sentence(other)} |" for other in rows if other.stem[0] != "_"
-                    ]
+                    lines += [f"| `{other.stem}` | {_sentence(other)} |" for other in rows]
         return "\n".join(lines).strip()
 
 
