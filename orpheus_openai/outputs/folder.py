@@ -6,13 +6,9 @@ import errno
 import itertools
 import logging
 import os
-import re
-import secrets
 import stat
 import time
-import unicodedata
 from collections.abc import AsyncIterable, Callable, Generator, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
