@@ -6,10 +6,10 @@ from functools import cache
 
 from orpheus_openai.text.numbers.dates import Dates, german_ending
 from orpheus_openai.text.numbers.rules import END, LATIN, START, Rule, always, rule
-from orpheus_openai.text.numbers.words import CURRENCIES, UNITS, Words, words_of
+from orpheus_openai.text.numbers.words import CURRENCIES, NAMED_BY_UNICODE, UNITS, Words, words_of
 from orpheus_openai.text.trace import Traced
 
-_SIGNS = "".join(sign for sign in CURRENCIES if not sign.isalpha())
+_SIGNS = "".join(sign for sign in [*CURRENCIES, *NAMED_BY_UNICODE] if not sign.isalpha())
 _CODES = "USD|EUR|GBP|JPY|CNY|RMB|INR|KRW|CHF|AUD|CAD"
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _TENS = {"2": "twenties", "3": "thirties", "4": "forties", "5": "fifties", "6": "sixties", "7": "seventies"}
@@ -35,6 +35,12 @@ _VULGAR |= {
     "⅞": (7, 8),
 }
 _VULGAR |= {"⅑": (1, 9), "⅒": (1, 10)}
+HINDI_ENDINGS = {
+    "ा": ("ला", "रा", "था", "ठा", "वाँ", "वां"),
+    "ी": ("ली", "री", "थी", "ठी", "वीं", "वी"),
+    "े": ("ले", "रे", "थे", "ठे", "वें", "वे"),
+}
+"""What is written after the figures of an ordinal, by the vowel that gender and case give it."""
 _MOST_PARTS = 10
 """Parts of a whole that have a name; 9/11 is no fraction."""
 _NEXT_WORD = re.compile(r" ([^\W\d_]+)")
@@ -58,7 +64,7 @@ def in_words(text: Traced, language: str) -> Traced:
 
 # Digits, full stops (of abbreviations), and whatever is neither letter nor space nor a mark of a sentence.
 _SOMETHING = re.compile(
-    r"[\d.]|(?![,;:!?'’\"“”„«»()\-–—…、，。！？：；（）「」।<>])[^\w\s]|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒²³µπ元円]"
+    r"[\d.]|(?![,;:!?'’\"“”„«»()\-–—…、，。！？：；（）「」।<>])[^\w\s]|\([\uac00-\ud7a3]\)|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒²³µπ元円]"
 )
 
 
@@ -128,7 +134,8 @@ class _Reader:
             # At the end of a sentence its full stop is the sentence's, too; a title's never is.
             pattern = rf"(?<![\w.]){re.escape(short)}"
             if not short.endswith("."):
-                yield rule(rf"{pattern}(?!\w)", always(long))
+                after = r"(?!\w)" if short[-1].isalnum() else ""
+                yield rule(pattern + after, always(long))
                 continue
             if short[0].islower():
                 yield rule(rf'{pattern}(?=\s*$|\s+[A-ZÀ-Ý«“"])', always(f"{long}."))
@@ -241,9 +248,18 @@ class _Reader:
                 rf"{START}(\d{{1,2}})\.(?= (?:{months}|Jahrhundert))",
                 lambda m: words.ordinal(int(m[1]), german_ending(m)),
             )
+        elif self.language == "hi":
+            endings = "|".join(ending for forms in HINDI_ENDINGS.values() for ending in forms)
+            yield rule(rf"(?<![\d.,:/])(\d{{1,4}})-?({endings})(?![\u0900-\u097f])", self._hindi_ordinal)
         vulgar = "".join(_VULGAR)
         yield rule(rf"(?:(?<![\d.,])(\d{{1,9}}) ?)?([{vulgar}])", self._vulgar)
         yield rule(rf"{START}(?<!/)(\d{{1,2}})[/⁄](\d{{1,2}}){END}(?![/⁄]|[.,]\d)", self._fraction)
+
+    def _hindi_ordinal(self, found: re.Match[str]) -> str:
+        end = next(vowel for vowel, forms in HINDI_ENDINGS.items() if found[2] in forms)
+        said = self.words.ordinal(int(found[1]))
+        nasal = "ँ" if end == "ा" else "ं"
+        return said[:-2] + end + nasal if said.endswith("ाँ") else said[:-1] + end
 
     def _century(self, figures: str) -> str:
         return self.words.cardinal(figures) if figures != "20" else "two thousand"

@@ -20,6 +20,13 @@ CURRENCIES = {
 }  # fmt: skip
 """Signs of currencies, by ISO 4217; ¥ is China's where Chinese is spoken."""
 
+NAMED_BY_UNICODE = {
+    "¤": "currency", "₠": "ecu", "₥": "mill", "₰": "pfennig", "₶": "livre tournois", "₷": "spesmilo",
+    "₻": "mark", "߾": "dorome", "߿": "taman", "৻": "ganda", "𑿝": "kaacu", "𑿞": "panam", "𑿟": "pon",
+    "𑿠": "varaakan", "𞋿": "ngun", "𞲰": "rupee",
+}  # fmt: skip
+"""Signs that CLDR has no name for, most of them of the past: by Unicode's, which is no language's own."""
+
 UNITS = {
     "°C": "temperature-celsius", "°F": "temperature-fahrenheit", "km": "length-kilometer", "m": "length-meter",
     "cm": "length-centimeter", "mm": "length-millimeter", "mi": "length-mile", "ft": "length-foot",
@@ -171,6 +178,8 @@ class Words:
 
     def currency(self, sign: str, figures: str) -> tuple[str, str]:
         """Return name and gender of a currency, for so much of it."""
+        if sign in NAMED_BY_UNICODE:
+            return NAMED_BY_UNICODE[sign], "m"
         code = "CNY" if sign == "¥" and self.language == "zh" else CURRENCIES.get(sign, sign)
         from babel.numbers import get_currency_name  # noqa: PLC0415
 
