@@ -31,7 +31,8 @@ MEMORY_GOAL = 150
 TEXT = "The train to the coast leaves from platform nine, a quarter of an hour late. "
 REAL_TIME = 48_000
 """Bytes a second."""
-LOOKS = 20
+LOOKS = 30
+BEGIN_LOOKS = 10
 
 
 def main() -> None:
@@ -41,17 +42,18 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=64, help="speeches at once, for memory (%(default)s)")
     options = parser.parse_args()
     start, firsts = asyncio.run(time_model(options.times))
-    server_start, held = asyncio.run(hold(options.streams, REAL_TIME))
-    _, slow = asyncio.run(hold(options.streams, 1))
+    server_start, begin, play = asyncio.run(hold(options.streams, REAL_TIME))
+    _, _, stall = asyncio.run(hold(options.streams, 1))
     median, p95 = statistics.median(firsts), statistics.quantiles(firsts, n=20)[-1]
     print(f"start of the processes  {1e3 * start:7.1f} ms")
     print(f"start of the server     {server_start:7.2f} s    goal {START_GOAL:.0f} s")
     print(f"first samples, median   {1e3 * median:7.1f} ms   goal {1e3 * FIRST_PCM_GOAL:.0f} ms")
     print(f"first samples, p95      {1e3 * p95:7.1f} ms")
-    print(f"memory, {options.streams} who play      {held.memory_mib:7.1f} MiB  goal {MEMORY_GOAL} MiB")
-    print(f"memory, {options.streams} who stall     {slow.memory_mib:7.1f} MiB")
-    print(f"processes               {held.processes}, {slow.processes}")
-    met = median <= FIRST_PCM_GOAL and server_start <= START_GOAL and held.memory_mib <= MEMORY_GOAL
+    print(f"memory, {options.streams} who play      {play.memory_mib:7.1f} MiB  goal {MEMORY_GOAL} MiB")
+    print(f"memory, {options.streams} who begin     {begin.memory_mib:7.1f} MiB")
+    print(f"memory, {options.streams} who stall     {stall.memory_mib:7.1f} MiB")
+    print(f"processes               {play.processes}, {begin.processes}, {stall.processes}")
+    met = median <= FIRST_PCM_GOAL and server_start <= START_GOAL and play.memory_mib <= MEMORY_GOAL
     sys.exit(0 if met else 1)
 
 
@@ -73,8 +75,11 @@ async def time_model(times: int) -> tuple[float, list[float]]:
     return start, firsts
 
 
-async def hold(streams: int, bytes_per_second: float) -> tuple[float, Holding]:
-    """Seconds until a server is up, and the most that it holds while so many listeners read so fast."""
+async def hold(streams: int, bytes_per_second: float) -> tuple[float, Holding, Holding]:
+    """Seconds until a server is up, and the most that it holds for so many listeners who read so fast.
+
+    First while all of them begin at the same moment, then in the middle.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder), {**os.environ, "ORPHEUS_MODEL": "preview"}) as server,
@@ -95,7 +100,12 @@ async def hold(streams: int, bytes_per_second: float) -> tuple[float, Holding]:
         ended = await asyncio.gather(*listeners, return_exceptions=True)
         if failed := [each for each in ended if not isinstance(each, asyncio.CancelledError)]:
             raise RuntimeError(f"a listener heard no speech: {failed[0]}")
-        return server.start_seconds, max(looks, key=lambda held: held.memory_mib)
+        begin, later = (max(part, key=_memory) for part in (looks[:BEGIN_LOOKS], looks[BEGIN_LOOKS:]))
+        return server.start_seconds, begin, later
+
+
+def _memory(held: Holding) -> float:
+    return held.memory_mib
 
 
 if __name__ == "__main__":
