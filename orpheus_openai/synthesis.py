@@ -94,6 +94,16 @@ class Counted(SpeechModel, Protocol):
 
 
 @runtime_checkable
+class Measured(SpeechModel, Protocol):
+    """A model whose speed is known before it speaks."""
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of audio, for one stream alone; None where nobody has measured it."""
+        ...
+
+
+@runtime_checkable
 class OneByOne(SpeechModel, Protocol):
     """A model that may gain nothing from speaking several segments of a request at the same time."""
 

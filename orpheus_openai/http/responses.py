@@ -67,6 +67,8 @@ async def answer_with_speech(
         "cache-control": "no-store",
         "server-timing": _server_timing(speech.timeline),
     }
+    if speech.expected_real_time_factor is not None:
+        headers["x-orpheus-real-time-factor"] = f"{speech.expected_real_time_factor:.3f}"
     if speech.take is not None:
         headers["x-orpheus-take"] = f"{TAKES}/{speech.take.id}"
     return StreamResponse(started, media_type=media_type, headers=headers)

@@ -195,6 +195,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             },
         ),
     ] = ""
+    buffer: Annotated[
+        str,
+        Meta(
+            pattern=r"^(auto|off|[1-9]|[1-9]\d|1[01]\d|120)$",
+            description="What a stream holds back before its first sound: `auto`, where a GGUF file is spoken more "
+            "slowly than it is heard, enough for it not to fall silent half way, 30 seconds at most; `off`, nothing; "
+            "or so many seconds of audio. See docs/hardware.md.",
+            extra={"expected": "auto, off or a whole number from 1 to 120"},
+        ),
+    ] = "auto"
     max_concurrent: Annotated[
         str,
         Meta(

@@ -123,6 +123,7 @@ class SpeechService:
             casting=casting,
             sampling=msgspec.structs.replace(self.factory.sampling(model), **request.sampling),
             script=Script(self._segments(request, model, casting), in_thread=slow),
+            buffer=self._settings.buffer,
             word_times=times,
         )
 

@@ -18,6 +18,7 @@ from orpheus_openai.errors import EngineError, SpeechError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
+from orpheus_openai.speech.buffer import estimated_seconds, held_back, reserve
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import SpeechRequest
@@ -25,7 +26,7 @@ from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.speech.words import WordTimes
-from orpheus_openai.synthesis import Sampling, SpeechModel, Usage
+from orpheus_openai.synthesis import Measured, Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Speech:
         casting: Casting,
         sampling: Sampling,
         script: Script,
+        buffer: str = "off",
         word_times: WordTimes | None = None,
     ) -> None:
         self.id = request_id or f"spk_{uuid.uuid4().hex}"
@@ -70,6 +72,8 @@ class Speech:
         self.samples = 0
         """Samples yielded so far, at 24 kHz."""
         self.timeline = Timeline()
+        self.expected_real_time_factor: float | None = None
+        """Seconds of work for a second of it, as its model was measured; None: it was not, or it is not ready."""
         self.error: str | None = None
         """What kind of error it ended in."""
         self.input = request.text
@@ -80,6 +84,11 @@ class Speech:
         self._casting = casting
         self._script = script
         self._speed = request.speed
+        self._buffer = buffer
+        self._made = 0
+        """Samples there are so far, those that are held back included."""
+        self._begun = 0.0
+        """Seconds that the segments which were begun will about sound."""
         self._sampling = sampling
         self._segments = 0
         """How many were begun."""
@@ -190,20 +199,34 @@ class Speech:
                     yield pcm
 
     async def _paced(self) -> AsyncGenerator[PCM]:
-        """The joined segments at the tempo that was asked for; the lease lasts as long as they do."""
-        async with (
-            self._manager.get_model(self.model) as speaker,
-            contextlib.aclosing(self._joined(speaker)) as joined,
-        ):
+        """What the model says, from when it will not run dry; the lease lasts as long as that."""
+        async with self._manager.get_model(self.model) as speaker:
             self.timeline.mark("ready")
-            tempo = make_tempo(self._speed)
+            if isinstance(speaker, Measured) and (factor := speaker.real_time_factor) is not None:
+                self.expected_real_time_factor = round(factor * self._speed, 4)
+            wanted = reserve(
+                self._buffer,
+                text=self.input,
+                speed=self._speed,
+                real_time_factor=self.expected_real_time_factor,
+            )
+            sounds = held_back(self._at_tempo(speaker), wanted, lambda: self._begun)
+            async with contextlib.aclosing(sounds):
+                async for pcm in sounds:
+                    yield pcm
+
+    async def _at_tempo(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
+        tempo = make_tempo(self._speed)
+        async with contextlib.aclosing(self._joined(speaker)) as joined:
             async for pcm in joined:
                 # At its own tempo nothing is calculated, and a hop to a thread would cost more than all the rest.
                 paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)
                 if len(paced):
+                    self._made += len(paced)
                     yield paced
             rest = await asyncio.to_thread(tempo.flush)
             if len(rest):
+                self._made += len(rest)
                 yield rest
 
     async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
@@ -222,13 +245,14 @@ class Speech:
                     if times is not None:
                         times.begin(item)
                     self._segments += 1
+                    self._begun += estimated_seconds(item.text) / self._speed
                     self._tell(
                         "segment",
                         text=item.text,
                         voice=self._casting.voice(item.manner).id,
                         start=item.start,
                         end=item.end,
-                        audio_seconds=self.audio_seconds,
+                        audio_seconds=round(self._made / SAMPLE_RATE, 3),
                     )
                     pause = PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE
                     ready = joiner.start_segment(pause, silence=item.silence)

@@ -100,6 +100,7 @@ async def state_of(client, model):
 async def test_one_speaks_and_four_at_once_with_the_models_name(client):
     answer = await client.post("/v1/audio/speech", json=request(model="tts-1"))
     assert answer.headers["x-orpheus-model"] == "medium-3b"
+    assert float(answer.headers["x-orpheus-real-time-factor"]) > 0
     status = (await client.get("/api/status")).json()
     (engine,) = [each["engine"] for each in status["models"] if each["id"] == "medium-3b"]
     assert engine.startswith("llama.cpp, F16, CPU, ")

@@ -20,7 +20,13 @@ PREFLIGHT_SECONDS = 600
 EXPOSED = ", ".join(
     (
         *("content-disposition", "retry-after", "x-should-retry", "openai-processing-ms", "x-request-id"),
-        *("x-orpheus-model", "x-orpheus-voice", "x-orpheus-load-seconds", "x-orpheus-take"),
+        *(
+            "x-orpheus-model",
+            "x-orpheus-voice",
+            "x-orpheus-load-seconds",
+            "x-orpheus-real-time-factor",
+            "x-orpheus-take",
+        ),
         *(
             f"x-ratelimit-{what}-{unit}"
             for unit in ("requests", "characters")

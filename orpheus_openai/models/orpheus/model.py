@@ -17,7 +17,7 @@ from orpheus_openai.gpu.device import cuda_device
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.codec import SnacDecoder
-from orpheus_openai.models.orpheus.frames import FrameAssembler
+from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND, FrameAssembler
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
 from orpheus_openai.models.orpheus.snac_noise import Noise
@@ -90,6 +90,12 @@ class OrpheusSpeechModel:
     def streams(self) -> int | None:
         """Segments that its engine speaks at once; None where the engine is elsewhere."""
         return self._source.streams if isinstance(self._source, VLLMTokenSource | LlamaTokenSource) else None
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of work for a second of audio, where its engine was measured when it was loaded."""
+        rate = self._source.tokens_per_second if isinstance(self._source, LlamaTokenSource) else None
+        return REALTIME_TOKENS_PER_SECOND / rate if rate else None
 
     @property
     def engine(self) -> str:
