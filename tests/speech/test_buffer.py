@@ -71,10 +71,10 @@ def speaking(monkeypatch):
 
     def make(factor, setting="auto"):
         service = SpeechService.create(Settings(model="preview", buffer=setting))
-        service.speaker = SlowSpeaker(factor)
+        service.speaker = SlowSpeaker(factor)  # type: ignore[attr-defined]
 
         async def load(model, gpu):
-            return service.speaker
+            return service.speaker  # type: ignore[attr-defined]
 
         monkeypatch.setattr(service.factory, "load", load)
         return service
@@ -121,7 +121,7 @@ def test_with_enough_in_hand_a_steady_model_is_never_caught_up_with(factor):
     total = estimated_seconds(TEXT)
     wanted = reserve("auto", text=TEXT, speed=1.0, real_time_factor=factor)
     made = np.arange(SECONDS, total, SECONDS)
-    enough = [wanted.enough(each, elapsed=each * factor, begun=total) for each in made]
+    enough = [wanted.enough(float(each), elapsed=each * factor, begun=total) for each in made]
     start = made[enough.index(True)]
     left = made[made >= start]
     assert np.all(left * factor - start * factor <= left + 1e-6)
