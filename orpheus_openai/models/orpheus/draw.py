@@ -124,7 +124,9 @@ def choose(logits: NDArray[np.float32], repeated: NDArray[np.intp], draw: Draw, 
     `repeated` are the indices that the penalty falls on; `count` is how many ids this request has drawn. What is no
     number cannot be drawn.
     """
-    values: NDArray[np.float32] = np.nan_to_num(logits, nan=-np.inf, posinf=LARGEST_LOGIT, neginf=-np.inf)
+    values = np.array(logits)
+    if not np.isfinite(values.max()):
+        np.nan_to_num(values, copy=False, nan=-np.inf, posinf=LARGEST_LOGIT, neginf=-np.inf)
     if draw.repetition_penalty != 1.0 and repeated.size:
         picked = values[repeated]
         penalty = np.float32(draw.repetition_penalty)
@@ -144,6 +146,10 @@ def choose(logits: NDArray[np.float32], repeated: NDArray[np.intp], draw: Draw, 
 
 def least_of_nucleus(weights: NDArray[np.float32], top_p: float) -> np.float32:
     """Return the smallest weight that is still drawn: those above it have less than `top_p` of the whole."""
-    ordered = np.sort(weights)[::-1]
+    whole = float(weights.sum(dtype=np.float64))
+    # All that are less than this have together less than what is left out.
+    likely = weights[weights >= (1.0 - top_p) * whole / weights.size]
+    ordered = np.sort(likely)[::-1]
     mass = np.cumsum(ordered, dtype=np.float64)
-    return np.float32(ordered[np.searchsorted(mass, top_p * mass[-1])])
+    last = int(np.searchsorted(mass, top_p * whole))
+    return np.float32(ordered[min(last, ordered.size - 1)])
