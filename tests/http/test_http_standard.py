@@ -204,6 +204,15 @@ def test_head_of_a_saved_file_tells_its_size(server_url):
 # --- signals ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def hangups_are_heard():
+    """Whoever runs the tests under nohup has the signal ignored, and so would every server that they start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_are_heard")
 def test_sighup_lets_a_speech_end_as_sigterm_does(tmp_path):
     with serving(tmp_path, environ()) as server:
         with httpx.stream(

@@ -422,7 +422,8 @@ async def test_more_speeches_than_there_may_be_children_wait_in_their_order(
     await espeak.close()
     assert len(set(lengths)) == 1
     assert most <= 2
-    assert [number // 2 for number in order] == [0, 0, 1, 1, 2, 2, 3, 3]
+    # Two are spoken at the same time, so that neighbours may end in either order.
+    assert all(abs(place - number) <= 2 for place, number in enumerate(order)), order
 
 
 async def test_speech_that_can_wait_has_few_children_at_once_and_waits_for_no_stalled_listener(

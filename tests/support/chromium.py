@@ -112,5 +112,11 @@ def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
 
 def violations(page: "Page") -> list[str]:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    # A colour that is on its way to another one is judged when it has arrived.
+    page.evaluate(
+        """() => Promise.all(document.getAnimations()
+            .filter((each) => each.effect.getComputedTiming().iterations !== Infinity)
+            .map((each) => each.finished.catch(() => null)))"""
+    )
     found = axe.Axe().run(page).response["violations"]
     return [f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}" for v in found]

@@ -158,7 +158,7 @@ class _Reading:
         ends = [self._tensor() for _ in range(tensors)]
         alignment = fields.get("general.alignment", 32)
         start = -(-self._place // alignment) * alignment
-        return _header(path, fields, size, start + max(ends, default=0))
+        return _header(path, fields, size, start + max(ends) if ends else self._place)
 
     def _number(self, form: str) -> Any:
         (value,) = struct.unpack_from(form, self._content, self._place)
