@@ -253,9 +253,10 @@ def llama_server_program(tmp_path):
 
 
 async def test_a_program_of_the_users_own_is_started_the_same_way_and_gone_with_it(
-    tiny_gguf, llama_server_program
+    tiny_gguf, endless, llama_server_program
 ):
-    async with loaded(tiny_gguf, program=str(llama_server_program), max_model_len=1_024) as source:
+    # Whoever is killed in mid-speech must not have ended it already.
+    async with loaded(endless, program=str(llama_server_program), max_model_len=1_024) as source:
         assert len(await speak(source, max_tokens=14)) == 14
         (server,) = psutil.Process(source.pid).children()
         error = await fails(source, lambda: os.kill(server.pid, signal.SIGKILL))
