@@ -71,7 +71,7 @@ def _flaw(body: bytes, error: Exception) -> str:
 
 def _explain(message: str, kind: type[msgspec.Struct]) -> InvalidRequestError:
     """Turn msgspec's finding into a sentence about one field."""
-    where = re.search(r" - at `\$\.?([^`]*)`$", message)
+    where = re.search(r" - at (?:`?key`? in )?`\$\.?([^`]*)`$", message)
     path = where.group(1) if where else ""
     what = message[: where.start()] if where else message
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
