@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from orpheus_openai.app import create_app
-from orpheus_openai.models.orpheus.llama_process import CHILD
 from orpheus_openai.settings import Settings
 from tests.support.fake_engine import Clock
+from tests.support.llama_children import llama_children
 from tests.support.local_server import running
 from tests.support.tiny_gguf import write_gguf
 
@@ -69,11 +69,7 @@ async def client(url):
 
 
 def engines():
-    found = []
-    for process in psutil.Process().children():
-        if process.is_running() and CHILD.name in " ".join(process.cmdline()):
-            found.append(process)
-    return found
+    return llama_children(psutil.Process().children())
 
 
 def request(text="Hello there.", **fields):
@@ -142,9 +138,12 @@ async def test_an_engine_that_dies_or_hangs_breaks_its_stream_off_and_the_next_r
     with pytest.raises(httpx.RemoteProtocolError):
         async with client.stream("POST", "/v1/audio/speech", json=request(model="small-1b")) as answer:
             async with asyncio.timeout(120):
-                async for _ in answer.aiter_raw():
-                    (engine,) = engines()
-                    engine.send_signal(blow)
+                sound = answer.aiter_raw()
+                await anext(sound)
+                (engine,) = engines()
+                engine.send_signal(blow)
+                async for _ in sound:
+                    pass
     psutil.wait_procs([engine], timeout=20)
     assert not engine.is_running()
     assert await frames(client) > 0

@@ -16,9 +16,10 @@ from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavail
 from orpheus_openai.models.orpheus import tokens_llama
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, FIRST_AUDIO_TOKEN
 from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
-from orpheus_openai.models.orpheus.llama_process import CHILD, LlamaProcess
+from orpheus_openai.models.orpheus.llama_process import LlamaProcess
 from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, load_llama
 from orpheus_openai.synthesis import Sampling
+from tests.support.llama_children import llama_children
 from tests.support.tiny_gguf import write_adapter, write_gguf
 
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
@@ -33,8 +34,7 @@ def endless(tmp_path_factory):
 def processes(parent=None):
     """llama.cpp's processes below this one, or another."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        below = psutil.Process(parent).children(recursive=True)
-        return [process for process in below if CHILD.name in " ".join(process.cmdline())]
+        return llama_children(psutil.Process(parent).children(recursive=True))
     return []
 
 
