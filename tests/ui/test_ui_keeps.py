@@ -103,6 +103,29 @@ def test_what_was_stopped_stays_in_the_history_and_what_was_deleted_comes_back(p
     expect(kept(page)).to_have_count(1)
 
 
+@pytest.mark.parametrize(("locale", "said"), [("en-US", "Not finished"), ("zh-CN", "未完成")])
+def test_a_page_that_is_left_in_mid_speech_finds_what_had_come_and_other_tabs_see_it(
+    open_page: Callable[..., Page], server_url: str, locale: str, said: str
+) -> None:
+    page = open_page(server_url, locale=locale, forgive="ERR_ABORTED")
+    other = page.context.new_page()
+    other.goto(server_url)
+    box(page).fill(LONG)
+    speak_button(page).click()
+    expect(kept(other)).to_contain_text(said)
+    expect(kept(page)).to_have_count(0)
+    page.reload()
+    for tab in (page, other):
+        expect(kept(tab)).to_have_count(1)
+        expect(kept(tab)).to_contain_text(said)
+    with page.expect_download() as download:
+        kept(page).locator("[data-does=download]").click()
+    assert Path(download.value.path()).stat().st_size > 10_000
+    page.evaluate("heard.peak = 0")
+    kept(page).locator("[data-does=play]").click()
+    wait_until_heard(page)
+
+
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 def test_a_server_that_is_killed_in_mid_speech_leaves_what_was_heard_with_its_download(
     open_page: Callable[..., Page], tmp_path: Path, locale: str

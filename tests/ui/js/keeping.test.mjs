@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { Drafts } from "../../../ui/orpheus_ui/static/js/drafts.js";
 import { GoneError, History, MOST_SPEECHES } from "../../../ui/orpheus_ui/static/js/history.js";
+import { Keeping } from "../../../ui/orpheus_ui/static/js/keeping.js";
 import { Recording } from "../../../ui/orpheus_ui/static/js/recording.js";
 import { Remembered } from "../../../ui/orpheus_ui/static/js/remembered.js";
 import { Memory } from "../../../ui/orpheus_ui/static/js/stored.js";
@@ -85,20 +86,26 @@ test("without storage, or with one that is full, a value is remembered until the
 
 const speech = (created, seconds = 1) => ({ text: "Hello.", voice: "tara", created, facts: { audioSeconds: seconds } });
 
+async function add(history, made) {
+  const id = history.begin();
+  await history.finish(id, made, new Int16Array(8), 0);
+  return id;
+}
+
 async function filled(count, { seconds = 1, now = () => 0 } = {}) {
   let changes = 0;
   const history = new History(() => (changes += 1), async () => new Memory(), now);
   const ids = [];
-  for (let i = 0; i < count; i += 1) ids.push(await history.add(speech(i, seconds), new Int16Array(8)));
+  for (let i = 0; i < count; i += 1) ids.push(await add(history, speech(i, seconds)));
   return { history, ids, changes: () => changes };
 }
 
 test("the oldest make room, and before that it is said", async () => {
   const { history, ids } = await filled(MOST_SPEECHES - 11);
   assert.equal((await history.room()).nearlyFull, false);
-  await history.add(speech(1_000), new Int16Array(8));
+  await add(history, speech(1_000));
   assert.equal((await history.room()).nearlyFull, true);
-  for (let i = 0; i < 11; i += 1) await history.add(speech(2_000 + i), new Int16Array(8));
+  for (let i = 0; i < 11; i += 1) await add(history, speech(2_000 + i));
   const kept = await history.list();
   assert.equal(kept.length, MOST_SPEECHES);
   assert.ok(!kept.some(({ id }) => id === ids[0]));
@@ -119,7 +126,7 @@ test("what was deleted can be restored with its sound, for five minutes", async 
   assert.deepEqual((await history.list()).map(({ id }) => id), [ids[1]]);
   assert.equal((await history.samples(ids[1])).length, 8);
   now += 6 * 60_000;
-  await history.add(speech(9), new Int16Array(8));
+  await add(history, speech(9));
   await history.restore([ids[0]]);
   assert.equal((await history.list()).length, 2);
   assert.ok(changes() >= 5);
@@ -129,6 +136,48 @@ test("a name stays with a speech", async () => {
   const { history, ids } = await filled(1);
   await history.rename(ids[0], "The opening");
   assert.equal((await history.list())[0].name, "The opening");
+});
+
+test("a speech that is being made stands in the history of other tabs, and once in all when it has ended", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const store = new Memory();
+  const [here, elsewhere] = [1, 2].map(() => new History(() => {}, async () => store));
+  const recording = new Recording();
+  const made = () => ({ ...speech(1, recording.length / 24_000), partial: "unfinished" });
+  const keeping = new Keeping(here, made, () => recording.samples);
+  const step = async () => {
+    t.mock.timers.tick(1_000);
+    await new Promise((resolve) => setTimeout(resolve));
+  };
+  await step();
+  assert.deepEqual(await elsewhere.list(), []);
+  for (const piece of [[1, 2], [3], []]) {
+    recording.push(Int16Array.from(piece));
+    await step();
+  }
+  assert.deepEqual(await here.list(), []);
+  const [unfinished] = await elsewhere.list();
+  assert.equal(unfinished.partial, "unfinished");
+  assert.deepEqual([...(await elsewhere.samples(unfinished.id))], [1, 2, 3]);
+  await elsewhere.rename(unfinished.id, "The opening");
+  recording.push(Int16Array.from([4]));
+  await keeping.end({ ...made(), partial: null });
+  const [whole, ...others] = await here.list();
+  assert.deepEqual(others, []);
+  assert.deepEqual([whole.partial, whole.name], [null, "The opening"]);
+  assert.deepEqual([...(await here.samples(whole.id))], [1, 2, 3, 4]);
+});
+
+test("a speech that another tab deletes while it is made stays deleted, and comes back whole", async () => {
+  const store = new Memory();
+  const [here, elsewhere] = [1, 2].map(() => new History(() => {}, async () => store));
+  const id = here.begin();
+  await here.write(id, speech(1), Int16Array.from([1]), 0);
+  await elsewhere.remove([id]);
+  await here.finish(id, speech(1), Int16Array.from([2]), 1);
+  assert.deepEqual(await here.list(), []);
+  await elsewhere.restore([id]);
+  assert.deepEqual([...(await here.samples(id))], [1, 2]);
 });
 
 test("a recording grows and loses nothing", () => {

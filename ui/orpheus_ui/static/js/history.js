@@ -15,6 +15,7 @@ export class History {
   #open;
   #changed;
   #now;
+  #making = new Set();
 
   /** `changed()` is called when it has; `open()` gives the store. */
   constructor(changed, open = openStore, now = Date.now) {
@@ -24,7 +25,7 @@ export class History {
   }
 
   async list() {
-    return (await this.#all()).filter(({ deleted }) => !deleted);
+    return (await this.#all()).filter(({ id, deleted }) => !deleted && !this.#making.has(id));
   }
 
   /** How much room there is: `{speeches, seconds, mostSeconds, lasting, nearlyFull}`. */
@@ -35,18 +36,33 @@ export class History {
     return { speeches: kept.length, seconds, mostSeconds, lasting, nearlyFull };
   }
 
-  /** Keep a speech and its samples (int16); the oldest make room. Returns its id. */
-  async add(speech, samples) {
+  /** A speech begins to be made here; its id. Until it is finished it stands in the history of other tabs only. */
+  begin() {
+    const id = globalThis.crypto?.randomUUID?.() ?? `${this.#now()}-${Math.random()}`;
+    this.#making.add(id);
+    return id;
+  }
+
+  /** Write down a speech that is being made, with the samples (int16) that have come since `at` of them were there. */
+  async write(id, speech, samples, at) {
     const store = await this.#store;
-    const id = globalThis.crypto?.randomUUID?.() ?? `${speech.created}-${Math.random()}`;
-    const kept = { ...speech, id, seconds: speech.facts.audioSeconds };
+    const alter = (found) => (found || at === 0 ? { ...found, ...speech, id, seconds: speech.facts.audioSeconds } : null);
+    const piece = samples.length ? { at, samples: samples.slice() } : null;
     try {
-      await store.put(kept, samples.slice());
+      await store.change(id, alter, piece);
     } catch (error) {
       if (error.name !== "QuotaExceededError") throw error;
       await this.#purge(() => true);
-      await store.put(kept, samples.slice());
+      await store.change(id, alter, piece);
     }
+    if (at === 0) this.#changed();
+  }
+
+  /** As `write`, for the last time; the oldest make room. */
+  async finish(id, speech, samples, at) {
+    this.#making.delete(id);
+    await this.write(id, speech, samples, at);
+    const store = await this.#store;
     await this.#purge(({ deleted }) => this.#now() - deleted > DELETED_MS);
     let seconds = 0;
     const over = (await this.list()).filter((each, place) => {
@@ -55,7 +71,6 @@ export class History {
     });
     await store.remove(over.map((each) => each.id));
     this.#changed();
-    return id;
   }
 
   /** The samples of a speech, int16. Throws GoneError. */
@@ -81,8 +96,7 @@ export class History {
 
   async #alter(ids, values) {
     const store = await this.#store;
-    const wanted = new Set(ids);
-    for (const speech of await store.all()) if (wanted.has(speech.id)) await store.put({ ...speech, ...values });
+    for (const id of ids) await store.change(id, (found) => found && { ...found, ...values });
     this.#changed();
   }
 

@@ -13,6 +13,7 @@ import { offerFiles } from "./files.js";
 import { Segments } from "./follow.js";
 import { GPUPanel } from "./gpu.js";
 import { History } from "./history.js";
+import { Keeping } from "./keeping.js";
 import { chooseLanguage, languageName, onLanguage, otherLanguage, startLanguage, t } from "./i18n.js";
 import { fromLink, linkTo } from "./link.js";
 import { Listening } from "./listening.js";
@@ -62,7 +63,8 @@ const segments = new Segments(events);
 const request = () =>
   catalog.offer && { text: composer.text, model: models.chosen, voice: voices.chosen, ...tuning.chosen };
 
-const shelf = new Shelf(new History(() => tell("history")), {
+const past = new History(() => tell("history"));
+const shelf = new Shelf(past, {
   format,
   onReplay: replay,
   onReuse: ({ text, wanted }) => {
@@ -83,9 +85,10 @@ function replay(speech, samples) {
 
 const speaking = new Speaking({
   catalog, composer, listening, segments, events, request,
-  onSpoken: (speech, samples) => {
+  keep: (made, samples) => new Keeping(past, made, samples),
+  onSpoken: (speech, samples, keeping) => {
     if (!speech.partial) takes.add(speech, samples);
-    return shelf.keep(speech, samples);
+    return shelf.keep(() => keeping.end(speech));
   },
 });
 const takes = new Takes(replay);

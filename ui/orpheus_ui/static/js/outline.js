@@ -2,13 +2,15 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const BARS = 28;
+const MOST_LOOKED_AT = 2_000; // samples of a bar
 
 /** How loud it is along the way, `BARS` values from 0 to 1. */
 export function outline(samples) {
   const size = Math.max(1, Math.floor(samples.length / BARS));
+  const step = Math.max(8, Math.ceil(size / MOST_LOOKED_AT));
   return Array.from({ length: BARS }, (_, bar) => {
     let peak = 0;
-    for (let i = bar * size; i < Math.min((bar + 1) * size, samples.length); i += 8) peak = Math.max(peak, Math.abs(samples[i]));
+    for (let i = bar * size; i < Math.min((bar + 1) * size, samples.length); i += step) peak = Math.max(peak, Math.abs(samples[i]));
     return Number((peak / 32_768).toFixed(2));
   });
 }

@@ -5,7 +5,7 @@ import { save } from "./download.js";
 import { GoneError, MOST_SPEECHES } from "./history.js";
 import { brief, clock, duration, moment, number, onLanguage, t } from "./i18n.js";
 import { explain, notice, toast } from "./notices.js";
-import { outline, picture } from "./outline.js";
+import { picture } from "./outline.js";
 import { onTold } from "./tabs.js";
 
 const BEGINNING = 160; // characters of the text
@@ -27,14 +27,12 @@ export class Shelf {
     this.#guard(() => this.#load());
   }
 
-  /** Keep a speech that was just made, or the part of it that there is. Returns its id, null where it cannot be kept. */
-  async keep(speech, samples) {
-    let id = null;
+  /** Show what `keep()` writes into the history; where it cannot be written that is told. */
+  async keep(keep) {
     await this.#guard(async () => {
-      id = await this.#history.add({ ...speech, outline: outline(samples) }, samples);
+      await keep();
       await this.#load();
     });
-    return id;
   }
 
   async #load() {

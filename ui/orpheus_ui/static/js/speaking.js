@@ -21,7 +21,7 @@ export class Speaking {
   #following = null;
   #parts;
 
-  /** `parts` are the page's catalog, composer, listening, segments (of the events), events, request and onSpoken. */
+  /** `parts` are the page's catalog, composer, listening, segments (of the events), events, request, keep and onSpoken. */
   constructor(parts) {
     this.#parts = parts;
     const { listening, events, composer, catalog } = parts;
@@ -46,7 +46,7 @@ export class Speaking {
 
   /** Speak `again`, a request as before; else what is asked for now. */
   async start(again = null) {
-    const { composer, listening, catalog, segments, onSpoken } = this.#parts;
+    const { composer, listening, catalog, segments, keep, onSpoken } = this.#parts;
     if (!again && !composer.speakable) {
       composer.focus();
       return;
@@ -68,6 +68,7 @@ export class Speaking {
       const facts = { ...answer, take: null, audioSeconds: sound.samples.length / SAMPLE_RATE };
       return { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], partial };
     };
+    const keeping = keep(() => part("unfinished"), () => sound.samples);
     const stopWaiting = this.#waitForModel(wanted);
     this.#label();
     try {
@@ -81,7 +82,7 @@ export class Speaking {
       });
       listening.facts = { ...facts };
       listening.phase(null);
-      spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id) };
+      spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id), partial: null };
       if (this.#abort === abort) {
         this.#current = null;
         listening.follow(spoken.segments);
@@ -97,7 +98,8 @@ export class Speaking {
       this.#label();
       catalog.refresh().catch(() => {});
     }
-    if (spoken) await onSpoken(spoken, sound.samples);
+    if (spoken) await onSpoken(spoken, sound.samples, keeping);
+    else keeping.drop();
   }
 
   #explain(error) {

@@ -1,4 +1,4 @@
-// Where the history lies: IndexedDB, words and settings in one store, sound in another; or, without it, memory.
+// Where the history lies: IndexedDB, words and settings in one store, sound in another, in pieces; or, without it, memory.
 
 const DATABASE = "orpheus";
 const HOUR = 3600;
@@ -18,22 +18,30 @@ export class Database {
   }
 
   /** The samples of a speech, int16; undefined where there are none. */
-  samples(id) {
-    return this.#run("readonly", (store) => store("sounds").get(id));
+  async samples(id) {
+    return joined(await this.#run("readonly", (store) => store("sounds").getAll(piecesOf(id))));
   }
 
-  /** Write a speech, and its samples where they are given. */
-  put(speech, samples = null) {
+  /**
+   * Write what `alter(speech)` makes of the speech of that id, which is undefined where there is none; null: nothing.
+   * With it a `piece` of its sound, `{at, samples}`, `at` being how many samples come before.
+   */
+  change(id, alter, piece = null) {
     return this.#run("readwrite", (store) => {
-      if (samples) store("sounds").put(samples, speech.id);
-      return store("speeches").put(speech);
+      const asked = store("speeches").get(id);
+      asked.onsuccess = () => {
+        const altered = alter(asked.result);
+        if (!altered) return;
+        store("speeches").put(altered);
+        if (piece) store("sounds").put(piece.samples, [id, piece.at]);
+      };
     });
   }
 
   remove(ids) {
     return this.#run("readwrite", (store) => {
       for (const id of ids) {
-        store("sounds").delete(id);
+        store("sounds").delete(piecesOf(id));
         store("speeches").delete(id);
       }
     });
@@ -61,12 +69,14 @@ export class Memory {
   }
 
   async samples(id) {
-    return this.#sounds.get(id);
+    return joined(this.#sounds.get(id) ?? []);
   }
 
-  async put(speech, samples = null) {
-    this.#speeches.set(speech.id, speech);
-    if (samples) this.#sounds.set(speech.id, samples);
+  async change(id, alter, piece = null) {
+    const altered = alter(this.#speeches.get(id));
+    if (!altered) return;
+    this.#speeches.set(id, altered);
+    if (piece) this.#sounds.set(id, [...(this.#sounds.get(id) ?? []), piece.samples]);
   }
 
   async remove(ids) {
@@ -75,6 +85,20 @@ export class Memory {
       this.#sounds.delete(id);
     }
   }
+}
+
+/** The keys of a speech's pieces: an array sorts behind every number. */
+const piecesOf = (id) => IDBKeyRange.bound([id], [id, []]);
+
+function joined(pieces) {
+  if (pieces.length < 2) return pieces[0];
+  const whole = new Int16Array(pieces.reduce((length, piece) => length + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }
 
 /** The best of them that the browser gives. */
