@@ -18,7 +18,7 @@ from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
 from orpheus_openai.text.ssml import is_ssml
 from orpheus_openai.text.ssml import read as read_ssml
 from orpheus_openai.text.trace import Traced
-from orpheus_openai.text.turns import LONGEST_PAUSE, PLAIN, Cast, Manner, parted
+from orpheus_openai.text.turns import LONGEST_PAUSE, PLAIN, Allowance, Cast, Manner, parted, require_bounded
 
 COMMON_LANGUAGE = "en"
 """Whose stage directions are understood in every language."""
@@ -74,12 +74,18 @@ class Desk:
         silence. `cast` are the names of speakers, `reading_of` gives the reading for another manner than the text's
         own. `ledger` notes what is changed, and why. No more of the text is read than the next segment needs, in time
         linear in that. A silence at the end is that of a last segment without words.
+
+        Raises InvalidRequestError, before the first segment, for a text that asks for too much silence, and for SSML
+        that cannot be read.
         """
         mute = [] if acted is None else [f"<{tag}>" for tag in self._tags if tag not in acted]
         note = ledger.note if ledger else _unnoted
         sources = [(PLAIN, Traced.of(text))]
         if reading.cleaning and is_ssml(text):
             sources = _document(text, reading_of, ledger)
+        if reading.cleaning:
+            require_bounded(source.text for _, source in sources)
+        allowance = Allowance()
         stretches = _Stretches(self._turns(sources, reading, cast, note))
         silence: float | None = None
         end = 0
@@ -94,9 +100,9 @@ class Desk:
             spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
             first = MAX_CHARS if end else FIRST_CHARS
             for segment in segments(spoken, own.language, first_chars=first, steady=own.cleaning):
-                yield msgspec.structs.replace(segment, manner=manner, silence=silence)
+                yield msgspec.structs.replace(segment, manner=manner, silence=allowance.take(silence))
                 silence, end = None, segment.end
-        if silence is not None and end:
+        if end and (silence := allowance.take(silence)) is not None:
             yield Segment("", end, end, True, "", Traced.of(text, end, end), silence=silence)
 
     def ready(self, reading: Reading) -> bool:

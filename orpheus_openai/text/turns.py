@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.text.trace import Traced
 
 LONGEST_PAUSE = 10.0
 """Seconds; one that is longer is as long as this."""
 PAUSE = 0.5
 """Seconds of one that says no length."""
+MOST_SILENCE = 1_800.0
+"""Seconds of all of a text's: a guided meditation needs many of them, and a few characters shall not make hours."""
 
 _LENGTH = r"(?P<{0}>\d{{1,6}}(?:\.\d{{1,6}})?|\.\d{{1,6}})\s?(?P<{0}_unit>ms|milliseconds?|s|secs?|seconds?)?"
 _PAUSE = re.compile(
@@ -86,10 +89,52 @@ def parted(block: Traced, left: Left) -> Iterator[Traced | float]:
         if start < found.start():
             yield block.slice(start, found.start())
         left(block.slice(found.start(), found.end()), "pause")
-        yield _seconds(found["bracketed"] or found["tag"], found["bracketed_unit"] or found["tag_unit"])
+        yield _length(found)
         start = found.end()
     if start < len(block.text):
         yield block.slice(start, len(block.text))
+
+
+def require_bounded(texts: Iterable[str]) -> None:
+    """Raise InvalidRequestError where the silences that stand in `texts` are more than `MOST_SILENCE` altogether.
+
+    Those that follow each other are one, as long as that may be. What only markup hides from it, and a later step
+    finds, is not counted here: see `Allowance`.
+    """
+    total = 0.0
+    for text in texts:
+        end, silence = 0, 0.0
+        for found in _PAUSE.finditer(text):
+            if text[end : found.start()].strip():
+                total, silence = total + silence, 0.0
+            silence = min(LONGEST_PAUSE, silence + _length(found))
+            end = found.end()
+        total += silence
+    if total > MOST_SILENCE:
+        raise InvalidRequestError(
+            f"The text asks for {total:.0f} s of silence; at most {MOST_SILENCE:.0f} s are made in one request. "
+            "Ask for shorter pauses, or send it in parts.",
+            param="input",
+            code="too_much_silence",
+        )
+
+
+class Allowance:
+    """The silence that a text may still have."""
+
+    def __init__(self) -> None:
+        self._left = MOST_SILENCE
+
+    def take(self, seconds: float | None) -> float | None:
+        """So much of it, or what there is; None where none is asked for, or left."""
+        if seconds is None or (given := min(seconds, self._left)) <= 0 < seconds:
+            return None
+        self._left -= given
+        return given
+
+
+def _length(found: re.Match[str]) -> float:
+    return _seconds(found["bracketed"] or found["tag"], found["bracketed_unit"] or found["tag_unit"])
 
 
 def _seconds(length: str | None, unit: str | None) -> float:

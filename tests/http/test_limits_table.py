@@ -20,6 +20,8 @@ from orpheus_openai.limits.filter import MODERATION_SECONDS
 from orpheus_openai.limits.rates import ACCOUNTS_KEPT
 from orpheus_openai.settings import Settings, variable_name
 from orpheus_openai.settings.reading import plain
+from orpheus_openai.speech.plan import PLANS_WAITING
+from orpheus_openai.text.turns import MOST_SILENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,12 +37,14 @@ SHOWN = {
     "Seconds for a request altogether": "test_a_request_that_takes_too_long_before_its_audio_is_408",
     "Least speed of reading, times real time": "test_a_slow_reader_is_cut_off_and_its_place_is_free",
     "Characters of a text": "test_what_is_wrong_is_said_with_the_fields_name",
+    "Seconds of silence that a text asks for": "test_all_silences_together_have_an_end",
     "Repetitions in a row": "test_endless_repetition_is_refused_and_emphasis_is_not",
     "Seconds for a judge of your own": "test_a_moderator_that_dawdles_lets_nothing_pass",
     "Speeches at once": "test_who_waits_is_told_the_position_and_is_served_in_order",
     "Speeches of one caller, waiting ones included": "test_one_caller_may_be_kept_from_taking_every_place",
     "Speeches that wait": "test_beyond_the_line_the_answer_is_429_at_once_and_all_is_well_after_it",
     "Seconds of waiting": "test_a_turn_that_does_not_come_in_time_is_429",
+    "Dry runs that wait": "test_one_dry_run_too_many_is_turned_away_at_once_and_those_in_line_are_served",
     "What one caller may ask for": "test_requests_are_counted_for_each_key_and_the_answer_says_what_is_left",
     "Callers whose shares are remembered": "test_callers_without_number_do_not_fill_the_memory",
     "Seconds of waiting for a model to load": "test_waiting_for_a_load_has_an_end",
@@ -63,6 +67,8 @@ FIXED = {
     "Requests read ahead on a connection": 1,
     "Seconds between two requests": uvicorn.Config("").timeout_keep_alive,
     "Body of a request": f"{MAX_BODY_BYTES // 1024 // 1024} MiB",
+    "Seconds of silence that a text asks for": MOST_SILENCE,
+    "Dry runs that wait": PLANS_WAITING,
     "Seconds for a judge of your own": MODERATION_SECONDS,
     "Callers whose shares are remembered": ACCOUNTS_KEPT,
     "Seconds of waiting while a model is offloaded": HELD_SECONDS,

@@ -1,8 +1,14 @@
 """POST /api/text: how a text is read, without speaking it."""
 
+import asyncio
+
 import httpx
 import pytest
 
+from orpheus_openai.errors import OverloadedError
+from orpheus_openai.speech.plan import PLANS_WAITING, Planner
+from orpheus_openai.speech.script import Script
+from orpheus_openai.text.changes import Ledger
 from tests.native.test_native_api import native
 
 TEXT = "## Prices\n\nAnna: It is **$5** today. [pause 1s] Fine.\nBen: Oh!"
@@ -60,6 +66,12 @@ async def test_no_model_that_could_speak_is_needed(tmp_path):
         ({"text": "Anna: Hi.", "cast": {"Anna": "nobody"}}, "cast", "Anna: There is no voice 'nobody'"),
         ({"text": "Hi.", "cast": {"Anna": 5}}, "cast[...]", "Expected a string"),
         ({"text": "Hi.", "cast": {str(n): "leo" for n in range(51)}}, "cast", "length"),
+        ({"text": "Hi.", "cast": {"": "leo"}}, "cast", "length"),
+        ({"text": "Hi.", "pronunciations": {"": "x"}}, "pronunciations", "length"),
+        ({"text": "a [pause 10s] " * 181}, "text", "1810 s of silence; at most 1800 s"),
+        ({"prompt": "a <break time='10s'/> " * 181}, "prompt", "1810 s of silence"),
+        ({"text": "<speak>" + "a <break time='10s'/>" * 181 + "</speak>"}, "text", "1810 s of silence"),
+        ({"text": "Anna: a [pause 10s]\n" * 181, "cast": {"Anna": "leo"}}, "text", "1810 s of silence"),
     ],
 )
 async def test_what_is_wrong_with_a_request_is_told_as_where_it_is_spoken(client, fields, param, words):
@@ -86,10 +98,11 @@ async def test_a_broken_document_is_refused_with_its_place_by_every_door(client)
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == "text"
         assert "line 1, column 11" in answer.json()["error"]["message"]
-    answer = await client.post(
-        "/v1/audio/speech", json={"model": "tts-1", "voice": "tara", "input": fields["text"]}
-    )
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
+    for text in (fields["text"], "a [pause 10s] " * 181):
+        answer = await client.post(
+            "/v1/audio/speech", json={"model": "tts-1", "voice": "tara", "input": text}
+        )
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
 
 
 async def test_a_documents_voices_are_the_models_and_known_before_anything_is_heard(client):
@@ -102,3 +115,26 @@ async def test_a_documents_voices_are_the_models_and_known_before_anything_is_he
     unknown = await client.post("/api/generate", json={"text": text.replace("leo", "nobody")})
     assert unknown.status_code == 400
     assert "There is no voice 'nobody'" in unknown.json()["error"]["message"]
+
+
+async def test_one_dry_run_too_many_is_turned_away_at_once_and_those_in_line_are_served():
+    going = asyncio.Event()
+
+    class Slow(Script):
+        async def rest(self):
+            await going.wait()
+            return await super().rest()
+
+    planner = Planner()
+
+    def asked():
+        return planner.plan("Hi.", "preview", Slow(iter(()), in_thread=False), None, Ledger())
+
+    waiting = [asyncio.create_task(asked()) for _ in range(1 + PLANS_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError) as refusal:
+        await asked()
+    assert refusal.value.retry_after == 1
+    going.set()
+    assert [plan.segments for plan in await asyncio.gather(*waiting)] == [[]] * (1 + PLANS_WAITING)
+    assert (await asked()).model == "preview"

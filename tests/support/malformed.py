@@ -19,6 +19,8 @@ SPEECH = {"model": "tts-1", "voice": "tara", "input": "Hi.", "response_format": 
 GENERATE = {"text": "Hi.", "prompt": "Hi.", "model": "default", "voice": "tara", "response_format": "wav",
             "save": True, "speed": 1, "seed": 3, "temperature": 0.6, "top_p": 0.9, "max_tokens": 700,
             "repetition_penalty": 1.1}  # fmt: skip
+DRY_RUN = {"text": "Anna: Hi.", "prompt": "Hi.", "model": "default", "voice": "tara", "cast": {"Anna": "leo"},
+           "pronunciations": {"Hi": "high"}, "text_cleaning": True}  # fmt: skip
 OFFLOAD = {"model": "preview", "force": False, "wait_seconds": 0.1}
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {"name": "list_voices", "arguments": {"language": "en"}}}  # fmt: skip
@@ -28,7 +30,8 @@ TOOLS: dict[str, dict[str, object]] = {
          "offload_gpu": {"model": "preview", "force": False, "wait_seconds": 0}}  # fmt: skip
 """MCP's, each with arguments that are right."""
 MCP_VERSION = "2026-07-28"
-BODIES = {"/v1/audio/speech": SPEECH, "/api/generate": GENERATE, "/api/offload": OFFLOAD, "/mcp/": CALL}
+BODIES = {"/v1/audio/speech": SPEECH, "/api/generate": GENERATE, "/api/text": DRY_RUN,
+          "/api/offload": OFFLOAD, "/mcp/": CALL}  # fmt: skip
 
 READABLE = ("/", "/v1/models", "/v1/models/tts-1", "/v1/audio/voices", "/v1/audio/models", "/api/files", "/api/models",
             "/api/files/a.wav", "/api/status", "/ready", "/health", "/metrics", "/apidocs", "/apidocs/openapi.json",

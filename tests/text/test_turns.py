@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orpheus_openai.catalog import load_catalog
+from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.desk import Desk, Reading
-from orpheus_openai.text.turns import LONGEST_PAUSE, Cast
+from orpheus_openai.text.turns import LONGEST_PAUSE, MOST_SILENCE, Cast
 
 CATALOG = load_catalog()
 DESK = Desk(CATALOG.emotion_tags, CATALOG.directions)
@@ -86,6 +87,23 @@ def test_a_silence_that_is_asked_for_stands_before_what_follows(mark, seconds):
 def test_a_silence_at_an_end_is_kept_and_one_alone_is_nothing_to_say():
     assert [(s.text, s.silence) for s in read("[pause 1s] So. [pause 2s]")] == [("So.", 1.0), ("", 2.0)]
     assert read("[pause 1s]") == []
+
+
+def test_all_silences_together_have_an_end_and_those_that_follow_each_other_are_one():
+    most = "a [pause 10s] " * round(MOST_SILENCE / 10)
+    assert sum(s.silence or 0 for s in read(most)) == MOST_SILENCE
+    assert read("a " + "[pause 10s] " * 4_000 + "b")[-1].silence == LONGEST_PAUSE
+    assert len(read("a [pause 10s] " * 181, cleaning=False, numbers="as_is")) > 1, "they are words"
+    for text in (most + "b [pause 100ms]", f"<speak>{most}b <break time='100ms'/></speak>"):
+        with pytest.raises(InvalidRequestError) as refusal:
+            read(text)
+        assert (refusal.value.param, refusal.value.code) == ("input", "too_much_silence")
+
+
+def test_silences_that_markup_hides_have_the_same_end():
+    segments = read("a [pau<b></b>se 10s] " * 200)
+    assert [s.silence for s in segments][-1] is None
+    assert sum(s.silence or 0 for s in segments) == MOST_SILENCE
 
 
 def test_what_only_looks_like_a_silence_is_spoken():
