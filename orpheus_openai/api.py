@@ -58,8 +58,8 @@ class OrpheusModel:
 
     @property
     def available_voices(self) -> list[str]:
-        """The ids of all voices."""
-        return list(self._service.catalog.voices)
+        """The ids of all voices that are there for everybody."""
+        return list(self._service.voices.catalog(PROGRAM).voices)
 
     def generate_speech(
         self, prompt: str, voice: str = DEFAULT_VOICE, *, speed: float | None = None, **sampling: Any

@@ -76,12 +76,14 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     @contextlib.asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncGenerator[None]:
         running = asyncio.create_task(service.manager.run(service.factory.preloads()))
+        watching = asyncio.create_task(service.voices.watch())
         warming = asyncio.create_task(asyncio.to_thread(warm_up))
         await asyncio.to_thread(outputs.prune)
         try:
             yield
         finally:
             running.cancel()
+            watching.cancel()
             await warming
             await mcp.close()
             await service.close()

@@ -1,9 +1,10 @@
 """Models, voices and the names they answer to: data from `catalog.toml` and the user's own file."""
 
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +21,12 @@ DEFAULT_VOICE = "tara"
 """Who speaks where a request does not say."""
 
 PREVIEW = "preview"
+
+
+Gender: TypeAlias = Literal["female", "male", "neutral"]
+
+VoiceKind: TypeAlias = Literal["named", "adapter", "prompt"]
+"""What makes a checkpoint speak with a voice: a name it was trained on, an adapter, or a recording in the prompt."""
 
 
 class EspeakVoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +47,7 @@ class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     language: str
     """ISO 639-1."""
-    gender: Literal["female", "male"]
+    gender: Gender
     espeak: EspeakVoice | None = None
     """None: the preview reads it as the language and the gender say."""
     models: tuple[str, ...] = ()
@@ -48,6 +55,34 @@ class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of their own."""
     prefix: str | None = None
     """The name that stands before the text in the prompt; None: the id, "": no name at all."""
+
+
+class OwnVoice(Voice, frozen=True, kw_only=True):
+    """A voice that somebody has added (see `voices`); it belongs to the one model that it was made for."""
+
+    kind: VoiceKind
+    title: str
+    """Its name as it was given; the id where a request may name it by another."""
+    languages: tuple[str, ...]
+    """ISO 639-1; a text is read in the first one."""
+    adapter: str = ""
+    """The folder of its LoRA adapter, or a repository's name; empty unless it is of that kind."""
+    recording: Path | None = None
+    """The recording that stands before what it says; None unless it is of that kind."""
+    transcript: str = ""
+    """What is said in the recording."""
+    memory: int = 0
+    """Bytes that it takes beside its model while it speaks, as far as they are known."""
+    owner: str | None = None
+    """The account that added it; None: nobody's, so everybody's."""
+    shared: bool = True
+    """Whether others than its owner may speak with it."""
+    created: int = 0
+    """Unix time."""
+
+    def seen_by(self, account: str) -> bool:
+        """Whether it is there for this account."""
+        return self.shared or self.owner is None or self.owner == account
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,13 +142,24 @@ class Catalog(msgspec.Struct, frozen=True):
     """Stage directions by language: those that mean an emotion, by its tag, and those under `left_out`."""
     model_aliases: dict[str, str]
     voice_aliases: dict[str, str]
+    own_names: dict[str, str] = {}
+    """Ids of voices that were added, by the names they were given, in small letters."""
+
+    def with_voices(self, voices: Iterable[OwnVoice]) -> "Catalog":
+        """This catalog and these; where two have one name, the first one has it."""
+        added = {voice.id: voice for voice in voices}
+        names: dict[str, str] = {}
+        for voice in added.values():
+            names.setdefault(voice.title.lower(), voice.id)
+        return msgspec.structs.replace(self, voices={**self.voices, **added}, own_names=names)
 
     def voice(self, name: str) -> Voice:
         """The voice of that name, or of OpenAI's that stands for it; case does not matter."""
         key = name.strip().lower()
-        voice = self.voices.get(self.voice_aliases.get(key, key))
+        voice = self.voices.get(self.voice_aliases.get(key) or self.own_names.get(key, key))
         if voice is None:
-            known = ", ".join([*self.voices, *self.voice_aliases])
+            own = {voice_id: name for name, voice_id in self.own_names.items()}
+            known = ", ".join([*(own.get(each, each) for each in self.voices), *self.voice_aliases])
             raise InvalidRequestError(
                 f"There is no voice {_quoted(name)}. Voices: {known}.", param="voice", code="voice_not_found"
             )
@@ -132,6 +178,16 @@ class Catalog(msgspec.Struct, frozen=True):
                 code="model_not_found",
             )
         return model
+
+    def answering(self, name: str, default: str, voice: Voice) -> Model:
+        """The model that speaks with `voice` where one of that name is asked for; raises as `model` and `speaking` do.
+
+        OpenAI's names, which stand for any, stand for the only one that a voice of somebody's own belongs to.
+        """
+        key = name.strip().lower()
+        if isinstance(voice, OwnVoice) and self.model_aliases.get(key, key) == DEFAULT_MODEL:
+            return self.models[voice.models[0]]
+        return self.speaking(self.model(name, default), voice)
 
     def other_names(self, voice: Voice) -> list[str]:
         """Those that stand for `voice`, such as OpenAI's."""
@@ -155,7 +211,7 @@ class Catalog(msgspec.Struct, frozen=True):
         fitting = ", ".join(each.id for each in self.models.values() if speaks(each, voice))
         if voice.models or model.voices == "own":
             raise InvalidRequestError(
-                f"{model.id} does not know the voice '{voice.id}'. Models that do: {fitting or 'none'}.",
+                f"{model.id} does not know the voice {_quoted(name_of(voice))}. Models that do: {fitting or 'none'}.",
                 param="voice",
                 code="voice_not_supported",
             )
@@ -168,8 +224,15 @@ class Catalog(msgspec.Struct, frozen=True):
         )
 
 
+def name_of(voice: Voice) -> str:
+    """What people call it."""
+    return voice.title if isinstance(voice, OwnVoice) else voice.id
+
+
 def speaks(model: Model, voice: Voice) -> bool:
     """Whether `model` itself, rather than a sibling of its family, can speak with `voice`."""
+    if isinstance(voice, OwnVoice):
+        return model.id in voice.models
     if voice.language not in model.languages:
         return False
     if voice.models:

@@ -23,15 +23,15 @@ from orpheus_compat.schemas import (
     VoiceObject,
 )
 from orpheus_openai.audio.formats import FORMATS
-from orpheus_openai.catalog import Model
+from orpheus_openai.catalog import Catalog, Model, Voice
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
-from orpheus_openai.http.caller import prepare_speech
+from orpheus_openai.http.caller import caller_of, prepare_speech
 from orpheus_openai.http.delivery import delivered
 from orpheus_openai.http.errors import openai_shape
 from orpheus_openai.http.responses import StreamResponse, answer_with_speech
-from orpheus_openai.speech.offer import ModelEntry
+from orpheus_openai.speech.offer import ModelEntry, voice_entry
 from orpheus_openai.speech.request import tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
@@ -97,25 +97,12 @@ class SpeechController(Controller):
         operation_class=openapi.ListOperation,
         sync_to_thread=False,
     )
-    def list_voices(self, service: NamedDependency[SpeechService]) -> VoiceList:
-        """List every voice with its language and gender, and OpenAI's names with the voice that answers."""
-        catalog = service.catalog
-        own = {voice_id: (voice, None) for voice_id, voice in catalog.voices.items()}
-        borrowed = {
-            alias: (catalog.voices[target], target) for alias, target in catalog.voice_aliases.items()
-        }
-        return VoiceList(
-            voices=[
-                VoiceObject(
-                    id=name,
-                    name=name,
-                    language=voice.language,
-                    gender=voice.gender,
-                    alias_of=target or msgspec.UNSET,
-                )
-                for name, (voice, target) in (own | borrowed).items()
-            ]
-        )
+    def list_voices(self, request: AnyRequest, service: NamedDependency[SpeechService]) -> VoiceList:
+        """List every voice that is there for the caller, and OpenAI's names with the voice that answers."""
+        catalog = _catalog(request, service)
+        named = [(voice, None) for voice in catalog.voices.values()]
+        borrowed = [(catalog.voices[target], alias) for alias, target in catalog.voice_aliases.items()]
+        return VoiceList(voices=[_voice_object(voice, alias) for voice, alias in (*named, *borrowed)])
 
     @get(
         "/models",
@@ -160,15 +147,27 @@ class ModelController(Controller):
     )
     def retrieve_model(
         self,
+        request: AnyRequest,
         model: Annotated[str, PathParameter(description="The model's id.")],
         service: NamedDependency[SpeechService],
     ) -> ModelObject:
         """Find a model by its id or by another name, such as OpenAI's; with the `voices` it can speak with."""
         name = model.strip("/ ").lower()
         found = service.offer.resolve(name)
-        voices = [ModelVoice(voice.id, voice.language) for voice in service.catalog.voices_of(found)]
+        voices = [
+            ModelVoice(voice.id, voice.language) for voice in _catalog(request, service).voices_of(found)
+        ]
         entry = service.offer.models()[found.id]
         return msgspec.structs.replace(_model_object(found, entry, name), voices=voices)
+
+
+def _catalog(request: AnyRequest, service: SpeechService) -> Catalog:
+    return service.voices.catalog(caller_of(request.scope).account)
+
+
+def _voice_object(voice: Voice, alias: str | None) -> VoiceObject:
+    entry = VoiceObject(**msgspec.structs.asdict(voice_entry(voice)))
+    return entry if alias is None else msgspec.structs.replace(entry, id=alias, name=alias, alias_of=voice.id)
 
 
 def _model_objects(service: SpeechService) -> dict[str, ModelObject]:

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from orpheus_openai.audio.formats import AudioFormat
 from orpheus_openai.models.engine import Status
+from orpheus_openai.speech.offer import VoiceEntry
 from orpheus_openai.speech.request import Tuning
 
 
@@ -103,13 +104,9 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ModelObject]
 
 
-class VoiceObject(msgspec.Struct, frozen=True, kw_only=True):
+class VoiceObject(VoiceEntry, frozen=True, kw_only=True):
     """A voice; `alias_of` where it is one of OpenAI's names."""
 
-    id: str
-    name: str
-    language: str
-    gender: Literal["female", "male"]
     alias_of: str | UnsetType = UNSET
 
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from orpheus_openai.gpu.device import GPU
 from orpheus_openai.gpu.slot import ModelStatus
-from orpheus_openai.speech.offer import ModelEntry
+from orpheus_openai.speech.offer import ModelEntry, VoiceEntry
 from orpheus_openai.speech.report import SpeechReport
 
 
@@ -44,20 +44,17 @@ class Models(msgspec.Struct, frozen=True):
     models: list[ModelEntry]
 
 
-class VoiceEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A voice of the catalog."""
+class NamedVoice(VoiceEntry, frozen=True, kw_only=True):
+    """A voice, and what else it is called."""
 
-    id: str
-    language: Annotated[str, Meta(description="ISO 639-1.")]
     language_name: str
-    gender: str
     aliases: Annotated[list[str], Meta(description="OpenAI's names for this voice.")]
 
 
 class Voices(msgspec.Struct, frozen=True):
     """All voices, and what their texts may hold."""
 
-    voices: list[VoiceEntry]
+    voices: list[NamedVoice]
     emotion_tags: Annotated[list[str], Meta(description="Put into the text to be performed, e.g. <laugh>.")]
 
 

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.hang_up import hang_up
 from orpheus_mcp.resources import MIB, output_uri, url_path
-from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, VoiceEntry, Voices
+from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, NamedVoice, Voices
 from orpheus_openai.audio.formats import AudioFormat
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
@@ -32,6 +32,7 @@ from orpheus_openai.limits.caller import Caller
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.outputs import OutputFolder, SavedFile
 from orpheus_openai.speech.captions import CaptionFormat
+from orpheus_openai.speech.offer import voice_entry
 from orpheus_openai.speech.request import Tuning, speech_request
 from orpheus_openai.speech.service import SpeechService
 
@@ -181,28 +182,28 @@ class SpeechTools:
         ] = None,
     ) -> ToolResult:
         """List the voices, with language, gender and OpenAI's names, and the emotion tags a text may hold."""
-        catalog = self._service.catalog
+        catalog = self._service.voices.catalog(caller_of(get_http_request().scope).account)
         with _told():
             if language is not None and language.lower() not in catalog.languages:
                 known = ", ".join(catalog.languages)
                 raise InvalidRequestError(f"No voice speaks {language[:64]!r}. Languages: {known}.")
         voices = [
-            VoiceEntry(
-                id=voice.id,
-                language=voice.language,
-                language_name=catalog.languages[voice.language].english,
-                gender=voice.gender,
+            NamedVoice(
+                **msgspec.structs.asdict(entry),
+                language_name=catalog.languages[entry.language].english,
                 aliases=catalog.other_names(voice),
             )
             for voice in catalog.voices.values()
-            if language is None or voice.language == language.lower()
+            for entry in (voice_entry(voice),)
+            if language is None or language.lower() in entry.languages
         ]
         return _result(Voices(voices, [f"<{name}>" for name in catalog.emotion_tags]))
 
     async def list_models(self) -> ToolResult:
         """List the models: which can speak on this machine, which are loaded, what the others would need."""
         offer = self._service.offer
-        return _result(Models(offer.default, list(offer.models().values())))
+        catalog = self._service.voices.catalog(caller_of(get_http_request().scope).account)
+        return _result(Models(offer.default, list(offer.models(catalog).values())))
 
     async def get_gpu_status(self) -> ToolResult:
         """Tell which models are loaded or speaking, and how busy and full the GPUs are; loads nothing."""

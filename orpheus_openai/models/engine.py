@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from orpheus_openai.catalog import Catalog, Model
+from orpheus_openai.catalog import Catalog, Model, OwnVoice, Voice
 from orpheus_openai.installation import installing
 from orpheus_openai.models.cards import Cards
 from orpheus_openai.settings import Settings
@@ -46,6 +46,14 @@ class Engine(Protocol):
     def availability(self, model: Model) -> Availability:
         """Whether `model` can be loaded here; cheap, as it is asked at every request."""
         ...
+
+    def voice_availability(self, model: Model, voice: Voice) -> Availability:  # noqa: ARG002
+        """Whether `model`, which can be loaded here, can speak with `voice` here."""
+        if isinstance(voice, OwnVoice) and voice.kind != "named":
+            return Availability(
+                "unavailable", f"This engine cannot speak with voices of the kind {voice.kind}."
+            )
+        return AVAILABLE
 
     async def load(self, model: Model, gpu: int | None) -> SpeechModel:
         """A model that is ready to speak, on the card of that index; `gpu` is None where it needs none.

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from orpheus_openai.catalog import PREVIEW, Catalog, Model
+from orpheus_openai.catalog import PREVIEW, Catalog, Model, Voice, name_of
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.cards import Cards
@@ -60,6 +60,15 @@ class ModelFactory:
                 f"The model {model.id} cannot speak here. {found.reason}", param="model"
             )
 
+    def require_voice(self, model: Model, voice: Voice) -> None:
+        """Raise ModelUnavailableError, with the ways out, unless `model` can be loaded here and speak with `voice`."""
+        self.require(model)
+        found = self._engine(model).voice_availability(model, voice)
+        if found.status != "available":
+            raise ModelUnavailableError(
+                f"The voice '{name_of(voice)}' cannot be spoken with here. {found.reason}", param="voice"
+            )
+
     async def prepare(self, model: Model) -> None:
         """Fetch what must be here of the model before room is made for it, so that its footprints are known."""
         self.require(model)
@@ -80,7 +89,8 @@ class ModelFactory:
     def preloads(self) -> list[Model]:
         """What is to be loaded at the start."""
         models = self._catalog.models.values()
-        chosen = [m for m in models if m.id in self._settings.pinned or self._settings.mode == "multi"]
+        every = self._settings.mode == "multi"
+        chosen = [m for m in models if m.id in self._settings.pinned or (every and m.voices == "all")]
         return [m for m in chosen if self.footprint(m) and self.availability(m).status == "available"]
 
     def unmet(self) -> list[str]:

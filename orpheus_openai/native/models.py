@@ -1,28 +1,21 @@
 """GET /api/models: everything that can be asked for by name, and within which limits."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.di import NamedDependency
 from msgspec import Meta
 
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.catalog import Language
+from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.settings import Settings
-from orpheus_openai.speech.offer import ModelEntry
+from orpheus_openai.speech.offer import ModelEntry, VoiceEntry, voice_entry
 from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
-
-
-class VoiceEntry(msgspec.Struct, frozen=True):
-    """A voice."""
-
-    id: Annotated[str, Meta(examples=["tara"])]
-    language: Annotated[str, Meta(examples=["en"])]
-    gender: Literal["female", "male"]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -69,17 +62,21 @@ class CatalogAnswer(msgspec.Struct, frozen=True, kw_only=True):
     operation_class=operation(),
     sync_to_thread=False,
 )
-def catalog(service: NamedDependency[SpeechService], settings: NamedDependency[Settings]) -> CatalogAnswer:
+def catalog(
+    request: Request[Any, Any, Any],
+    service: NamedDependency[SpeechService],
+    settings: NamedDependency[Settings],
+) -> CatalogAnswer:
     """Everything a form for speech needs to know, in one answer.
 
     A model's `status` says whether it can speak on this machine, its `state` whether it is loaded right now.
     """
-    known = service.catalog
+    known = service.voices.catalog(caller_of(request.scope).account)
     return CatalogAnswer(
         default=service.offer.default,
-        models=list(service.offer.models().values()),
+        models=list(service.offer.models(known).values()),
         languages=list(known.languages.values()),
-        voices=[VoiceEntry(voice.id, voice.language, voice.gender) for voice in known.voices.values()],
+        voices=[voice_entry(voice) for voice in known.voices.values()],
         voice_aliases=known.voice_aliases,
         model_aliases=known.model_aliases,
         emotion_tags=known.emotion_tags,

@@ -47,6 +47,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Annotated[
         Path | None, Meta(description="A TOML file of your own with more models, voices and aliases.")
     ] = None
+    voices: Annotated[
+        Path,
+        Meta(
+            description="The folder of voices that were added (see docs/voices.md); several servers may share it."
+        ),
+    ] = Path("voices")
+    voice_consent: Annotated[
+        Literal["required", "off"],
+        Meta(
+            description="Whether a voice made of a recording needs the consent of its speaker; `off` is for a private "
+            "machine."
+        ),
+    ] = "required"
+    max_voices_per_key: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Voices, and consents, that one key (or without keys everybody together) may have added over "
+            "the API; 0: none.",
+        ),
+    ] = 20
     gpu_idle_timeout: Annotated[
         float,
         Meta(

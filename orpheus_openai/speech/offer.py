@@ -1,11 +1,12 @@
 """What may be asked for: the one view of the models that every door shows."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from orpheus_openai.catalog import Catalog, Model, speaks
+from orpheus_openai.catalog import Catalog, Gender, Model, OwnVoice, Voice, VoiceKind, name_of, speaks
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.gpu.slot import ModelState
 from orpheus_openai.models.engine import Status
@@ -42,6 +43,48 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     ]
 
 
+class VoiceEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice that somebody may speak with."""
+
+    id: Annotated[str, Meta(examples=["tara"])]
+    name: Annotated[str, Meta(description="What people call it; a request may, too.", examples=["tara"])]
+    language: Annotated[str, Meta(description="The one it reads a text in.", examples=["en"])]
+    languages: Annotated[tuple[str, ...], Meta(description="ISO 639-1.", examples=[["en"]])]
+    gender: Annotated[Gender, Meta(description="neutral: nobody has said.")]
+    kind: Annotated[
+        Literal["built_in"] | VoiceKind,
+        Meta(description="built_in; or added: a name of a fine-tuned model's, an adapter, or a recording."),
+    ] = "built_in"
+    model: Annotated[
+        str | None, Meta(description="The only model that speaks it, where there is but one.")
+    ] = None
+    memory_mib: Annotated[
+        int, Meta(description="What it takes beside its model while it speaks; 0 for built-in ones.")
+    ] = 0
+    shared: Annotated[bool, Meta(description="Whether others may speak with it.")] = True
+
+
+def voice_entry(voice: Voice) -> VoiceEntry:
+    """How a voice is shown."""
+    entry = VoiceEntry(
+        id=voice.id,
+        name=name_of(voice),
+        language=voice.language,
+        languages=(voice.language,),
+        gender=voice.gender,
+    )
+    if not isinstance(voice, OwnVoice):
+        return entry
+    return msgspec.structs.replace(
+        entry,
+        languages=voice.languages,
+        kind=voice.kind,
+        model=voice.models[0],
+        memory_mib=round(voice.memory / 2**20),
+        shared=voice.shared or voice.owner is None,
+    )
+
+
 class Offer:
     """The catalog's models as they are on this machine now."""
 
@@ -55,11 +98,15 @@ class Offer:
         """The id of the model that speaks where none is named, and for OpenAI's names."""
         return self._factory.default_model
 
-    def models(self) -> dict[str, ModelEntry]:
-        """All models by their ids; cheap enough for each request that lists them."""
+    def models(self, catalog: Catalog | None = None) -> dict[str, ModelEntry]:
+        """All models by their ids; cheap enough for each request that lists them.
+
+        `catalog` has the voices that are there for whoever asks; None: those that are built in.
+        """
+        voices = (catalog or self._catalog).voices.values()
         states = {status.id: status.state for status in self._manager.get_status()}
         return {
-            model.id: self._entry(model, states.get(model.id, ModelState.UNLOADED))
+            model.id: self._entry(model, states.get(model.id, ModelState.UNLOADED), voices)
             for model in self._catalog.models.values()
         }
 
@@ -71,7 +118,7 @@ class Offer:
         """The model that answers to `name`, as things are now; raises NotFoundError where there is none."""
         return self._catalog.model(name, self.default)
 
-    def _entry(self, model: Model, state: ModelState) -> ModelEntry:
+    def _entry(self, model: Model, state: ModelState, voices: Iterable[Voice]) -> ModelEntry:
         availability = self._factory.availability(model)
         return ModelEntry(
             id=model.id,
@@ -83,6 +130,6 @@ class Offer:
             status=availability.status,
             status_detail=availability.reason,
             state=state,
-            voices=[voice.id for voice in self._catalog.voices.values() if speaks(model, voice)],
+            voices=[voice.id for voice in voices if speaks(model, voice)],
             checkpoint=self._factory.checkpoint(model),
         )

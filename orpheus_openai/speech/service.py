@@ -33,6 +33,7 @@ from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import PLAIN, Cast
+from orpheus_openai.voices import VoiceFolder, VoiceShelf
 
 
 class SpeechService:
@@ -48,6 +49,7 @@ class SpeechService:
         *,
         settings: Settings,
     ) -> None:
+        self.voices = VoiceShelf(VoiceFolder(settings.voices), catalog)
         self.takes = Takes(settings.takes_max_bytes)
         self.gate = gate
         self.catalog = catalog
@@ -96,10 +98,11 @@ class SpeechService:
         """
         self.gate.queue.require_room(account)  # in a rush to refuse must cost next to nothing
         self._require_length(request)
-        voice, model = self._speaking(request)
-        self.factory.require(model)
+        catalog = self.voices.catalog(account)
+        voice, model = self._speaking(request, catalog)
+        self.factory.require_voice(model, voice)
         _require_words(request)
-        casting = self._casting(request, model, voice)
+        casting = self._casting(request, catalog, model, voice)
         slow = len(request.text) > SHORT_TEXT or not self._desk.ready(casting.reading(PLAIN))
         times = None
         if request.word_times:
@@ -133,10 +136,11 @@ class SpeechService:
         Raises as `prepare` does for what is wrong with the request, RateLimitError and OverloadedError.
         """
         self._require_length(request)
-        voice, model = self._speaking(request)
+        catalog = self.voices.catalog(account)
+        voice, model = self._speaking(request, catalog)
         _require_words(request)
         await self.gate.charge(account)
-        casting, ledger = self._casting(request, model, voice), Ledger()
+        casting, ledger = self._casting(request, catalog, model, voice), Ledger()
         script = Script(self._segments(request, model, casting, ledger), in_thread=True)
         return await self._planner.plan(request.text, model.id, script, casting, ledger)
 
@@ -149,12 +153,12 @@ class SpeechService:
                 code="string_above_max_length",
             )
 
-    def _speaking(self, request: SpeechRequest) -> tuple[Voice, Model]:
-        voice = self.catalog.voice(request.voice)
-        return voice, self.catalog.speaking(self.offer.resolve(request.model), voice)
+    def _speaking(self, request: SpeechRequest, catalog: Catalog) -> tuple[Voice, Model]:
+        voice = catalog.voice(request.voice)
+        return voice, catalog.answering(request.model, self.offer.default, voice)
 
-    def _casting(self, request: SpeechRequest, model: Model, voice: Voice) -> Casting:
-        return Casting(self.catalog, model, voice, request.cast, partial(self._reading, request))
+    def _casting(self, request: SpeechRequest, catalog: Catalog, model: Model, voice: Voice) -> Casting:
+        return Casting(catalog, model, voice, request.cast, partial(self._reading, request))
 
     def _segments(
         self, request: SpeechRequest, model: Model, casting: Casting, ledger: Ledger | None = None

@@ -22,7 +22,7 @@ TAG_PAUSE_SECONDS = 0.3
 ESPEAK_LANGUAGES = {"zh": "cmn", "en": "en-us"}
 """Where eSpeak NG has another name for a language than ISO 639-1."""
 
-PLAIN_VARIANTS = {"female": "f2", "male": "m3"}
+PLAIN_VARIANTS = {"female": "f2", "male": "m3", "neutral": "f2"}
 """By the gender of a voice that has no table for eSpeak NG."""
 
 BUSY = 16

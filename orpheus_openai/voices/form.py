@@ -1,0 +1,208 @@
+"""The form of a voice's description, `voice.toml`: what each kind needs, and what is wrong with one that is not so."""
+
+import re
+import tomllib
+import wave
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from orpheus_openai.catalog import Catalog, Gender, OwnVoice, VoiceKind
+from orpheus_openai.catalog_form import written
+from orpheus_openai.expected import complaint
+
+DESCRIPTION = "voice.toml"
+LARGEST_DESCRIPTION = 64 * 1024
+LONGEST_NAME = 100
+REPOSITORY = re.compile(r"hub:([\w.-]+/[\w.-]+(?:@[\w.-]+)?)")
+"""An adapter that is a repository on the hub, `hub:owner/name` with or without `@revision`."""
+
+SHORTEST_RECORDING, LONGEST_RECORDING = 3, 30
+"""Seconds."""
+TOKENS_PER_SECOND = 82
+CACHE_BYTES_PER_TOKEN = 112 * 1024
+"""Keys and values of a token in a model of 3B; a recording's are kept while its voice is spoken with."""
+
+MODELS = {"named": "medium-3b", "adapter": "medium-3b", "prompt": "medium-3b-pretrained"}
+"""The model a voice of each kind belongs to where nothing else is said."""
+
+
+class VoiceError(ValueError):
+    """A voice that cannot be; the message says why, without its place."""
+
+
+class VoiceFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What stands in a `voice.toml`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+    kind: VoiceKind
+    model: str = ""
+    """The model that speaks it; empty: the usual one of its kind."""
+    languages: Annotated[tuple[str, ...], Meta(min_length=1, max_length=50)] = ("en",)
+    gender: Gender = "neutral"
+    prefix: Annotated[str, Meta(max_length=LONGEST_NAME)] | None = None
+    """The name that stands before the text in the prompt; None: its name, "": none."""
+    adapter: Annotated[str, Meta(max_length=300)] = ""
+    """A folder beside the description, or `hub:owner/name`."""
+    recording: Annotated[str, Meta(max_length=300)] = ""
+    """A file beside the description."""
+    transcript: Annotated[str, Meta(max_length=5_000)] = ""
+    """What is said in it."""
+    consent: str = ""
+    """The consent that its speaker has given; see `voices.consents`."""
+    owner: str = ""
+    """The account that added it; empty: nobody's, so everybody's."""
+    shared: bool | None = None
+    """Whether others may speak with it; None: where it is nobody's."""
+    created: Annotated[int, Meta(ge=0, le=2**53)] = 0
+
+
+FIELDS_OF = {"named": set(), "adapter": {"adapter"}, "prompt": {"recording", "transcript", "consent"}}
+"""The fields that only one kind has."""
+
+
+def read_description(path: Path) -> VoiceFile:
+    """Read a description; raises VoiceError, OSError."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST_DESCRIPTION + 1)
+    if len(content) > LARGEST_DESCRIPTION:
+        raise VoiceError(f"it is larger than {LARGEST_DESCRIPTION // 1024} KiB")
+    try:
+        return msgspec.convert(tomllib.loads(content.decode()), VoiceFile)
+    except msgspec.ValidationError as error:
+        raise VoiceError(complaint(error, VoiceFile)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise VoiceError(f"not valid TOML: {error}") from error
+
+
+def make_voice(voice_id: str, file: VoiceFile, folder: Path, catalog: Catalog) -> OwnVoice:
+    """The voice that `file` describes, whose data lie in `folder`; raises VoiceError for one that cannot be."""
+    name = file.name.strip()
+    _check_name(name, voice_id, catalog)
+    for language in file.languages:
+        if language not in catalog.languages:
+            raise VoiceError(
+                f"languages: there is no language '{language}'; there are {', '.join(catalog.languages)}"
+            )
+    model = file.model or MODELS[file.kind]
+    if model not in catalog.models:
+        raise VoiceError(f"model: there is no model '{model}'; there are {', '.join(catalog.models)}")
+    if catalog.models[model].engine != "orpheus":
+        raise VoiceError(f"model: {model} is no Orpheus, and can learn no voice")
+    for kind, fields in FIELDS_OF.items():
+        for field in sorted(fields if kind != file.kind else ()):
+            if getattr(file, field):
+                raise VoiceError(
+                    f"{field}: is for voices of the kind {kind}; this one is of the kind {file.kind}"
+                )
+    recording = _recording(file, folder) if file.kind == "prompt" else None
+    adapter = _adapter(file, folder) if file.kind == "adapter" else ""
+    prefix = "" if file.kind == "prompt" else file.prefix if file.prefix is not None else name
+    return OwnVoice(
+        id=voice_id,
+        title=name,
+        kind=file.kind,
+        language=file.languages[0],
+        languages=file.languages,
+        gender=file.gender,
+        models=(model,),
+        prefix=prefix,
+        adapter=adapter,
+        recording=recording,
+        memory=_memory(recording, adapter),
+        transcript=" ".join(file.transcript.split()),
+        owner=file.owner or None,
+        shared=file.shared if file.shared is not None else not file.owner,
+        created=file.created,
+    )
+
+
+def _memory(recording: Path | None, adapter: str) -> int:
+    """Bytes that a voice takes beside its model while it speaks."""
+    if recording is not None:
+        return round(_seconds(recording) * TOKENS_PER_SECOND) * CACHE_BYTES_PER_TOKEN
+    return sum(file.stat().st_size for file in Path(adapter).glob("*.safetensors")) if adapter else 0
+
+
+def _seconds(recording: Path) -> float:
+    try:
+        with wave.open(str(recording), "rb") as file:
+            seconds = file.getnframes() / file.getframerate()
+    except (wave.Error, EOFError, ZeroDivisionError) as error:
+        raise VoiceError(
+            f"recording: {recording.name} is no WAV file; `orpheus-openai voices add` makes one of any recording"
+        ) from error
+    if not SHORTEST_RECORDING <= seconds <= LONGEST_RECORDING:
+        raise VoiceError(
+            f"recording: it lasts {seconds:.1f} s; from {SHORTEST_RECORDING} to {LONGEST_RECORDING} s can be taken"
+        )
+    return seconds
+
+
+def _check_name(name: str, voice_id: str, catalog: Catalog) -> None:
+    if not name or not name.isprintable() or any(sign in name for sign in "/\\:<>[]"):
+        raise VoiceError("name: letters, digits, spaces and signs but / \\ : < > [ ]")
+    for each in {name.lower(), voice_id}:
+        if each in catalog.voices or each in catalog.voice_aliases:
+            raise VoiceError(
+                f"name: there is a voice '{each}' already; one that is built in cannot be replaced"
+            )
+
+
+def _recording(file: VoiceFile, folder: Path) -> Path:
+    if not file.recording:
+        raise VoiceError(
+            "recording: expected the name of the recording beside this file, such as recording.wav"
+        )
+    if not file.transcript.strip():
+        raise VoiceError("transcript: expected what is said in the recording, word for word")
+    return _beside(file.recording, folder, "recording")
+
+
+def _adapter(file: VoiceFile, folder: Path) -> str:
+    if repository := REPOSITORY.fullmatch(file.adapter):
+        return repository[1]
+    if file.adapter.startswith("hub:"):
+        raise VoiceError("adapter: expected hub:owner/name")
+    return str(_beside(file.adapter or "adapter", folder, "adapter"))
+
+
+def _beside(name: str, folder: Path, field: str) -> Path:
+    """The path of what is called so in `folder`: nothing outside it, and nothing that is not there."""
+    path = folder / name
+    if Path(name).name != name or name.startswith(".") or path.is_symlink():
+        raise VoiceError(f"{field}: expected the name of something in the folder of this file, not a path")
+    if not path.exists():
+        raise VoiceError(f"{field}: there is no {name} beside this file")
+    return path
+
+
+def described(file: VoiceFile) -> str:
+    """The description as TOML."""
+    lines = []
+    for field, value in msgspec.to_builtins(file).items():
+        lines.append(f"{field} = {_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    # JSON's strings are TOML's, but for the characters that JSON leaves as they are
+    return msgspec.json.encode(str(value)).decode().replace("\x7f", "\\u007f")
+
+
+def folder_name(name: str) -> str:
+    """The folder of a voice that is added by that name: letters and digits that every file system takes."""
+    plain = re.sub(r"[^\w-]+", "-", name.strip().lower()).strip("-_")
+    if not plain or len(plain.encode()) > LONGEST_NAME:
+        raise VoiceError(
+            f"name: {written(name[:LONGEST_NAME])} makes no folder's name; take letters and digits"
+        )
+    return plain

@@ -1,0 +1,217 @@
+"""The folder of voices: what may stand in it, and that a voice is there whole or not at all."""
+
+import multiprocessing
+import os
+import signal
+import time
+import wave
+
+import pytest
+
+from orpheus_openai.catalog import load_catalog
+from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.models.orpheus.prompt import prompt_text
+from orpheus_openai.voices.folder import STAGING, VoiceExistsError, VoiceFolder
+from orpheus_openai.voices.form import VoiceError, VoiceFile, described, read_description
+from orpheus_openai.voices.shelf import VoiceShelf
+
+CATALOG = load_catalog()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return VoiceFolder(tmp_path / "voices")
+
+
+def write_recording(path, seconds=5.0, rate=24_000):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(b"\x01\x00" * round(seconds * rate))
+
+
+def put(folder, name, text):
+    place = folder.root / name
+    place.mkdir(parents=True)
+    (place / "voice.toml").write_text(text, encoding="utf-8")
+    return place
+
+
+def test_a_named_voice_is_a_name_before_the_text_of_its_model(folder):
+    put(folder, "anna", 'name = "Anna"\nkind = "named"\nmodel = "small-1b"\nlanguages = ["de", "en"]')
+    (voice,) = folder.read(CATALOG).voices
+    assert prompt_text("Hallo.", voice) == "Anna: Hallo."
+    catalog = CATALOG.with_voices([voice])
+    assert catalog.voice("ANNA") is voice
+    assert catalog.answering("tts-1", "preview", voice).id == "small-1b"
+    assert catalog.answering("small-1b", "preview", voice).id == "small-1b"
+    with pytest.raises(
+        InvalidRequestError, match="preview does not know the voice 'Anna'. Models that do: small-1b"
+    ):
+        catalog.answering("preview", "preview", voice)
+
+
+def test_the_name_before_the_text_may_be_another_or_none(folder):
+    put(folder, "a", 'name = "A"\nkind = "named"\nprefix = "speaker_7"')
+    put(folder, "b", 'name = "B"\nkind = "named"\nprefix = ""')
+    first, second = folder.read(CATALOG).voices
+    assert (prompt_text("Hi.", first), prompt_text("Hi.", second)) == ("speaker_7: Hi.", "Hi.")
+
+
+def test_an_adapter_and_a_recording_know_what_they_take(folder):
+    place = put(folder, "narrator", 'name = "Narrator"\nkind = "adapter"')
+    (place / "adapter").mkdir()
+    (place / "adapter" / "adapter_model.safetensors").write_bytes(bytes(3_000))
+    place = put(
+        folder, "me", 'name = "Me"\nkind = "prompt"\nrecording = "me.wav"\ntranscript = "Hello\\nthere."'
+    )
+    write_recording(place / "me.wav", seconds=10)
+    put(folder, "far", 'name = "Far"\nkind = "adapter"\nadapter = "hub:someone/voice@v2"')
+    far, me, narrator = folder.read(CATALOG).voices
+    assert narrator.memory == 3_000
+    assert narrator.adapter.endswith("narrator/adapter")
+    assert me.memory == 820 * 112 * 1024
+    assert (me.models, me.transcript, me.prefix) == (("medium-3b-pretrained",), "Hello there.", "")
+    assert (far.adapter, far.memory) == ("someone/voice@v2", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("name = ", "not valid TOML"),
+        ('kind = "named"', "name"),
+        ('name = "A"', "kind"),
+        ('name = "A"\nkind = "cloned"', "kind"),
+        ('name = "A"\nkind = "named"\nvolume = 3', "volume"),
+        ('name = "A"\nkind = "named"\nmodel = "large-9b"', "there is no model 'large-9b'"),
+        ('name = "A"\nkind = "named"\nmodel = "preview"', "is no Orpheus"),
+        ('name = "A"\nkind = "named"\nlanguages = ["tlh"]', "there is no language 'tlh'"),
+        ('name = "A"\nkind = "named"\nlanguages = []', "languages"),
+        ('name = "Tara"\nkind = "named"', "there is a voice 'tara' already"),
+        ('name = "alloy"\nkind = "named"', "there is a voice 'alloy' already"),
+        ('name = "a/b"\nkind = "named"', "name: letters"),
+        ('name = "a: b"\nkind = "named"', "name: letters"),
+        ('name = "<laugh>"\nkind = "named"', "name: letters"),
+        ('name = "A"\nkind = "named"\ntranscript = "x"', "is for voices of the kind prompt"),
+        ('name = "A"\nkind = "adapter"', "there is no adapter beside this file"),
+        ('name = "A"\nkind = "adapter"\nadapter = "/etc"', "not a path"),
+        ('name = "A"\nkind = "adapter"\nadapter = "../other"', "not a path"),
+        ('name = "A"\nkind = "adapter"\nadapter = "link"', "not a path"),
+        ('name = "A"\nkind = "adapter"\nadapter = "hub:nobody"', "expected hub:owner/name"),
+        ('name = "A"\nkind = "prompt"\nrecording = "x.wav"', "expected what is said"),
+        ('name = "A"\nkind = "prompt"\ntranscript = "x"', "expected the name of the recording"),
+        ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "gone.wav"', "there is no gone.wav"),
+        ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "voice.toml"', "is no WAV file"),
+        (
+            'name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "short.wav"',
+            "it lasts 1.0 s; from 3 to 30 s",
+        ),
+        (
+            'name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "long.wav"',
+            "it lasts 31.0 s; from 3 to 30 s",
+        ),
+    ],
+)
+def test_what_cannot_be_a_voice_is_left_out_and_the_others_go_on(folder, text, why):
+    place = put(folder, "bad", text)
+    (place / "link").symlink_to("/etc")
+    write_recording(place / "short.wav", 1)
+    write_recording(place / "long.wav", 31)
+    put(folder, "good", 'name = "Good"\nkind = "named"')
+    found = folder.read(CATALOG)
+    assert [voice.title for voice in found.voices] == ["Good"]
+    assert list(found.problems) == ["bad"]
+    assert why in found.problems["bad"]
+
+
+def test_two_of_one_name_are_told_apart_only_by_whose_they_are(folder):
+    for place, owner in (("a", ""), ("b", ""), ("c", "key:ann"), ("d", "key:bob"), ("e", "key:bob")):
+        put(folder, place, f'name = "Nora"\nkind = "named"\nowner = "{owner}"\nprefix = "{place}"')
+    found = folder.read(CATALOG)
+    assert [voice.prefix for voice in found.voices] == ["a", "c", "d"]
+    assert found.problems == {
+        "b": "name: 'Nora' is the voice in a",
+        "e": "name: 'Nora' is the voice in d",
+    }
+    shelf = VoiceShelf(folder, CATALOG)
+    spoken = {
+        account: shelf.catalog(account).voice("nora").prefix for account in ("key:ann", "key:bob", "anyone")
+    }
+    assert spoken == {"key:ann": "c", "key:bob": "d", "anyone": "a"}
+
+
+def test_a_description_says_the_same_when_it_is_read_back(tmp_path):
+    file = VoiceFile(
+        name='Ma"r\\ía\x7f 1',
+        kind="prompt",
+        languages=("es", "en"),
+        prefix="",
+        transcript="Zeile 1\nZeile 2\t\u2028ü🎉",
+        shared=False,
+        created=1795428000,
+    )
+    (tmp_path / "voice.toml").write_text(described(file), encoding="utf-8")
+    assert read_description(tmp_path / "voice.toml") == file
+
+
+def test_a_voice_is_added_changed_and_removed_and_a_server_sees_it(folder):
+    shelf = VoiceShelf(folder, CATALOG)
+    file = VoiceFile(name="Nora", kind="named")
+    assert folder.add("nora", file, CATALOG).title == "Nora"
+    with pytest.raises(VoiceExistsError, match="there is a voice nora already"):
+        folder.add("nora", file, CATALOG)
+    shelf._look()
+    assert shelf.catalog("anyone").voice("nora").prefix == "Nora"
+    folder.change("nora", VoiceFile(name="Nora", kind="named", prefix="n"))
+    shelf._look()
+    assert shelf.catalog("anyone").voice("nora").prefix == "n"
+    assert folder.remove("nora")
+    assert not folder.remove("nora")
+    shelf._look()
+    with pytest.raises(InvalidRequestError, match="There is no voice 'nora'"):
+        shelf.catalog("anyone").voice("nora")
+    assert list(folder.root.iterdir()) == []
+
+
+def test_what_cannot_be_added_leaves_nothing_behind(folder):
+    with pytest.raises(VoiceError, match="there is no adapter"):
+        folder.add("x", VoiceFile(name="X", kind="adapter"), CATALOG)
+
+    def fails(_staging):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Exception, match="cannot be written: No space left on device"):
+        folder.add("x", VoiceFile(name="X", kind="named"), CATALOG, fails)
+    assert list(folder.root.iterdir()) == []
+
+
+def _add_for_ever(root):
+    folder = VoiceFolder(root)
+    while True:
+        folder.add(
+            "n",
+            VoiceFile(name="N", kind="named"),
+            CATALOG,
+            lambda to: (to / "data").write_bytes(bytes(9_000)),
+        )
+        folder.remove("n")
+
+
+def test_killed_at_any_moment_of_adding_the_list_works(folder):
+    for number in range(12):
+        adding = multiprocessing.get_context("fork").Process(target=_add_for_ever, args=(folder.root,))
+        adding.start()
+        time.sleep(0.02 + 0.003 * number)
+        os.kill(adding.pid, signal.SIGKILL)
+        adding.join()
+        found = folder.read(CATALOG)
+        assert found.problems == {}
+        for voice in found.voices:
+            assert (folder.root / voice.id / "data").stat().st_size == 9_000
+        folder.remove("n")
+    half = [path for path in folder.root.iterdir() if path.name.startswith(STAGING)]
+    for path in half:
+        os.utime(path, (0, 0))
+    folder.add("last", VoiceFile(name="Last", kind="named"), CATALOG)
+    assert [path.name for path in folder.root.iterdir()] == ["last"]
