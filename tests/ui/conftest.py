@@ -1,7 +1,7 @@
 """Chromium for a module of tests, and pages in fresh profiles."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -33,6 +33,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         script: str = "",
         line: dict[str, Any] | None = None,
         refuse: Iterable[str] = (),
+        answers: Mapping[str, Callable[[Any], Any]] | None = None,
         ready: str = "html[data-ready]",
         **options: Any,
     ) -> Any:
@@ -49,7 +50,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
                 wrong.append(f"{message.type}: {message.text}")
 
         def on_request(request: Any) -> None:
-            if not request.url.startswith((url, "blob:")):
+            if not request.url.startswith((url.partition("#")[0], "blob:")):
                 wrong.append(f"asked elsewhere: {request.url}")
 
         page.on("console", on_console)
@@ -57,6 +58,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         page.on("request", on_request)
         for pattern in refuse:
             page.route(pattern, lambda route: route.fulfill(status=503))
+        for pattern, answer in (answers or {}).items():
+            page.route(pattern, answer)
         if line:
             page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", line)
         page.goto(url, timeout=60_000)

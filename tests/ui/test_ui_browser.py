@@ -347,35 +347,55 @@ def test_it_is_light_and_soon_there(open_page: Callable[..., Page], server_url: 
 # --- the server's moods --------------------------------------------------------------------------------------------
 
 
-def test_a_key_is_asked_for_and_kept_for_the_session(open_page: Callable[..., Page], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en-US", ("This server asks for a key", "does not know the key", "Use this key", "Connected")),
+        ("zh-CN", ("此服务器需要密钥", "服务器不认识所用的密钥", "使用此密钥", "已连接")),
+    ],
+)
+def test_a_key_is_asked_for_and_kept_for_the_session(
+    open_page: Callable[..., Page], tmp_path: Path, locale: str, said: tuple[str, ...]
+) -> None:
+    asks, wrong, use, connected = said
     with page_server(tmp_path, keys="right") as url:
-        page = open_page(url, forgive="401")
+        page = open_page(url, locale=locale, forgive="401")
         ask = page.get_by_role("dialog")
-        expect(ask).to_contain_text("This server asks for a key")
-        ask.get_by_label("Key").fill("wrong")
+        expect(ask).to_contain_text(asks)
+        ask.locator("#access-key").fill("wrong")
         page.keyboard.press("Enter")
-        expect(ask).to_contain_text("does not know the key")
+        expect(ask).to_contain_text(wrong)
         assert violations(page) == []
-        ask.get_by_label("Key").fill("right")
-        ask.get_by_role("button", name="Use this key").click()
+        ask.locator("#access-key").fill("right")
+        ask.get_by_role("button", name=use).click()
         expect(ask).to_be_hidden()
-        speak(page, ENGLISH)
+        page.locator("#text").fill(ENGLISH)
+        speak_button(page).click()
         wait_until_heard(page)
         expect(page.locator("#snippet")).to_contain_text("Authorization: Bearer YOUR_KEY")
         page.reload()
-        expect(page.locator("#connection")).to_have_text("Connected")
+        expect(page.locator("#connection")).to_have_text(connected)
         expect(ask).to_be_hidden()
         page.goto("about:blank")
 
 
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en-US", ("Not now", "asks for a key", "Enter a key")),
+        ("zh-CN", ("暂不", "需要密钥才能朗读", "输入密钥")),
+    ],
+)
 def test_without_a_key_the_page_says_why_nothing_is_spoken(
-    open_page: Callable[..., Page], tmp_path: Path
+    open_page: Callable[..., Page], tmp_path: Path, locale: str, said: tuple[str, ...]
 ) -> None:
+    later, asks, enter = said
     with page_server(tmp_path, keys="right") as url:
-        page = open_page(url, forgive="401")
-        page.get_by_role("button", name="Not now").click()
-        expect(page.get_by_role("alert")).to_contain_text("asks for a key")
-        page.get_by_role("alert").get_by_role("button", name="Enter a key").click()
+        page = open_page(url, locale=locale, forgive="401")
+        page.get_by_role("button", name=later).click()
+        expect(page.get_by_role("alert")).to_contain_text(asks)
+        assert violations(page) == []
+        page.get_by_role("alert").get_by_role("button", name=enter).click()
         expect(page.get_by_role("dialog")).to_be_visible()
         page.goto("about:blank")
 

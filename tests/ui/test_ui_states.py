@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,40 @@ def test_a_text_in_another_language_than_the_voices_gets_a_hint(
     page.get_by_role("button", name=use).click()
     expect(page.locator("#tongue-note")).to_be_hidden()
     expect(page.locator("#speaker")).to_contain_text("jana")
+
+
+@pytest.mark.parametrize(
+    ("locale", "changed", "off"),
+    [
+        ("en-US", "Orpheus 1B does not know the voice leo; tara speaks now.", "Its model is not here"),
+        ("zh-CN", "Orpheus 1B 没有 leo 这个声音；现在由 tara 来说。", "其模型不在此处"),
+    ],
+)
+def test_a_voice_belongs_to_the_models_that_know_it(
+    open_page: Callable[..., Page], server_url: str, locale: str, changed: str, off: str
+) -> None:
+    def two_sizes(route: Any) -> None:
+        offer = route.fetch().json()
+        for model in offer["models"]:
+            if model["id"] in ("medium-3b", "small-1b", "medium-3b-de"):
+                model["status"] = "available"
+            if model["id"] == "small-1b":
+                model["voices"] = ["tara"]
+        route.fulfill(json={**offer, "default": "medium-3b"})
+
+    page = open_page(f"{server_url}/#voice=leo", locale=locale, answers={"**/api/models": two_sizes})
+    expect(page.locator("#speaker")).to_contain_text("leo")
+    page.locator("#language-fr").click()
+    expect(page.locator("#voices .voice", has_text="pierre")).to_contain_text(off)
+    expect(page.get_by_role("radio", name="pierre")).to_be_disabled()
+    page.locator("#language-de").click()
+    expect(page.get_by_role("radio", name="jana")).to_be_enabled()
+    assert violations(page) == []
+    page.locator("#model .picker").click()
+    page.locator(".option", has_text="1B").click()
+    expect(page.locator("#toasts")).to_contain_text(changed)
+    expect(page.locator("#voice-languages [role=tab]")).to_have_count(1)
+    expect(page.locator("#voices .voice")).to_have_count(1)
 
 
 # --- what is told is so ------------------------------------------------------------------------------------------

@@ -77,6 +77,10 @@ export const fetchStatus = () => read("api/status");
 export const generate = (wanted, signal, { keep = false, format = "pcm" } = {}) =>
   request("api/generate", { method: "POST", json: { ...wanted, response_format: format }, keep, signal });
 
+/** What would be spoken of a request, without speaking it. */
+export const planText = async (wanted, signal) =>
+  (await request("api/text", { method: "POST", json: wanted, signal })).json();
+
 /** Take a model off the GPU; `force` ends the speech that uses it. */
 export const offload = async (model, force) =>
   (await request("api/offload", { method: "POST", json: { model, force } })).json();

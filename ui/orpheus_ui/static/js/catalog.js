@@ -49,12 +49,18 @@ export class Catalog extends EventTarget {
     return this.offer.models.filter((model) => !model.family || model.family === model.id);
   }
 
-  /** The model that speaks `language` when `id` is chosen, as the server decides it; undefined: none. */
-  speaking(id, language) {
+  /** The model that speaks with `voice` when `id` is chosen, as the server decides it; undefined: none. */
+  speaking(id, voice) {
     const chosen = this.model(id);
-    if (!chosen || chosen.languages.includes(language)) return chosen;
-    const family = chosen.family || chosen.id;
-    return this.offer.models.find((model) => model.family === family && model.languages.includes(language));
+    if (!chosen || chosen.voices.includes(voice)) return chosen;
+    return this.offer.models.find(({ family, voices }) => family === chosen.family && voices.includes(voice));
+  }
+
+  /** The voices that the model `id`, or a sibling of its family, knows: `{known, usable}`, usable where that model is here. */
+  voicesOf(id) {
+    const known = this.offer.voices.filter((voice) => this.speaking(id, voice.id));
+    const usable = known.filter((voice) => this.speaking(id, voice.id).status === "available");
+    return { known, usable: usable.length ? usable : known };
   }
 
   /** What the server's manager knows of a model; undefined for one that was never asked for. */

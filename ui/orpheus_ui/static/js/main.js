@@ -2,6 +2,7 @@
 
 import { allowAsking, askForKey, currentKey } from "./access.js";
 import { address, useAccess } from "./api.js";
+import { Cast } from "./cast.js";
 import { Catalog } from "./catalog.js";
 import { copy } from "./clipboard.js";
 import { Composer } from "./composer.js";
@@ -19,6 +20,7 @@ import { fromLink, linkTo } from "./link.js";
 import { Listening } from "./listening.js";
 import { Models } from "./models.js";
 import { clearNotice, explain, notice, toast } from "./notices.js";
+import { Plan } from "./plan.js";
 import { recall, remember } from "./remembered.js";
 import { Shelf } from "./shelf.js";
 import { Speaking } from "./speaking.js";
@@ -55,13 +57,14 @@ const composer = new Composer();
 const models = new Models(catalog);
 const voices = new Voices(catalog, () => models.chosen);
 const tuning = new Tuning(catalog);
+const cast = new Cast(() => composer.text, () => (voices.chosen ? voices.beside : []));
 const format = () => byId("format").value || DEFAULT_FORMAT;
 const listening = new Listening(composer, format);
 const segments = new Segments(events);
 
 /** What would be asked for now; null until the server has said what there is. */
 const request = () =>
-  catalog.offer && { text: composer.text, model: models.chosen, voice: voices.chosen, ...tuning.chosen };
+  catalog.offer && { text: composer.text, model: models.chosen, voice: voices.chosen, ...tuning.chosen, ...cast.chosen };
 
 const past = new History(() => tell("history"));
 const shelf = new Shelf(past, {
@@ -72,6 +75,7 @@ const shelf = new Shelf(past, {
     models.chosen = wanted.model;
     voices.chosen = wanted.voice;
     tuning.take(wanted);
+    cast.take(wanted.cast);
     composer.focus();
   },
 });
@@ -105,11 +109,13 @@ const developers = new Developers(() => {
 new GPUPanel(catalog, events);
 catalog.follow(events);
 
-models.language = () => catalog.voice(voices.chosen)?.language ?? "en";
-for (const part of [composer, models, voices, tuning]) {
+const plan = new Plan(request);
+for (const part of [composer, models, voices]) part.addEventListener("change", () => cast.look());
+for (const part of [composer, models, voices, tuning, cast]) {
   part.addEventListener("change", () => {
     clearNotice("request");
     developers.show();
+    plan.look();
   });
 }
 composer.addEventListener("change", onText);
@@ -121,6 +127,7 @@ onTold("playing", () => {
   voices.hush();
 });
 voices.addEventListener("change", onVoice);
+models.addEventListener("change", () => voices.fit());
 models.addEventListener("change", onVoice);
 byId("format").addEventListener("change", () => {
   remember("format", format());
@@ -140,16 +147,16 @@ catalog.addEventListener("load", () => {
 
 /** What hangs on the voice and the model: examples in its language, and what the preview cannot do. */
 function onVoice() {
-  models.language = () => catalog.voice(voices.chosen)?.language ?? "en";
   const voice = catalog.offer && catalog.voice(voices.chosen);
   if (!voice) return;
+  models.voice = voice.id;
   const { id, example } = catalog.offer.languages.find((language) => language.id === voice.language);
   const more = Object.entries(examples[id] ?? {}).map(([name, text]) => ({ name, text }));
   composer.offer([{ name: "greeting", text: example }, ...more], id);
   const preview = models.speaking?.engine === "preview";
   tuning.obey((name) => name === "speed" || !preview, preview ? t("tuning.preview_note") : null);
   byId("speaker").replaceChildren(...voices.portrait);
-  byId("speaker").setAttribute("aria-label", t("voices.speaker", { voice: voice.id, language: languageName(voice.language) }));
+  byId("speaker").setAttribute("aria-label", t("voices.speaker", { voice: voice.name, language: languageName(voice.language) }));
   byId("speaker").hidden = false;
   onText();
 }
@@ -161,12 +168,12 @@ function onText() {
   byId("tags-note").hidden = !(composer.tagged && models.speaking?.engine === "preview");
   const written = languageOf(composer.text);
   const differs = written !== null && written !== voice.language;
-  const better = differs && catalog.offer.voices.find(({ language }) => language === written);
-  const names = { voice: voice.id, language: languageName(voice.language), written: written && languageName(written) };
+  const better = differs && catalog.voicesOf(models.chosen).usable.find(({ language }) => language === written);
+  const names = { voice: voice.name, language: languageName(voice.language), written: written && languageName(written) };
   byId("tongue-note").hidden = !differs;
   byId("tongue-words").textContent = differs ? t(written ? "voices.other_language" : "voices.other_script", names) : "";
   byId("tongue-use").hidden = !better;
-  byId("tongue-use").textContent = better ? t("voices.use", { voice: better.id }) : "";
+  byId("tongue-use").textContent = better ? t("voices.use", { voice: better.name }) : "";
   byId("tongue-use").onclick = () => {
     voices.chosen = better.id;
     composer.focus();
@@ -191,6 +198,7 @@ function takeLink() {
   if (given.model) models.chosen = given.model;
   if (given.voice) voices.chosen = given.voice;
   tuning.take(given.tuning);
+  cast.take(given.cast);
 }
 
 const languageSwitch = byId("language");

@@ -10,7 +10,7 @@ const MARGIN = 20; // CSS pixels around the panel
 export class Models extends EventTarget {
   #catalog;
   #chosen = null;
-  #language = () => "en";
+  #voice = null;
   #button = element("button", { type: "button", class: "picker", hidden: true, "aria-expanded": "false", "aria-controls": "model-panel", onclick: () => this.#toggle() });
   #panel = element("fieldset", { class: "panel", id: "model-panel", hidden: true });
 
@@ -41,15 +41,15 @@ export class Models extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** Show what the model is for the language that is spoken, `language()`. */
-  set language(language) {
-    this.#language = language;
+  /** Show what the model is for the voice that speaks. */
+  set voice(id) {
+    this.#voice = id;
     this.#show();
   }
 
-  /** The model that will speak: the chosen one, or its sibling for the language. */
+  /** The model that will speak: the chosen one, or its sibling that knows the voice. */
   get speaking() {
-    return this.#catalog.speaking(this.#chosen, this.#language());
+    return this.#catalog.speaking(this.#chosen, this.#voice);
   }
 
   #onOffer() {

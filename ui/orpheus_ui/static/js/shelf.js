@@ -73,7 +73,7 @@ export class Shelf {
     const named = { text: (name || text).slice(0, 40) };
     const button = (action, act) =>
       element("button", { type: "button", class: "quiet bare", "data-does": action, "aria-label": t(`history.${action}`, named), onclick: () => this.#guard(() => act(speech)) }, icon(action));
-    const facts = [name ? text.slice(0, BEGINNING) : null, speech.voice, brief(speech.seconds) ?? clock(speech.seconds), moment(speech.created)];
+    const facts = [name ? text.slice(0, BEGINNING) : null, voicesOf(speech), brief(speech.seconds) ?? clock(speech.seconds), moment(speech.created)];
     return element(
       "li", { class: "kept", "data-id": id },
       element("button", { type: "button", class: "round small", "data-does": "play", "aria-label": t("history.play", named), onclick: () => this.#guard(() => this.#replay(speech)) }, icon("play")),
@@ -153,3 +153,6 @@ export class Shelf {
     }
   }
 }
+
+/** Who speaks: the voice, and those of the cast. */
+const voicesOf = ({ voice, wanted }) => [...new Set([voice, ...Object.values(wanted?.cast ?? {})])].join(", ");

@@ -112,7 +112,7 @@ export class Speaking {
   /** Say that the model is loading, as soon as it does; returns what ends that. */
   #waitForModel(wanted) {
     const { catalog, listening } = this.#parts;
-    const model = catalog.speaking(wanted.model, catalog.voice(wanted.voice).language);
+    const model = catalog.speaking(wanted.model, wanted.voice);
     const last = catalog.live(model?.id)?.load_seconds ?? null;
     let hide = null;
     const look = () => {

@@ -2,7 +2,8 @@
 
 import { byId, element, icon, roving } from "./dom.js";
 import { language, languageName, onLanguage, t } from "./i18n.js";
-import { explain } from "./notices.js";
+import { shortTitle } from "./models.js";
+import { explain, toast } from "./notices.js";
 import { Player } from "./player.js";
 import { recall, remember } from "./remembered.js";
 import { fetchSpeech } from "./speech.js";
@@ -38,13 +39,42 @@ export class Voices extends EventTarget {
   }
 
   set chosen(id) {
-    const voice = this.#catalog.voice(id);
+    const voice = this.#usable.find((each) => each.id === id);
     if (!voice) return;
     this.#chosen = id;
     this.#language = voice.language;
     remember("voice", id);
     this.#show();
     this.dispatchEvent(new Event("change"));
+  }
+
+  get #usable() {
+    return this.#catalog.voicesOf(this.#model()).usable;
+  }
+
+  /** Those that may speak side by side with the chosen one: voices of the same model. */
+  get beside() {
+    const model = this.#model();
+    const speaking = this.#catalog.speaking(model, this.#chosen);
+    return this.#usable.filter(({ id }) => this.#catalog.speaking(model, id) === speaking);
+  }
+
+  /** Another model is chosen: where it does not know the voice, one that it knows speaks, and that is told. */
+  fit() {
+    const before = this.#catalog.voice(this.#chosen);
+    if (!before) return;
+    const usable = this.#usable;
+    if (usable.includes(before)) this.#show();
+    else {
+      this.chosen = (usable.find((voice) => voice.language === before.language) ?? this.#native(usable)).id;
+      toast(t("voices.changed", { before: before.name, voice: this.#catalog.voice(this.#chosen).name, model: shortTitle(this.#catalog.model(this.#model())) }));
+    }
+  }
+
+  /** Whoever of `voices` speaks to the reader in their language, the usual one first. */
+  #native(voices) {
+    const usual = voices.find(({ id }) => id === this.#catalog.offer.defaults.voice);
+    return usual?.language === language() ? usual : (voices.find((voice) => voice.language === language()) ?? usual ?? voices[0]);
   }
 
   /** End the sample that sounds. */
@@ -55,11 +85,9 @@ export class Voices extends EventTarget {
   }
 
   #onOffer() {
-    const { voices, defaults } = this.#catalog.offer;
-    const wanted = this.#catalog.voice(this.#chosen ?? recall("voice", null));
-    const usual = this.#catalog.voice(defaults.voice);
-    const native = usual?.language === language() ? usual : voices.find((voice) => voice.language === language());
-    this.chosen = (wanted ?? native ?? usual ?? voices[0]).id;
+    const usable = this.#usable;
+    const wanted = this.#chosen ?? recall("voice", null);
+    this.chosen = (usable.find(({ id }) => id === wanted) ?? this.#native(usable)).id;
   }
 
   #open(id) {
@@ -70,13 +98,16 @@ export class Voices extends EventTarget {
   #show() {
     const { offer } = this.#catalog;
     if (!offer) return;
+    const { known, usable } = this.#catalog.voicesOf(this.#model());
+    const spoken = offer.languages.filter(({ id }) => known.some((voice) => voice.language === id));
+    if (!spoken.some(({ id }) => id === this.#language)) this.#language = this.#catalog.voice(this.#chosen).language;
     const wanted = byId("voice-search").value.trim().toLowerCase();
     byId("voice-languages").hidden = wanted !== "";
-    byId("voice-languages").replaceChildren(...offer.languages.map(({ id }) => this.#tab(id)));
+    byId("voice-languages").replaceChildren(...spoken.map(({ id }) => this.#tab(id)));
     byId("voices").setAttribute("aria-labelledby", wanted ? "voices-title" : `language-${this.#language}`);
-    const voices = offer.voices.filter((voice) => (wanted ? described(voice).includes(wanted) : voice.language === this.#language));
+    const voices = known.filter((voice) => (wanted ? described(voice).includes(wanted) : voice.language === this.#language));
     const none = element("p", { class: "hint" }, t("voices.not_found"));
-    byId("voices").replaceChildren(...(voices.length ? voices.map((voice) => this.#card(voice, wanted !== "")) : [none]));
+    byId("voices").replaceChildren(...(voices.length ? voices.map((voice) => this.#card(voice, { ofAnyLanguage: wanted !== "", off: !usable.includes(voice) })) : [none]));
   }
 
   #tab(id) {
@@ -99,7 +130,7 @@ export class Voices extends EventTarget {
   get portrait() {
     const voice = this.#catalog.voice(this.#chosen);
     const language = element("span", { class: "faint" }, languageName(voice.language));
-    return [this.#avatar(voice), element("span", { class: "voice-words" }, element("span", { class: "voice-name", lang: voice.language }, voice.id), language)];
+    return [this.#avatar(voice), element("span", { class: "voice-words" }, element("span", { class: "voice-name", lang: voice.language }, voice.name), language)];
   }
 
   /** Show the chosen voice among the others, whatever is shown there now. */
@@ -114,26 +145,26 @@ export class Voices extends EventTarget {
 
   #avatar(voice) {
     const place = this.#catalog.offer.voices.filter(({ language }) => language === voice.language).indexOf(voice);
-    const avatar = element("span", { class: "avatar", "aria-hidden": "true" }, [...voice.id][0].toUpperCase());
+    const avatar = element("span", { class: "avatar", "aria-hidden": "true" }, [...voice.name][0].toUpperCase());
     avatar.style.setProperty("--hue", HUES[place % HUES.length]);
     return avatar;
   }
 
-  #card(voice, ofAnyLanguage) {
+  #card(voice, { ofAnyLanguage, off }) {
     const avatar = this.#avatar(voice);
     const radio = element("input", {
-      type: "radio", name: "voice", class: "unseen", value: voice.id, checked: voice.id === this.#chosen,
+      type: "radio", name: "voice", class: "unseen", value: voice.id, checked: voice.id === this.#chosen, disabled: off,
       onchange: () => this.#choose(voice.id),
     });
     const words = element(
       "span", { class: "voice-words" },
-      element("span", { class: "voice-name", lang: voice.language }, voice.id),
-      element("span", { class: "faint" }, ofAnyLanguage ? languageName(voice.language) : t(`gender.${voice.gender}`)),
+      element("span", { class: "voice-name", lang: voice.language }, voice.name),
+      element("span", { class: "faint" }, off ? t("voices.off") : ofAnyLanguage ? languageName(voice.language) : t(`gender.${voice.gender}`)),
     );
-    const play = element("button", { type: "button", class: "round small", onclick: () => this.#toggle(voice) });
+    const play = element("button", { type: "button", class: "round small", disabled: off, onclick: () => this.#toggle(voice) });
     play.dataset.sample = voice.id;
     this.#labelSample(play);
-    return element("div", { class: "voice" }, element("label", {}, radio, avatar, words), play);
+    return element("div", { class: off ? "voice off" : "voice" }, element("label", {}, radio, avatar, words), play);
   }
 
   /** Without drawing the cards anew, so that the keyboard stays where it is. */
@@ -147,7 +178,7 @@ export class Voices extends EventTarget {
     const id = button.dataset.sample;
     const playing = this.#playing === id;
     button.replaceChildren(icon(playing ? "stop" : "play"));
-    button.setAttribute("aria-label", t(playing ? "voices.stop_sample" : "voices.sample", { voice: id }));
+    button.setAttribute("aria-label", t(playing ? "voices.stop_sample" : "voices.sample", { voice: this.#catalog.voice(id).name }));
   }
 
   #setPlaying(id) {
@@ -185,4 +216,4 @@ export class Voices extends EventTarget {
 }
 
 /** What a search finds a voice by. */
-const described = ({ id, language: spoken, gender }) => [id, spoken, languageName(spoken), t(`gender.${gender}`)].join(" ").toLowerCase();
+const described = ({ id, name, language: spoken, gender }) => [id, name, spoken, languageName(spoken), t(`gender.${gender}`)].join(" ").toLowerCase();
