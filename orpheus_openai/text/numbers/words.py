@@ -43,6 +43,15 @@ UNITS = {
 }  # fmt: skip
 """Units that follow a number, by CLDR's names."""
 
+_OWN_UNITS = {
+    "fr": {"Ko": "digital-kilobyte", "Mo": "digital-megabyte", "Go": "digital-gigabyte", "To": "digital-terabyte"},
+    "hi": {
+        "किमी": "length-kilometer", "कि.मी.": "length-kilometer", "सेमी": "length-centimeter",
+        "मिमी": "length-millimeter", "किग्रा": "mass-kilogram", "कि.ग्रा.": "mass-kilogram",
+    },
+}  # fmt: skip
+"""Those that one language alone writes so."""
+
 _FEMININE_UNITS = {
     "fr": {
         "duration-second",
@@ -65,6 +74,8 @@ _FEMININE_UNITS = {
     "it": {"duration-hour", "mass-pound", "mass-ounce"},
 }
 _UNSPACED = frozenset({"zh", "ko"})
+_TWO_OF_MANY = re.compile("(?<![十百零])二(?=[千万亿])")
+"""Chinese counts 两千 and 两万."""
 _FIGURES = re.compile(r"\d(?:[\d.,’٬\s\u202f]*\d)?")
 
 
@@ -72,6 +83,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One language of `words.toml`."""
 
     groups: str
+    """Signs between groups of figures."""
     decimal: str
     point: str
     minus: str
@@ -84,6 +96,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times: str
     equals: str
     divided: str
+    ratio: str
+    """Between the parts of a proportion, 3:2."""
     scales: dict[str, str]
     fractions: dict[int, tuple[str, str]]
     currency: dict[str, Annotated[list[str], msgspec.Meta(min_length=2, max_length=3)]]
@@ -96,6 +110,19 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `№ 5` is, where the number does not follow its name."""
     cents: str = ""
     one_cent: str = ""
+    only_cents: tuple[str, str] | None = None
+    """One and several, where there is nothing before the point."""
+    subunits: dict[str, str] = {}
+    """`cents` of other currencies."""
+    multiplied: str = ""
+    """3x, as in 3x faster."""
+    about: str = ""
+    """Before a number with ~; empty: as for ≈."""
+    named_fractions: dict[str, str] = {}
+    before_numbers: dict[str, str] = {}
+    """Abbreviations before a figure, such as `p. 5`."""
+    before_names: dict[str, str] = {}
+    """Abbreviations before a capital letter."""
     native_counters: str = ""
     two_counters: str = ""
 
@@ -126,6 +153,8 @@ class Words:
         self._engine = RbnfEngine.for_language(language)
         self._locale = Locale.parse(language)
         self._rules = lru_cache(1_000)(self._by_rules)
+        self.units = UNITS | _OWN_UNITS.get(language, {})
+        """CLDR's names of units by their symbols."""
 
     def _by_rules(self, number: int, *rules: str) -> str:
         text = self._engine.format_number(number, ruleset_names=[next(r for r in rules if self.has(r))]).text
@@ -147,10 +176,16 @@ class Words:
             said = self.digits(whole)
         else:
             said = self._rules(int(whole or "0"), *_cardinal_rules(gender if not fraction else ""))
+            said = _TWO_OF_MANY.sub("两", said) if self.language == "zh" else _zero(said, self.language)
         if not fraction:
             return said
         space = "" if self.language in _UNSPACED else " "
-        return f"{said}{space}{self.table.point}{space}{self._fraction(fraction)}"
+        after = _zero(self._fraction(fraction), self.language)
+        return f"{said}{space}{self.table.point}{space}{after}"
+
+    def amount(self, figures: str, gender: str = "") -> str:
+        """`cardinal` of what is measured: two in Chinese is 两 then."""
+        return "两" if self.language == "zh" and figures == "2" else self.cardinal(figures, gender)
 
     def _fraction(self, figures: str) -> str:
         as_number = self.language in ("fr", "es", "it") and re.fullmatch(r"[1-9]\d", figures)
@@ -164,6 +199,9 @@ class Words:
         """`1999`, as a year."""
         if self.language == "zh":
             return self.digits(figures)
+        if self.language == "hi" and "1100" <= figures < "2000":
+            rest = int(figures[2:])
+            return f"{self.cardinal(figures[:2])} सौ{' ' + self.cardinal(str(rest)) if rest else ''}"
         by_hundreds = ("spellout-numbering-year",) if self.language in ("en", "de") else ()
         return self._rules(int(figures), *by_hundreds, "spellout-numbering")
 
@@ -176,11 +214,15 @@ class Words:
         """Months by CLDR."""
         return str(self._locale.months["format"]["wide"][number])
 
+    def code(self, sign: str) -> str:
+        """By ISO 4217."""
+        return "CNY" if sign == "¥" and self.language == "zh" else CURRENCIES.get(sign, sign)
+
     def currency(self, sign: str, figures: str) -> tuple[str, str]:
         """Return name and gender of a currency, for so much of it."""
         if sign in NAMED_BY_UNICODE:
             return NAMED_BY_UNICODE[sign], "m"
-        code = "CNY" if sign == "¥" and self.language == "zh" else CURRENCIES.get(sign, sign)
+        code = self.code(sign)
         from babel.numbers import get_currency_name  # noqa: PLC0415
 
         if own := self.table.currency.get(code):
@@ -199,18 +241,23 @@ class Words:
         """`12` and `°C`, in words."""
         from babel.units import format_unit  # noqa: PLC0415
 
-        name = UNITS[symbol]
+        name = self.units[symbol]
         value = 1 if self._one(figures) else 1.5 if "." in figures else 5  # for the plural's form alone
         gender = (
             "f" if name in _FEMININE_UNITS.get(self.language, ()) else "n" if self.language == "de" else "m"
         )
-        said = self.cardinal(figures, gender)
+        is_degrees = name.startswith("temperature")
+        said = self.cardinal(figures, gender) if is_degrees else self.amount(figures, gender)
+        if self.language == "zh" and name.startswith("digital"):  # as people say them, letter by letter
+            return said + symbol
         form = format_unit(value, name, length="long", locale=self._locale).replace("\u00a0", " ")
         whole = _FIGURES.sub(lambda _: said, form, count=1) if _FIGURES.search(form) else f"{said} {form}"
         return re.sub(r"\buna (?=[aeiou])", "un'", whole) if self.language == "it" else whole
 
     def fraction(self, over: int, under: int) -> str:
         """`1/2`."""
+        if named := self.table.named_fractions.get(f"{over}/{under}"):
+            return named
         counted = self.cardinal(str(over), "m")
         if under in self.table.fractions:
             return f"{counted} {self.table.fractions[under][over != 1]}"
@@ -222,6 +269,11 @@ class Words:
         if self.language == "it":
             return f"{counted} {part if over == 1 else part[:-1] + 'i'}"
         return f"{counted} {part}{'' if over == 1 else 's'}"
+
+
+def _zero(said: str, language: str) -> str:
+    """Korean's zero in a number; 공 is that of digits told one by one."""
+    return said.replace("공", "영") if language == "ko" else said
 
 
 def _cardinal_rules(gender: str) -> tuple[str, ...]:
