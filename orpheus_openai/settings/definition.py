@@ -118,6 +118,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra={"expected": "on, off or a whole number of at most 18 digits"},
         ),
     ] = "on"
+    snac_precision: Annotated[
+        Literal["fp32", "tf32", "fp16"],
+        Meta(
+            description="How a GPU computes the codec: `fp32` exactly; `tf32` and `fp16` faster, with an error; see "
+            "docs/architecture.md. A CPU computes in fp32."
+        ),
+    ] = "fp32"
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
         Meta(description="Number format of Orpheus' weights."),

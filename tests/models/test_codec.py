@@ -78,7 +78,7 @@ def reference() -> Reference:
 
 
 def decoder_of(network: SnacNetwork, noise: Noise) -> SnacDecoder:
-    return SnacDecoder(SnacRunner(network, noise=noise != "off"), noise, workers=2, batch_frames=8)
+    return SnacDecoder(SnacRunner(network), noise, workers=2, batch_frames=8)
 
 
 @pytest.fixture
@@ -280,6 +280,9 @@ class RecordingRunner:
     noise_blocks = 4
 
     def release(self) -> None:
+        pass
+
+    def forget(self, stream: Any) -> None:
         pass
 
     def __init__(self) -> None:

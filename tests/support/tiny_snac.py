@@ -23,11 +23,14 @@ CONFIG: dict[str, Any] = {
 """What hubertsiuzdak/snac_24khz has in its config.json."""
 
 
-def tiny_snac(seed: int = 0) -> SNAC:
-    """Untrained, and as loud as a trained one: enough that errors show, not so much that tanh hides them."""
+def tiny_snac(seed: int = 0, decoder_dim: int = 1_024) -> SNAC:
+    """Untrained, and as loud as a trained one: enough that errors show, not so much that tanh hides them.
+
+    With a smaller `decoder_dim` it is narrower, and cheaper.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = SNAC(**CONFIG).eval()
+        model = SNAC(**CONFIG | {"decoder_dim": decoder_dim}).eval()
         for name, parameter in model.decoder.named_parameters():
             if name.endswith("alpha"):
                 parameter.data.uniform_(0.5, 2.0)

@@ -16,14 +16,16 @@ from orpheus_openai.audio import PCM
 from orpheus_openai.errors import EngineError, ShuttingDownError
 from orpheus_openai.models.orpheus.codec_stream import CodecStream
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
+from orpheus_openai.models.orpheus.snac_card import CardRunner, Precision
 from orpheus_openai.models.orpheus.snac_network import START_FRAMES, Step
 from orpheus_openai.models.orpheus.snac_noise import Noise, StreamNoise
-from orpheus_openai.models.orpheus.snac_runner import SnacRunner, StreamMemory
+from orpheus_openai.models.orpheus.snac_runner import Runner, SnacRunner, StreamMemory
 from orpheus_openai.models.orpheus.snac_weights import load_snac, to_device
 
 BATCH_FRAMES_CPU = 8
 """Frames in one step over all streams: a CPU gains nothing from more, and new streams would wait for them."""
-BATCH_FRAMES_CUDA = 512
+BATCH_FRAMES_CUDA = 128
+"""On a GPU that also speaks, a longer step would hold up the engine's, and save next to nothing."""
 MOST_CPU_WORKERS = 8
 
 _Due: TypeAlias = list[tuple[CodecStream, Step]]
@@ -37,7 +39,7 @@ class SnacDecoder:
     one thread: steps side by side cost less than one step spread over cores that others want too.
     """
 
-    def __init__(self, runner: SnacRunner, noise: Noise, *, workers: int, batch_frames: int) -> None:
+    def __init__(self, runner: Runner, noise: Noise, *, workers: int, batch_frames: int) -> None:
         self._runner = runner
         self._noise = noise
         self._batch_frames = batch_frames
@@ -49,17 +51,20 @@ class SnacDecoder:
         self._closed = False
 
     @classmethod
-    def load(cls, source: str, device: str = "cpu", noise: Noise = "on") -> Self:
+    def load(
+        cls, source: str, device: str = "cpu", noise: Noise = "on", precision: Precision = "fp32"
+    ) -> Self:
         """Load a checkpoint directory or repo id onto `device` and try it once. Blocking.
 
-        `device`: `cpu`, `cuda` or `cuda:N`. Raises ModelUnavailableError when the checkpoint cannot be used.
+        `device`: `cpu`, `cuda` or `cuda:N`; a CPU computes in float32 whatever the precision.
+        Raises ModelUnavailableError when the checkpoint cannot be used.
         """
         network = to_device(load_snac(source), torch.device(device))
-        runner = SnacRunner(network, noise=noise != "off")
         if network.device.type == "cpu":
-            cores = len(os.sched_getaffinity(0))
-            decoder = cls(runner, noise, workers=min(cores, MOST_CPU_WORKERS), batch_frames=BATCH_FRAMES_CPU)
+            workers = min(len(os.sched_getaffinity(0)), MOST_CPU_WORKERS)
+            decoder = cls(SnacRunner(network), noise, workers=workers, batch_frames=BATCH_FRAMES_CPU)
         else:
+            runner = CardRunner(network, noise=noise != "off", precision=precision)
             decoder = cls(runner, noise, workers=1, batch_frames=BATCH_FRAMES_CUDA)
         decoder._executor.submit(decoder._try_once).result()
         return decoder
@@ -82,6 +87,8 @@ class SnacDecoder:
                 yield pcm
         finally:
             del self._streams[stream]
+            if not stream.running:
+                self._runner.forget(stream.memory)
             collector.cancel()
             await asyncio.wait([collector])
 
@@ -181,9 +188,13 @@ class SnacDecoder:
                 stream.deliver(step, pcm, now)
         else:
             for stream in members:
+                stream.running = False
                 error = EngineError(f"The codec failed at this utterance ({failure}); the next one may work.")
                 error.__cause__ = failure
                 stream.fail(error)
+        for stream in members:
+            if stream not in self._streams:  # Its reader left while the step ran.
+                self._runner.forget(stream.memory)
         self._wake()
 
 

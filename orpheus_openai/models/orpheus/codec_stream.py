@@ -59,7 +59,8 @@ class CodecStream:
         self._started = False
         self._ended = False
         self._finished = False
-        self._running = False
+        self.running = False
+        """Whether a step of it is with the device."""
 
     def add(self, frames: NDArray[np.int16]) -> None:
         """Take frames from the source, shape (n, 7); raises ValueError if they are not frames."""
@@ -79,7 +80,7 @@ class CodecStream:
     def end(self) -> None:
         """Note that the source has no more frames."""
         self._ended = True
-        if not (self._started or self._running or self._waiting):
+        if not (self._started or self.running or self._waiting):
             self._finish()
 
     def fail(self, error: BaseException) -> None:
@@ -99,21 +100,21 @@ class CodecStream:
 
     def plan(self, now: float) -> tuple[Step, float] | None:
         """Decide as `plan_step`; None also while nobody asks, or a step is running."""
-        if self._running or self._reader is None or self._reader.done():
+        if self.running or self._reader is None or self._reader.done():
             return None
         in_hand = max(0.0, self.dry_at - now)
         return plan_step(len(self._waiting), started=self._started, ended=self._ended, in_hand=in_hand)
 
     def take(self, step: Step) -> NDArray[np.int16]:
         """Hand over the frames for `step`, shape (step.frames, 7), which is now running."""
-        self._running = True
+        self.running = True
         self._taken.set()
         frames = [self._waiting.popleft() for _ in range(step.frames)]
         return np.array(frames, np.int16).reshape(-1, TOKENS_PER_FRAME)
 
     def deliver(self, step: Step, pcm: PCM, now: float) -> None:
         """Hand the PCM of `step`, which is done, to the reader, if it is still there."""
-        self._running = False
+        self.running = False
         self._started = True
         self._finished = step.last
         self.dry_at = max(self.dry_at, now) + len(pcm) / SAMPLE_RATE

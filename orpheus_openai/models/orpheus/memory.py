@@ -17,8 +17,8 @@ workspaces of cuBLAS and FlashAttention and the table of rotary positions (0.1),
 """
 
 CODEC = int(0.9 * GIB)
-"""SNAC on the card, in the server's own process: a second CUDA context (0.5 GiB), 80 MB of weights, cuDNN's workspaces
-and the graphs of its 22 captured steps. All models share it."""
+"""SNAC on the card, in the server's own process: a second CUDA context (0.5 GiB), 80 MB of weights, 84 MB for
+the states of 256 streams, cuBLAS' workspaces and the graphs of its 26 captured steps. All models share it."""
 
 SAMPLER_BYTES = 46
 """Of each stream for each entry of the vocabulary, at the peak of a step.

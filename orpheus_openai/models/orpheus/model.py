@@ -216,7 +216,11 @@ class OrpheusLoader:
             if self._decoder is None:
                 settings = self._settings
                 self._decoder = await asyncio.to_thread(
-                    SnacDecoder.load, settings.snac, _device(settings, gpu), _noise(settings)
+                    SnacDecoder.load,
+                    settings.snac,
+                    _device(settings, gpu),
+                    _noise(settings),
+                    settings.snac_precision,
                 )
             self._users += 1
             return self._decoder

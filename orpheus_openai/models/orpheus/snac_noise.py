@@ -1,5 +1,10 @@
-"""The random numbers of SNAC's noise blocks, drawn so that a seed fixes them however an utterance is cut."""
+"""The random numbers of SNAC's noise blocks: a seed and a place in the utterance fix each, wherever it is drawn.
 
+A hash of both, rather than a generator with a state: however an utterance is cut, on a CPU or on a GPU (`snac_kernels`
+has the same formulas), alone or in a batch, a sample gets the same number.
+"""
+
+import secrets
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -10,20 +15,62 @@ Noise: TypeAlias = Literal["on", "off"] | int
 """`on`: different for each utterance, as the published decoder has it; an int: this seed for each utterance;
 `off`: none at all, for exact comparison, and audibly duller."""
 
+SEED_BITS = 63
+_STEP, _FIRST_FACTOR, _SECOND_FACTOR = map(
+    np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+"""Of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
+_BLOCK_SHIFT = np.uint64(48)
+"""A pair's number within its block takes the bits below: 372 years of audio."""
+_FEW_BITS = np.uint64(40)
+_MASK = np.uint64(0xFFFFFF)
+
 
 class StreamNoise:
-    """Standard normal numbers for the blocks of one utterance.
-
-    Each block draws from a sequence of its own and uses every number once, in order: what a sample gets
-    depends on its place in the utterance alone, not on where steps begin and end.
-    """
+    """Standard normal numbers for the blocks of one utterance, each used once, in order."""
 
     def __init__(self, blocks: int, seed: int | None = None) -> None:
-        self._sequences = [
-            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(blocks)
-        ]
+        self.seed = (secrets.randbits(SEED_BITS) if seed is None else seed) & ((1 << SEED_BITS) - 1)
+        self.positions = [0] * blocks
+        """How many numbers each block has had."""
 
     def draw(self, lengths: Sequence[int]) -> NDArray[np.float32]:
         """Draw the next `lengths[i]` numbers for each block i, one block after another."""
-        parts = zip(self._sequences, lengths, strict=True)
-        return np.concatenate([sequence.standard_normal(length, np.float32) for sequence, length in parts])
+        starts = list(self.positions)
+        self.skip(lengths)
+        pairs = [
+            np.arange(start // 2, (start + length + 1) // 2, dtype=np.uint64)
+            | (np.uint64(block) << _BLOCK_SHIFT)
+            for block, (start, length) in enumerate(zip(starts, lengths, strict=True))
+        ]
+        drawn = _normal(self.seed, np.concatenate(pairs))
+        parts, offset = [], 0
+        for start, length, of_block in zip(starts, lengths, pairs, strict=True):
+            begin = 2 * offset + start % 2
+            parts.append(drawn[begin : begin + length])
+            offset += len(of_block)
+        return np.concatenate(parts)
+
+    def skip(self, lengths: Sequence[int]) -> None:
+        """Count the next `lengths[i]` numbers of each block i as drawn, elsewhere."""
+        for block, length in enumerate(lengths):
+            self.positions[block] += length
+
+
+def _normal(seed: int, pairs: NDArray[np.uint64]) -> NDArray[np.float32]:
+    """Make two numbers of each pair's: Box and Muller's transformation of 24 bits and 24 bits of a hash."""
+    words = _mixed(_mixed(np.array([seed], np.uint64)) ^ pairs)
+    first = ((words >> _FEW_BITS).astype(np.float32) + np.float32(1)) * np.float32(2**-24)
+    angle = (words & _MASK).astype(np.float32) * np.float32(2**-24 * 2 * np.pi)
+    radius = np.sqrt(np.float32(-2) * np.log(first))
+    normal = np.empty((len(pairs), 2), np.float32)
+    np.multiply(radius, np.cos(angle), out=normal[:, 0])
+    np.multiply(radius, np.sin(angle), out=normal[:, 1])
+    return normal.reshape(-1)
+
+
+def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    words = words + _STEP
+    words = (words ^ (words >> np.uint64(30))) * _FIRST_FACTOR
+    words = (words ^ (words >> np.uint64(27))) * _SECOND_FACTOR
+    return words ^ (words >> np.uint64(31))

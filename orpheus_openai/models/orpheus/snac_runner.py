@@ -1,7 +1,7 @@
 """One step of a batch of streams on a device: frames and memories go in, PCM comes out. Blocking."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.models.orpheus.snac_cuda import GraphedNetwork
 from orpheus_openai.models.orpheus.snac_network import SnacNetwork, Step
 from orpheus_openai.models.orpheus.snac_noise import StreamNoise
 
@@ -24,20 +23,38 @@ class StreamMemory:
     def __init__(self, noise: StreamNoise | None) -> None:
         self.noise = noise
         self.state: Tensor | None = None
+        """On a CPU."""
+        self.row: int | None = None
+        """On a GPU: where the state stands among those of all streams."""
+
+
+class Runner(Protocol):
+    """What decodes the steps of all streams of a device."""
+
+    noise_blocks: int
+
+    def run(
+        self, step: Step, frames: Sequence[NDArray[np.int16]], streams: Sequence[StreamMemory]
+    ) -> list[PCM]:
+        """Decode `frames[i]`, shape (step.frames, 7), as what comes next in `streams[i]`; the PCM of each."""
+        ...
+
+    def forget(self, stream: StreamMemory) -> None:
+        """Drop what is kept of a stream."""
+        ...
+
+    def release(self) -> None:
+        """Give the memory back."""
+        ...
 
 
 class SnacRunner:
-    """A network on its device. Several threads may call `run` at once on a CPU, one at a time on a GPU."""
+    """A network on the CPU. Several threads may call `run` at once."""
 
-    def __init__(self, network: SnacNetwork, *, noise: bool) -> None:
+    def __init__(self, network: SnacNetwork) -> None:
         self._network = network
-        self._device = network.device
         self.noise_blocks = len(network.blocks)
         """How many sequences of random numbers a stream needs."""
-        self._cuda_stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
-        self._run: Any = network.run
-        if self._cuda_stream is not None:
-            self._run = GraphedNetwork(network, self._cuda_stream, noise=noise).run
 
     def run(
         self, step: Step, frames: Sequence[NDArray[np.int16]], streams: Sequence[StreamMemory]
@@ -46,36 +63,29 @@ class SnacRunner:
         lengths = self._network.noise_lengths(step)
         noises = [stream.noise.draw(lengths) for stream in streams if stream.noise is not None]
         states = [stream.state for stream in streams if stream.state is not None]
-        with torch.inference_mode(), torch.cuda.stream(self._cuda_stream):
-            samples, following = self._run(
+        with torch.inference_mode():
+            samples, following = self._network.run(
                 step,
-                self._upload(np.stack(frames)).long(),
+                torch.from_numpy(np.stack(frames)).long(),
                 torch.stack(states) if states else None,
-                self._upload(np.stack(noises)) if noises else None,
+                torch.from_numpy(np.stack(noises)) if noises else None,
             )
             # A copy for each stream: a view would keep the whole batch in memory as long as the slowest.
             rows = [None] * len(streams) if following is None else [row.clone() for row in following]
             for stream, row in zip(streams, rows, strict=True):
                 stream.state = row
-            pcm = self._download((samples * FULL_SCALE).round_().to(torch.int16))
+            pcm = to_pcm(samples).numpy()
         return [row.copy() for row in pcm]
 
+    def forget(self, stream: StreamMemory) -> None:
+        """Drop what is kept of a stream."""
+        stream.state = None
+
     def release(self) -> None:
-        """Give the device's memory back; nothing can be decoded afterwards."""
-        del self._run, self._network
-        if self._cuda_stream is not None:
-            torch.cuda.empty_cache()
+        """Give the memory back; nothing can be decoded afterwards."""
+        del self._network
 
-    def _upload(self, array: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(array)
-        if self._cuda_stream is None:
-            return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
 
-    def _download(self, tensor: Tensor) -> NDArray[np.int16]:
-        if self._cuda_stream is not None:
-            pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            tensor = pinned.copy_(tensor, non_blocking=True)
-            self._cuda_stream.synchronize()
-        array: NDArray[np.int16] = tensor.numpy()
-        return array
+def to_pcm(samples: Tensor) -> Tensor:
+    """Round samples from -1 to 1 to int16."""
+    return (samples * FULL_SCALE).round_().to(torch.int16)
