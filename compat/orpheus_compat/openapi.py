@@ -2,8 +2,8 @@
 
 from litestar.openapi.spec import Example, OpenAPIResponse
 
-from orpheus_compat.schemas import CreateSpeechRequest
-from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, events, operation, schema
+from orpheus_compat.schemas import CreateSpeechRequest, UpdateConsent
+from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, events, form, operation, schema
 
 _EXAMPLES = {
     "plain": Example(
@@ -57,3 +57,40 @@ CreateSpeechOperation = operation(
 
 ListOperation = operation()
 RetrieveModelOperation = operation(problems={"404": "There is no such model."})
+
+_FORM = "multipart/form-data"
+_REFUSED = {
+    "400": "A field is missing or wrong, the recording cannot be used, or there are too many; `param` names it.",
+    "429": "The caller's rate limit is reached; `Retry-After` says when to try again.",
+}
+_NO_CONSENT = {"404": "There is no such consent of yours."}
+
+CreateConsentOperation = operation(
+    body=form(
+        {"name": "What to call it.", "language": "BCP 47, e.g. en-US."},
+        {"recording": "What its speaker says, 1 to 30 seconds."},
+        {},
+    ),
+    body_type=_FORM,
+    problems=_REFUSED,
+)
+ConsentOperation = operation(problems=_NO_CONSENT)
+UpdateConsentOperation = operation(
+    body=schema(UpdateConsent), problems={**_NO_CONSENT, "400": _REFUSED["400"]}
+)
+CreateVoiceOperation = operation(
+    body=form(
+        {
+            "name": "What to call it.",
+            "ref_text": "An addition: what is said in the recording, word for word.",
+        },
+        {"audio_sample": "The voice, 3 to 30 seconds."},
+        {
+            "consent": "The id of its speaker's consent; required unless the server's owner has said otherwise.",
+            "language": "An addition: BCP 47; that of the consent if not given.",
+        },
+    ),
+    body_type=_FORM,
+    problems={**_REFUSED, **_NO_CONSENT},
+)
+DeleteVoiceOperation = operation(problems={"404": "There is no such voice of yours."})

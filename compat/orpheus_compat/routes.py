@@ -22,6 +22,7 @@ from orpheus_compat.schemas import (
     VoiceList,
     VoiceObject,
 )
+from orpheus_compat.voices import ConsentController, CustomVoiceController
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.catalog import Catalog, Model, Voice
 from orpheus_openai.errors import InvalidRequestError, SpeechError
@@ -242,4 +243,6 @@ def _event(data: dict[str, Any]) -> bytes:
 
 def compat_router() -> Router:
     """Everything below /v1."""
-    return Router("/v1", route_handlers=[SpeechController, ModelController])
+    return Router(
+        "/v1", route_handlers=[SpeechController, ModelController, ConsentController, CustomVoiceController]
+    )

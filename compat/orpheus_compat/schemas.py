@@ -127,3 +127,55 @@ class AudioModelList(msgspec.Struct, frozen=True):
     """GET /v1/audio/models."""
 
     models: list[AudioModel]
+
+
+class ConsentObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A recording in which somebody consents to a voice of theirs."""
+
+    object: Literal["audio.voice_consent"] = "audio.voice_consent"
+    id: Annotated[str, Meta(examples=["cons_0123456789abcdef01234567"])]
+    name: str
+    language: Annotated[str, Meta(description="BCP 47.", examples=["en-US"])]
+    created_at: Annotated[int, Meta(description="Unix time.")]
+
+
+class ConsentList(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /v1/audio/voice_consents."""
+
+    object: Literal["list"] = "list"
+    data: list[ConsentObject]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ConsentDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """A consent that is no more."""
+
+    id: str
+    object: Literal["audio.voice_consent"] = "audio.voice_consent"
+    deleted: bool = True
+
+
+class UpdateConsent(msgspec.Struct, frozen=True):
+    """The body that renames a consent."""
+
+    name: str
+
+
+class CustomVoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice that was added."""
+
+    object: Literal["audio.voice"] = "audio.voice"
+    id: Annotated[str, Meta(examples=["voice_0123456789abcdef01234567"])]
+    name: str
+    created_at: Annotated[int, Meta(description="Unix time.")]
+    type: Annotated[Literal["audio_sample"], Meta(description="What it was made of.")] = "audio_sample"
+
+
+class VoiceDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice that is no more."""
+
+    id: str
+    object: Literal["audio.voice.deleted"] = "audio.voice.deleted"
+    deleted: bool = True

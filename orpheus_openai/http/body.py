@@ -15,11 +15,13 @@ MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """What is read and thrown away so that the client, still sending, gets to see why it was refused."""
 
 
-async def read_body(receive: "Receive") -> bytes:
+async def read_body(
+    receive: "Receive", limit: int = MAX_BODY_BYTES, cure: str = "send the text in parts"
+) -> bytes:
     """Return the whole body that ASGI's `receive` gives.
 
-    Raises RequestTooLargeError beyond MAX_BODY_BYTES, and keeps nothing then; ClientGoneError when the client hangs
-    up while it is sending.
+    Raises RequestTooLargeError beyond `limit` bytes, and keeps nothing then, with what would help; ClientGoneError when
+    the client hangs up while it is sending.
     """
     parts: list[bytes] = []
     size = 0
@@ -30,12 +32,11 @@ async def read_body(receive: "Receive") -> bytes:
             raise ClientGoneError
         part = message["body"]
         size += len(part)
-        if size <= MAX_BODY_BYTES:
+        if size <= limit:
             parts.append(part)
         else:
             parts.clear()
         more = message["more_body"]
-    if size > MAX_BODY_BYTES:
-        limit = MAX_BODY_BYTES // (1024 * 1024)
-        raise RequestTooLargeError(f"The body is larger than {limit} MiB; send the text in parts.")
+    if size > limit:
+        raise RequestTooLargeError(f"The body is larger than {limit // (1024 * 1024)} MiB; {cure}.")
     return b"".join(parts)

@@ -48,6 +48,11 @@ def prepare_speech(
     return speech
 
 
+def name_voice(scope: Mapping[str, object], voice: str) -> None:
+    """The audit log tells that the request was about this voice."""
+    _state(scope)["voice"] = voice
+
+
 def name_text_field(scope: Mapping[str, object], text_field: str) -> None:
     """Errors about the text name this field of the request's."""
     _state(scope)["text_field"] = text_field

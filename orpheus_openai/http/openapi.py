@@ -1,7 +1,7 @@
 """What every door says on the API page of bodies that are read and answered as bytes, and of errors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgspec
@@ -75,10 +75,33 @@ def events(example: Example) -> OpenAPIMediaType:
     return OpenAPIMediaType(examples={"events": example})
 
 
+def form(
+    fields: Mapping[str, str], files: Mapping[str, str], optional: Mapping[str, str]
+) -> OpenAPIMediaType:
+    """Describe a form by its fields, each with a sentence: texts, files, and texts that may be left out."""
+    text, binary = (
+        Schema(type=OpenAPIType.STRING),
+        Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY),
+    )
+    kinds = [*((text, each) for each in (fields, optional)), (binary, files)]
+    return OpenAPIMediaType(
+        schema=Schema(
+            type=OpenAPIType.OBJECT,
+            properties={
+                name: replace(kind, description=words)
+                for kind, named in kinds
+                for name, words in named.items()
+            },
+            required=[*fields, *files],
+        )
+    )
+
+
 def operation(
     *,
     body: OpenAPIMediaType | None = None,
     body_required: bool = True,
+    body_type: str = "application/json",
     answers: Mapping[str, OpenAPIResponse] | None = None,
     problems: Mapping[str, str] | None = None,
     public: bool = False,
@@ -100,7 +123,7 @@ def operation(
     class Described(Operation):
         def __post_init__(self) -> None:
             if body is not None:
-                self.request_body = RequestBody(required=body_required, content={"application/json": body})
+                self.request_body = RequestBody(required=body_required, content={body_type: body})
             if public:
                 self.security = []
             # Of Litestar's own only the success: its 400 has another body than the one that is sent.

@@ -33,7 +33,7 @@ from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import PLAIN, Cast
-from orpheus_openai.voices import VoiceFolder, VoiceShelf
+from orpheus_openai.voices import VoiceFolder, VoiceKeeper, VoiceShelf
 
 
 class SpeechService:
@@ -50,6 +50,7 @@ class SpeechService:
         settings: Settings,
     ) -> None:
         self.voices = VoiceShelf(VoiceFolder(settings.voices), catalog)
+        self.keeper = VoiceKeeper(self.voices, catalog, settings)
         self.takes = Takes(settings.takes_max_bytes)
         self.gate = gate
         self.catalog = catalog

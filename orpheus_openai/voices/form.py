@@ -181,10 +181,12 @@ def _beside(name: str, folder: Path, field: str) -> Path:
 
 def described(file: VoiceFile) -> str:
     """The description as TOML."""
-    lines = []
-    for field, value in msgspec.to_builtins(file).items():
-        lines.append(f"{field} = {_value(value)}")
-    return "\n".join(lines) + "\n"
+    return toml(msgspec.to_builtins(file))
+
+
+def toml(fields: dict[str, object]) -> str:
+    """Texts, whole numbers, truths and lists of them as TOML, one a line."""
+    return "".join(f"{name} = {_value(value)}\n" for name, value in fields.items())
 
 
 def _value(value: object) -> str:

@@ -14,6 +14,7 @@ from orpheus_openai.events import LISTENER_BACKLOG, EventHub
 from orpheus_openai.gpu.manager import HELD_SECONDS
 from orpheus_openai.gpu.monitor import ANSWER_SECONDS
 from orpheus_openai.http.body import MAX_BODY_BYTES
+from orpheus_openai.http.form import MAX_FORM_BYTES
 from orpheus_openai.http.middleware.audit import BACKLOG
 from orpheus_openai.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES
 from orpheus_openai.limits.filter import MODERATION_SECONDS
@@ -22,6 +23,8 @@ from orpheus_openai.settings import Settings, variable_name
 from orpheus_openai.settings.reading import plain
 from orpheus_openai.speech.plan import PLANS_WAITING
 from orpheus_openai.text.turns import MOST_SILENCE
+from orpheus_openai.voices.form import LONGEST_RECORDING
+from orpheus_openai.voices.recordings import WAITING
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +60,10 @@ SHOWN = {
     "Seconds that the GPU's driver may take to answer": "test_a_driver_that_hangs_takes_one_thread_and_nobodys_time",
     "Bytes of audio in an answer of MCP": "test_audio_that_is_too_long_to_be_handed_over_is_said_to_be",
     "Bytes of saved speech": "test_what_is_too_much_goes_oldest_first_after_each_save",
+    "Form with a recording": "test_a_body_that_is_no_form_or_too_large_is_refused",
+    "Seconds of a recording": "test_a_recording_that_cannot_be_used_is_told_why_and_leaves_nothing",
+    "Recordings that wait to be read": "test_one_recording_too_many_is_turned_away",
+    "Voices that one key has added": "test_consents_are_listed_by_a_cursor_renamed_and_ones_own",
     "Hours that saved speech is kept": "test_what_is_too_old_goes",
 }
 """Each limit, and the beginning of the name of the test that goes beyond it."""
@@ -67,6 +74,9 @@ FIXED = {
     "Requests read ahead on a connection": 1,
     "Seconds between two requests": uvicorn.Config("").timeout_keep_alive,
     "Body of a request": f"{MAX_BODY_BYTES // 1024 // 1024} MiB",
+    "Form with a recording": f"{MAX_FORM_BYTES // 1024 // 1024} MiB",
+    "Seconds of a recording": LONGEST_RECORDING,
+    "Recordings that wait to be read": WAITING,
     "Seconds of silence that a text asks for": MOST_SILENCE,
     "Dry runs that wait": PLANS_WAITING,
     "Seconds for a judge of your own": MODERATION_SECONDS,

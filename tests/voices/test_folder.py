@@ -11,8 +11,9 @@ import pytest
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.models.orpheus.prompt import prompt_text
-from orpheus_openai.voices.folder import STAGING, VoiceExistsError, VoiceFolder
+from orpheus_openai.voices.folder import VoiceExistsError, VoiceFolder
 from orpheus_openai.voices.form import VoiceError, VoiceFile, described, read_description
+from orpheus_openai.voices.places import STAGING
 from orpheus_openai.voices.shelf import VoiceShelf
 
 CATALOG = load_catalog()
@@ -159,7 +160,7 @@ def test_a_voice_is_added_changed_and_removed_and_a_server_sees_it(folder):
     shelf = VoiceShelf(folder, CATALOG)
     file = VoiceFile(name="Nora", kind="named")
     assert folder.add("nora", file, CATALOG).title == "Nora"
-    with pytest.raises(VoiceExistsError, match="there is a voice nora already"):
+    with pytest.raises(VoiceExistsError, match="there is a voice 'Nora' already"):
         folder.add("nora", file, CATALOG)
     shelf._look()
     assert shelf.catalog("anyone").voice("nora").prefix == "Nora"

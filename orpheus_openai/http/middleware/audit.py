@@ -34,11 +34,13 @@ def describe(
     status: int,
     seconds: float,
     with_text: bool,
+    voice: str | None = None,
 ) -> dict[str, Any]:
     """The line of a request that has ended just now; what there was no speech for is null, times are in seconds.
 
     `status` 0: the client left before there was an answer; `seconds` are those from the request's arrival to the end
-    of its answer. Where an `outcome` is null the speech was refused before it began.
+    of its answer. Where an `outcome` is null the speech was refused before it began. `voice` is the
+    one that was added or removed.
     """
     line: dict[str, Any] = {
         "time": datetime.fromtimestamp(datetime.now(UTC).timestamp() - seconds, UTC),
@@ -51,6 +53,8 @@ def describe(
         "seconds": round(seconds, 3),
         **(dict.fromkeys(FACTS) if speech is None else speech.report().facts()),
     }
+    if voice is not None:
+        line["voice"] = voice
     if speech is not None and with_text:
         line["text"] = speech.input
     return line

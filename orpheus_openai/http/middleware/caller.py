@@ -52,5 +52,6 @@ class Callers:
                         status=answer.status,
                         seconds=time.monotonic() - began,
                         with_text=self._audit_text,
+                        voice=scope["state"].get("voice"),
                     )
                 )

@@ -1,0 +1,82 @@
+"""Consents: recordings in which somebody says that a voice may be made of theirs."""
+
+import secrets
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from orpheus_openai.voices.form import toml
+from orpheus_openai.voices.places import Places
+
+PREFIX = "cons_"
+DESCRIPTION = "consent.toml"
+RECORDING = "recording.wav"
+
+
+class Consent(msgspec.Struct, frozen=True, kw_only=True):
+    """A consent that was given."""
+
+    id: str
+    name: str
+    """What it was called when it was uploaded."""
+    language: str
+    """BCP 47, e.g. `en-US`."""
+    created: int
+    """Unix time."""
+    owner: str = ""
+    """The account that uploaded it; empty: nobody's, so everybody's."""
+
+
+class ConsentFolder:
+    """`ROOT/.consents/ID/`. All methods work on the disk at once and belong into a thread."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is the folder of voices."""
+        self._places = Places(root.expanduser() / ".consents")
+
+    def read(self) -> list[Consent]:
+        """All of them, the newest first."""
+        found = []
+        for folder in self._places.folders():
+            try:
+                table = tomllib.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+                found.append(msgspec.convert({**table, "id": folder.name}, Consent))
+            except (OSError, ValueError, msgspec.ValidationError):
+                continue  # just removed, or not ours
+        return sorted(found, key=lambda consent: (-consent.created, consent.id))
+
+    def add(self, name: str, language: str, owner: str, put: Callable[[Path], object]) -> Consent:
+        """Keep a consent; `put` writes the recording to the path it is given. Raises VoiceFolderError."""
+        consent = Consent(
+            id=PREFIX + secrets.token_hex(12),
+            name=name,
+            language=language,
+            created=int(time.time()),
+            owner=owner,
+        )
+
+        def lay(staging: Path) -> None:
+            put(staging / RECORDING)
+            (staging / DESCRIPTION).write_text(_described(consent), encoding="utf-8")
+
+        self._places.add(consent.id, lay)
+        return consent
+
+    def rename(self, consent: Consent, name: str) -> Consent:
+        """Call it otherwise; raises VoiceFolderError."""
+        renamed = msgspec.structs.replace(consent, name=name)
+        self._places.write(consent.id, DESCRIPTION, _described(renamed))
+        return renamed
+
+    def remove(self, consent: Consent) -> bool:
+        """Remove it; False where it is gone. Raises VoiceFolderError."""
+        return self._places.remove(consent.id)
+
+
+def _described(consent: Consent) -> str:
+    fields = msgspec.to_builtins(consent)
+    del fields["id"]
+    return toml(fields)

@@ -1,0 +1,185 @@
+"""Voices and consents on behalf of those who add, list and remove them: rights, quotas and what is needed."""
+
+import asyncio
+import logging
+import secrets
+import time
+from functools import partial
+from pathlib import Path
+
+from orpheus_openai.audio import PCM
+from orpheus_openai.catalog import Catalog, OwnVoice
+from orpheus_openai.errors import InvalidRequestError, NotFoundError
+from orpheus_openai.limits.caller import Caller
+from orpheus_openai.settings import Settings
+from orpheus_openai.voices.consents import Consent, ConsentFolder
+from orpheus_openai.voices.form import LONGEST_NAME, MODELS, VoiceError, VoiceFile
+from orpheus_openai.voices.recordings import Recorder, judge, trimmed, write_wav
+from orpheus_openai.voices.shelf import VoiceShelf
+
+PREFIX = "voice_"
+RECORDING = "recording.wav"
+SHORTEST_CONSENT = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class VoiceKeeper:
+    """What callers may do with voices. The shelf knows what there is; this changes it, one change at a time."""
+
+    def __init__(self, shelf: VoiceShelf, catalog: Catalog, settings: Settings) -> None:
+        self._shelf = shelf
+        self._catalog = catalog
+        self._consents = ConsentFolder(settings.voices)
+        self._consent_required = settings.voice_consent == "required"
+        self._most = settings.max_voices_per_key
+        self._recorder = Recorder()
+        self._changing = asyncio.Lock()
+        self._warned = False
+
+    async def add_consent(self, caller: Caller, *, name: str, language: str, recording: bytes) -> Consent:
+        """Keep a recording in which somebody consents; raises InvalidRequestError for what cannot be one."""
+        name = _name(name)
+        language = self._language(language)[1]
+        pcm = await self._recorder.decode(recording, "recording")
+        judge(pcm, "recording", shortest=SHORTEST_CONSENT)
+        async with self._changing:
+            own = [each for each in await self.consents(caller) if each.owner == (caller.owner or "")]
+            self._require_room(len(own), "consents")
+            put = partial(_put_recording, pcm=pcm)
+            return await asyncio.to_thread(self._consents.add, name, language, caller.owner or "", put)
+
+    async def consents(self, caller: Caller) -> list[Consent]:
+        """Those that are there for `caller`, the newest first."""
+        found = await asyncio.to_thread(self._consents.read)
+        return [consent for consent in found if caller.may_see(consent.owner or None)]
+
+    async def consent(self, caller: Caller, consent_id: str) -> Consent:
+        """The consent of that id; raises NotFoundError where there is none for `caller`."""
+        found = next((each for each in await self.consents(caller) if each.id == consent_id), None)
+        if found is None:
+            raise NotFoundError(
+                f"There is no voice consent {consent_id[:64]!r}.", param="consent", code="consent_not_found"
+            )
+        return found
+
+    async def rename_consent(self, caller: Caller, consent_id: str, name: str) -> Consent:
+        """Call it otherwise; raises as `consent` does."""
+        async with self._changing:
+            consent = await self.consent(caller, consent_id)
+            return await asyncio.to_thread(self._consents.rename, consent, _name(name))
+
+    async def remove_consent(self, caller: Caller, consent_id: str) -> None:
+        """Remove it, which the voices that were made with it outlive; raises as `consent` does."""
+        async with self._changing:
+            consent = await self.consent(caller, consent_id)
+            await asyncio.to_thread(self._consents.remove, consent)
+
+    async def add_recorded(
+        self,
+        caller: Caller,
+        *,
+        name: str,
+        recording: bytes,
+        transcript: str,
+        consent: str | None,
+        language: str | None = None,
+    ) -> OwnVoice:
+        """Make a voice of a recording in which `transcript` is said; needs no model.
+
+        Raises InvalidRequestError with the field's name for what cannot be a voice, or without its speaker's consent.
+        """
+        name = _name(name)
+        given = await self._consented(caller, consent)
+        spoken = self._language(language or (given.language if given else "en"))[0]
+        pcm = trimmed(await self._recorder.decode(recording, "audio_sample"))
+        judge(pcm, "audio_sample")
+        file = VoiceFile(
+            name=name,
+            kind="prompt",
+            model=MODELS["prompt"],
+            languages=(spoken,),
+            recording=RECORDING,
+            transcript=" ".join(transcript.split()),
+            consent=given.id if given else "",
+            owner=caller.owner or "",
+            created=int(time.time()),
+        )
+
+        def put(folder: Path) -> None:
+            write_wav(folder / RECORDING, pcm)
+
+        async with self._changing:
+            own = [
+                voice
+                for voice in self._shelf.voices
+                if voice.owner == caller.owner and voice.id.startswith(PREFIX)
+            ]
+            self._require_room(len(own), "voices")
+            voice_id = PREFIX + secrets.token_hex(12)
+            try:
+                voice = await asyncio.to_thread(self._shelf.folder.add, voice_id, file, self._catalog, put)
+            except VoiceError as error:
+                raise InvalidRequestError(f"{error}.", param="name", code="invalid_value") from error
+            await self._shelf.refresh()
+        return voice
+
+    async def remove(self, caller: Caller, name: str) -> OwnVoice:
+        """Remove a voice of the caller's, or for an admin any, by its id; raises NotFoundError where there is none."""
+        async with self._changing:
+            found = next((voice for voice in self._shelf.voices if voice.id == name.lower()), None)
+            if found is None or not caller.may_see(found.owner):
+                raise NotFoundError(
+                    f"There is no voice {name[:64]!r} of yours.", param="voice_id", code="voice_not_found"
+                )
+            await asyncio.to_thread(self._shelf.folder.remove, found.id)
+            await self._shelf.refresh()
+        return found
+
+    async def _consented(self, caller: Caller, consent: str | None) -> Consent | None:
+        if consent:
+            return await self.consent(caller, consent)
+        if self._consent_required:
+            raise InvalidRequestError(
+                "A voice made of a recording needs the consent of its speaker: upload it at /v1/audio/voice_consents "
+                "and send its id as 'consent'.",
+                param="consent",
+                code="missing_required_parameter",
+            )
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "ORPHEUS_VOICE_CONSENT=off: voices are made of recordings without their speakers' consent"
+            )
+        return None
+
+    def _language(self, tag: str) -> tuple[str, str]:
+        """The language of the catalog that a BCP 47 tag means, and the tag."""
+        tag = tag.strip()
+        language = tag.lower().replace("_", "-").partition("-")[0]
+        if language not in self._catalog.languages:
+            raise InvalidRequestError(
+                f"There is no language {tag[:32]!r} here; there are {', '.join(self._catalog.languages)}.",
+                param="language",
+                code="invalid_value",
+            )
+        return language, tag[:35]
+
+    def _require_room(self, count: int, what: str) -> None:
+        if count >= self._most:
+            raise InvalidRequestError(
+                f"There are {count} {what} of yours, as many as this server keeps for one key; remove one first.",
+                code="quota_exceeded",
+            )
+
+
+def _put_recording(path: Path, *, pcm: PCM) -> None:
+    write_wav(path, pcm)
+
+
+def _name(name: str) -> str:
+    if not 0 < len(stripped := name.strip()) <= LONGEST_NAME:
+        raise InvalidRequestError(
+            f"'name' has to have 1 to {LONGEST_NAME} characters.", param="name", code="invalid_value"
+        )
+    return stripped

@@ -1,0 +1,290 @@
+"""OpenAI's routes for voices of one's own: with the official SDK, and with recordings that are none."""
+
+import asyncio
+import io
+import json
+import wave
+
+import httpx
+import numpy as np
+import openai
+import psutil
+import pytest
+
+from orpheus_openai.app import create_app
+from orpheus_openai.audio.encode import make_encoder
+from orpheus_openai.errors import InvalidRequestError, OverloadedError
+from orpheus_openai.settings import Settings
+from orpheus_openai.voices.recordings import WAITING, Recorder
+from tests.support.in_process import asking
+from tests.support.local_server import running
+
+RATE = 24_000
+SAID = "The quick brown fox jumped over the lazy dog."
+
+
+def sound(seconds=5.0, level=0.3):
+    """Something with the ups and downs of speech."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    wave_form = np.sin(2 * np.pi * 150 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))
+    return (32_767 * level * wave_form).astype(np.int16)
+
+
+def wav(pcm, rate=RATE):
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(pcm.tobytes())
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("custom")
+
+
+@pytest.fixture(scope="module")
+def url(folder):
+    settings = Settings(
+        model="preview",
+        api_keys=("ann:one", "bob:two", "root:three:admin"),
+        voices=folder / "voices",
+        output_dir=folder / "outputs",
+        audit_log=str(folder / "audit.jsonl"),
+        max_voices_per_key=2,
+    )
+    with running(create_app(settings)) as address:
+        yield address
+
+
+@pytest.fixture
+def sdk(url):
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="one", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def others(url):
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="two", max_retries=0) as client:
+        yield client
+
+
+def test_a_voice_is_made_listed_spoken_with_and_removed_with_the_official_sdk(sdk, others, folder):
+    consent = sdk.audio.voice_consents.create(
+        name="Ann Smith", language="en-US", recording=("consent.wav", wav(sound()), "audio/wav")
+    )
+    assert (consent.object, consent.name, consent.language) == ("audio.voice_consent", "Ann Smith", "en-US")
+    voice = sdk.audio.voices.create(
+        name="My voice",
+        consent=consent.id,
+        audio_sample=("me.wav", wav(sound(8.0)), "audio/wav"),
+        extra_body={"ref_text": SAID},
+    )
+    assert (voice.object, voice.name, voice.type) == ("audio.voice", "My voice", "audio_sample")
+    place = folder / "voices" / voice.id
+    with wave.open(str(place / "recording.wav")) as kept:
+        assert (kept.getframerate(), kept.getnchannels(), kept.getsampwidth()) == (RATE, 1, 2)
+        assert kept.getnframes() == pytest.approx(8 * RATE, abs=0.3 * RATE)
+    listed = sdk.get("/audio/voices", cast_to=httpx.Response).json()["voices"]
+    (mine,) = [each for each in listed if each["id"] == voice.id]
+    assert (mine["name"], mine["kind"], mine["language"]) == ("My voice", "prompt", "en")
+    assert mine["model"] == "medium-3b-pretrained"
+    assert voice.id not in others.get("/audio/voices", cast_to=httpx.Response).text
+    with pytest.raises(openai.NotFoundError, match="medium-3b-pretrained cannot speak here"):
+        sdk.audio.speech.create(model="gpt-4o-mini-tts", voice={"id": voice.id}, input="Hello.")
+    with pytest.raises(openai.BadRequestError, match="There is no voice"):
+        others.audio.speech.create(model="gpt-4o-mini-tts", voice={"id": voice.id}, input="Hello.")
+    with pytest.raises(openai.NotFoundError, match="There is no voice"):
+        others.audio.voices.delete(voice.id)
+    gone = sdk.audio.voices.delete(voice.id)
+    assert (gone.id, gone.deleted, gone.object) == (voice.id, True, "audio.voice.deleted")
+    assert not place.exists()
+    sdk.audio.voice_consents.delete(consent.id)
+    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+    told = [(line["method"], line["status"], line["key"]) for line in lines if line.get("voice") == voice.id]
+    assert told == [("POST", 200, "ann"), ("DELETE", 200, "ann")]
+
+
+def test_consents_are_listed_by_a_cursor_renamed_and_ones_own(sdk, others):
+    made = [
+        sdk.audio.voice_consents.create(name=name, language="de-DE", recording=("c.wav", wav(sound())))
+        for name in ("one", "two")
+    ]
+    with pytest.raises(openai.BadRequestError, match="There are 2 consents of yours"):
+        sdk.audio.voice_consents.create(name="three", language="de", recording=("c.wav", wav(sound())))
+    assert {each.id for each in sdk.audio.voice_consents.list(limit=1)} == {each.id for each in made}
+    first = sdk.audio.voice_consents.list(limit=1)
+    assert (len(first.data), first.has_more) == (1, True)
+    assert sdk.audio.voice_consents.update(made[0].id, name="other").name == "other"
+    assert sdk.audio.voice_consents.retrieve(made[0].id).name == "other"
+    assert list(others.audio.voice_consents.list()) == []
+    for asked in (others.audio.voice_consents.retrieve, others.audio.voice_consents.delete):
+        with pytest.raises(openai.NotFoundError, match="There is no voice consent"):
+            asked(made[0].id)
+    for each in made:
+        gone = sdk.audio.voice_consents.delete(each.id)
+        assert (gone.object, gone.deleted) == ("audio.voice_consent", True)
+    assert list(sdk.audio.voice_consents.list()) == []
+
+
+@pytest.fixture(scope="module")
+def open_app(tmp_path_factory):
+    """Without keys, on a private machine."""
+    folder = tmp_path_factory.mktemp("private")
+    return create_app(
+        Settings(
+            model="preview",
+            voices=folder / "voices",
+            output_dir=folder / "outputs",
+            voice_consent="off",
+            max_voices_per_key=100,
+        )
+    ), folder / "voices"
+
+
+async def create(app, sample=None, **fields):
+    form = {"name": "Me", "ref_text": SAID, **fields}
+    files = {"audio_sample": ("x", wav(sound()) if sample is None else sample)}
+    async with asking(app) as client:
+        return await client.post(
+            "/v1/audio/voices", data={k: v for k, v in form.items() if v is not None}, files=files
+        )
+
+
+def left(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def encoded(pcm, form):
+    encoder = make_encoder(form)
+    return b"".join([encoder.encode(pcm), encoder.flush()])
+
+
+NOT_AUDIO = {
+    "nothing": b"",
+    "noise": bytes(range(256)) * 100,
+    "a page": b"<html><body>Hello</body></html>" * 20,
+    "a playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n",
+    "a list of files": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "only a header": wav(sound())[:44],
+    "a header that lies": wav(sound())[:44].replace(b"data", b"datz") + b"\xff" * 5_000,
+}
+UNFIT = {
+    "too short": (wav(sound(1.0)), "it lasts 1.0 s without the silence at its ends; at least 3 s are needed"),
+    "too long": (wav(sound(40.0)), "it is longer than 30 s"),
+    "silent": (wav(np.zeros(5 * RATE, np.int16)), "there is next to nothing to be heard"),
+    "short between silences": (
+        wav(np.concatenate([np.zeros(5 * RATE, np.int16), sound(1.0), np.zeros(5 * RATE, np.int16)])),
+        "without the silence at its ends",
+    ),
+    "clipped": (
+        wav(np.clip(sound(5.0).astype(np.int32) * 20, -32_768, 32_767).astype(np.int16)),
+        "it is clipped",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_AUDIO)
+async def test_what_is_no_recording_is_refused_and_leaves_nothing(open_app, kind):
+    app, folder = open_app
+    before = left(folder)
+    answer = await create(app, NOT_AUDIO[kind])
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "audio_sample")
+    assert "no recording that can be read" in answer.json()["error"]["message"]
+    assert left(folder) == before
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+async def test_a_recording_that_cannot_be_used_is_told_why_and_leaves_nothing(open_app, kind):
+    app, folder = open_app
+    before = left(folder)
+    sample, why = UNFIT[kind]
+    answer = await create(app, sample)
+    assert answer.status_code == 400
+    assert why in answer.json()["error"]["message"]
+    assert left(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "why"),
+    [
+        ({"name": None}, "name", "Missing required field 'name'"),
+        ({"name": " "}, "name", "1 to 100 characters"),
+        ({"name": "x" * 101}, "name", "1 to 100 characters"),
+        ({"name": "alloy"}, "name", "there is a voice 'alloy' already"),
+        ({"name": "../x"}, "name", "letters, digits"),
+        ({"ref_text": None}, "ref_text", "what is said in the recording"),
+        ({"ref_text": "  "}, "ref_text", "what is said in the recording"),
+        ({"language": "tlh"}, "language", "There is no language 'tlh'"),
+        ({"type": "prompt", "prompt": "A warm voice"}, "type", "not of descriptions"),
+        ({"consent": "cons_gone"}, "consent", "There is no voice consent 'cons_gone'"),
+    ],
+)
+async def test_a_form_that_is_wrong_names_its_field(open_app, fields, param, why):
+    app, folder = open_app
+    before = left(folder)
+    answer = await create(app, **fields)
+    error = answer.json()["error"]
+    assert answer.status_code in ((404,) if param == "consent" else (400,))
+    assert error["param"] == param
+    assert why in error["message"]
+    assert left(folder) == before
+
+
+@pytest.mark.parametrize("form", ["mp3", "flac", "opus", "aac"])
+async def test_recordings_come_in_usual_formats_whatever_they_are_called(open_app, form):
+    app, folder = open_app
+    answer = await create(app, encoded(sound(6.0), form), name=f"From {form}", language="fr")
+    assert answer.status_code == 200, answer.text
+    with wave.open(str(folder / answer.json()["id"] / "recording.wav")) as kept:
+        assert kept.getnframes() == pytest.approx(6 * RATE, abs=0.3 * RATE)
+
+
+async def test_two_voices_of_one_caller_have_two_names(open_app):
+    app, _ = open_app
+    assert (await create(app, name="Twice")).status_code == 200
+    again = await create(app, name="TWICE")
+    assert (again.status_code, again.json()["error"]["param"]) == (400, "name")
+
+
+async def test_a_body_that_is_no_form_or_too_large_is_refused(open_app):
+    app, _ = open_app
+    async with asking(app) as client:
+        answer = await client.post("/v1/audio/voices", json={"name": "x"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
+        answer = await client.post(
+            "/v1/audio/voices",
+            content=b"--x\r\nrubbish",
+            headers={"content-type": "multipart/form-data; boundary=x"},
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
+        answer = await create(app, bytes(11 * 1024 * 1024))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+
+
+async def test_without_consent_there_is_no_voice_unless_the_owner_says_so(tmp_path):
+    app = create_app(Settings(model="preview", voices=tmp_path / "voices", output_dir=tmp_path / "outputs"))
+    answer = await create(app)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "consent")
+    assert left(tmp_path / "voices") == []
+
+
+async def test_one_recording_too_many_is_turned_away():
+    recorder = Recorder()
+    sent = [asyncio.create_task(recorder.decode(b"no sound", "recording")) for _ in range(WAITING + 2)]
+    ends = await asyncio.gather(*sent, return_exceptions=True)
+    assert [type(end) for end in ends].count(OverloadedError) == 2
+    assert [type(end) for end in ends].count(InvalidRequestError) == WAITING
+
+
+async def test_who_hangs_up_while_a_recording_is_read_ends_that():
+    recorder = Recorder()
+    reading = asyncio.create_task(recorder.decode(wav(sound(30.0)), "recording"))
+    await asyncio.sleep(0.05)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert [each for each in psutil.Process().children() if "decoder.py" in " ".join(each.cmdline())] == []
+    assert len(await recorder.decode(wav(sound(2.0)), "recording")) == 2 * RATE
