@@ -23,6 +23,10 @@ _EXAMPLES = {
         summary="中文",
         value={"model": "preview", "voice": "长乐", "input": "你好,很高兴认识你。", "response_format": "mp3"},
     ),
+    "telephone": Example(
+        summary="For a telephone line: G.711 μ-law, 8 kHz",
+        value={"model": "tts-1", "voice": "alloy", "input": "Please hold.", "response_format": "pcmu"},
+    ),
     "events": Example(
         summary="Server-sent events",
         value={

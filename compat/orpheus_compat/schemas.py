@@ -24,7 +24,7 @@ class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
     """The body of POST /v1/audio/speech. Fields that are not listed are ignored.
 
     OpenAI's own, and additions of ours: temperature, top_p, repetition_penalty, max_tokens, seed, text_cleaning,
-    pronunciations, cast and timestamp_granularities.
+    pronunciations, cast, sample_rate and timestamp_granularities.
     """
 
     model: Annotated[
@@ -53,7 +53,11 @@ class CreateSpeechRequest(Tuning, frozen=True, kw_only=True):
         str | None, Meta(description="Accepted; Orpheus takes no instructions, so they are without effect.")
     ] = None
     response_format: Annotated[
-        AudioFormat | None, Meta(description="pcm is 24 kHz, 16 bit, little-endian, mono, without a header.")
+        AudioFormat | None,
+        Meta(
+            description="pcm is 24 kHz, 16 bit, little-endian, mono, without a header. pcmu and pcma, additions "
+            "of ours, are G.711 as the telephone has it, 8 kHz, one byte a sample, without a header."
+        ),
     ] = None
     stream_format: Annotated[
         Literal["audio", "sse"] | None,

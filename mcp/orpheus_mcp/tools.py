@@ -84,7 +84,10 @@ class SpeechTools:
         response_format: Annotated[
             AudioFormat,
             BeforeValidator(_in_any_case),
-            Field(description="The file's format; pcm is 24 kHz mono int16 without a header."),
+            Field(
+                description="The file's format; pcm is 24 kHz mono int16 without a header, pcmu and pcma are the "
+                "telephone's, 8 kHz."
+            ),
         ] = "wav",
         speed: Annotated[float | None, tuning("speed")] = None,
         temperature: Annotated[float | None, tuning("temperature")] = None,
@@ -92,6 +95,7 @@ class SpeechTools:
         repetition_penalty: Annotated[float | None, tuning("repetition_penalty")] = None,
         max_tokens: Annotated[int | None, tuning("max_tokens")] = None,
         seed: Annotated[int | None, tuning("seed")] = None,
+        sample_rate: Annotated[int | None, tuning("sample_rate")] = None,
         text_cleaning: Annotated[bool | None, tuning("text_cleaning")] = None,
         captions: Annotated[
             list[CaptionFormat] | None,
@@ -130,6 +134,7 @@ class SpeechTools:
                 text_cleaning=text_cleaning,
                 pronunciations=pronunciations,
                 cast=cast,
+                sample_rate=sample_rate,
             )
             wanted = msgspec.structs.replace(wanted, word_times=bool(captions))
             speech = prepare_speech(request.scope, self._service, wanted)

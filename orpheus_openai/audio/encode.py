@@ -1,12 +1,9 @@
-"""Encode PCM for the wire, piece by piece, in each format that OpenAI's speech API offers."""
+"""Encode PCM for the wire, piece by piece, in each format and at each sample rate that can be asked for."""
 
 import contextlib
 import struct
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fractions import Fraction
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
 import av
@@ -14,8 +11,11 @@ import numpy as np
 from av.container import OutputContainer
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.codecs import RECIPES, Recipe
 from orpheus_openai.audio.ffmpeg import take_no_threads
-from orpheus_openai.audio.formats import FORMATS
+from orpheus_openai.audio.formats import FORMATS, rate_of
+from orpheus_openai.audio.g711 import LAWS, Law, compress
+from orpheus_openai.audio.resample import Resampler
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -25,32 +25,6 @@ take_no_threads()
 BYTES_PER_SAMPLE = 2
 UNKNOWN_LENGTH = 0xFFFF_FFFF
 """What stands in a WAV header for a length that is not known yet; OpenAI sends the same."""
-
-MP3_BIT_RATE = 96_000
-"""bit/s, constant. At 24 kHz mono 64 kbit/s leaves speech intact; half as much again costs little."""
-MP3_QUALITY = 7
-"""LAME's, 0 to 9. Against its default, at the same bit rate, 116 s of the preview's speech come back with a
-segmental signal-to-noise ratio of 25.1 instead of 24.5 dB and a log-spectral distance of 0.82 instead of
-0.75 dB, in 1/168 of real time instead of 1/89 (one shared core). 8 and 9 are the same, 0 to 2 worse in both."""
-MP3_FRAME = 576
-"""Samples of an MPEG-2 Layer III frame."""
-MP3_DECODER_DELAY = 529
-"""Samples by which a decoder is late, after the 576 of LAME's own (LAME's technical FAQ)."""
-OPUS_BIT_RATE = 40_000
-"""bit/s, the aim of a variable rate. Speech of full band needs 28 to 40 kbit/s (RFC 6716, section 2.1.1)."""
-OPUS_COMPLEXITY = 5
-"""libopus', 0 to 10. From 7 on it analyses the signal and speaks much of it as a hybrid, in 1/83 of real time;
-below, it is CELT, in 1/285. 49 s of the preview's speech at 64 kbit/s in fact, of 40 asked for, come back with
-a segmental signal-to-noise ratio of 18.5 dB and a log-spectral distance of 1.7 dB; complexity 10 had 18.2 and
-2.1 dB with 57 kbit/s in fact, of 48 asked for. At equal rates they are within 1 dB and 0.2 dB."""
-AAC_BIT_RATE = 96_000
-"""bit/s. FFmpeg's own AAC encoder needs more than Opus for the same quality."""
-AAC_SAMPLE_RATE = 48_000
-"""Hz. ADTS cannot tell a player to skip the 1 024 samples in front; at twice our rate they last 21 ms."""
-AAC_SHORTEST = 64
-"""Samples at `SAMPLE_RATE`: what the resampler before AAC must be given to return anything."""
-FLAC_FRAME = 1_024
-"""Samples: 43 ms instead of FFmpeg's 96 ms before the first bytes, for 3 % more of them."""
 
 
 class Encoder(Protocol):
@@ -72,15 +46,31 @@ class Encoder(Protocol):
         ...
 
 
-def make_encoder(format: str) -> Encoder:  # noqa: A002 - the field's own name in OpenAI's API
-    """Return a fresh encoder for a name in `FORMATS`; raises ValueError for any other."""
-    if format == "pcm":
-        return _RawEncoder(b"")
-    if format == "wav":
-        return _RawEncoder(wav_header())
-    if format in _RECIPES:
-        return _CodecEncoder(_RECIPES[format])
-    raise ValueError(f"There is no audio format {format!r}. Formats: {', '.join(FORMATS)}.")
+def make_encoder(
+    format: str,  # noqa: A002 - the field's own name in OpenAI's API
+    *,
+    sample_rate: int | None = None,
+    bit_rate: int | None = None,
+) -> Encoder:
+    """Return a fresh encoder for a name in `FORMATS`; raises ValueError for any other.
+
+    What it is given is PCM at 24 kHz, whatever the `sample_rate` in Hz of what it returns; None: the format's own.
+    `bit_rate`, in bit/s, is for the formats that have one. Raises InvalidRequestError for a rate that the format
+    cannot have.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"There is no audio format {format!r}. Formats: {', '.join(FORMATS)}.")
+    rate = rate_of(format, sample_rate)
+    encoder = _at_its_rate(format, rate, bit_rate)
+    return encoder if rate == SAMPLE_RATE else _ResamplingEncoder(encoder, rate)
+
+
+def _at_its_rate(audio_format: str, rate: int, bit_rate: int | None) -> Encoder:
+    if audio_format in RECIPES:
+        return _CodecEncoder(RECIPES[audio_format](rate, bit_rate), rate)
+    if audio_format in LAWS:
+        return _TelephoneEncoder(cast("Law", audio_format))
+    return _RawEncoder(wav_header(sample_rate=rate) if audio_format == "wav" else b"")
 
 
 def warm_up() -> None:
@@ -113,29 +103,62 @@ class _RawEncoder:
         self._open = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """How FFmpeg is told to write one format."""
+class _TelephoneEncoder:
+    """One byte a sample, by G.711, and no header."""
 
-    container: str
-    codec: str
-    bit_rate: int | None = None
-    sample_rate: int = SAMPLE_RATE
-    codec_options: Mapping[str, str] = field(default_factory=dict)
-    container_options: Mapping[str, str] = field(default_factory=dict)
-    lead_in: int = 0
-    """Samples of silence before the first of ours."""
-    dropped_packets: int = 0
-    """The first packets of the codec, which hold nothing but its delay."""
-    shortest: int = 1
-    """Samples; less PCM than this is padded with silence."""
+    def __init__(self, law: Law) -> None:
+        self._law = law
+        self._open = True
+
+    def encode(self, pcm: PCM) -> bytes:
+        if not self._open:
+            raise ValueError("the encoder is closed")
+        return compress(pcm, self._law)
+
+    def flush(self) -> bytes:
+        self.close()
+        return b""
+
+    def close(self) -> None:
+        self._open = False
+
+
+class _ResamplingEncoder:
+    """Brings what it is given to another sample rate, and on to an encoder of that rate."""
+
+    def __init__(self, encoder: Encoder, rate: int) -> None:
+        self._encoder = encoder
+        self._rate = rate
+        self._in_use = threading.RLock()
+        self._resampler: Resampler | None = None
+        """Made when there is something for it: what its filter is takes milliseconds, which are the first call's."""
+
+    def encode(self, pcm: PCM) -> bytes:
+        with self._in_use:
+            if not pcm.size:
+                return self._encoder.encode(pcm)
+            if self._resampler is None:
+                self._resampler = Resampler(SAMPLE_RATE, self._rate)
+            return self._encoder.encode(self._resampler.process(pcm))
+
+    def flush(self) -> bytes:
+        with self._in_use:
+            resampler, self._resampler = self._resampler, None
+            rest = b"" if resampler is None else self._encoder.encode(resampler.flush())
+            return rest + self._encoder.flush()
+
+    def close(self) -> None:
+        with self._in_use:
+            self._resampler = None
+            self._encoder.close()
 
 
 class _CodecEncoder:
     """A codec of FFmpeg's and a container that is never sought back in."""
 
-    def __init__(self, recipe: _Recipe) -> None:
+    def __init__(self, recipe: Recipe, sample_rate: int) -> None:
         self._recipe = recipe
+        self._sample_rate = sample_rate
         # Whoever closes does not wait for a call that is under way in another thread; FFmpeg would not survive it.
         self._in_use = threading.RLock()
         self._sink = _Sink()
@@ -156,7 +179,7 @@ class _CodecEncoder:
     def _add_stream(self, container: OutputContainer) -> "AudioStream":
         recipe = self._recipe
         added = container.add_stream(
-            recipe.codec, rate=recipe.sample_rate, options=dict(recipe.codec_options), layout="mono"
+            recipe.codec, rate=self._sample_rate, options=dict(recipe.codec_options), layout="mono"
         )
         stream = cast("AudioStream", added)
         if recipe.bit_rate is not None:
@@ -187,8 +210,8 @@ class _CodecEncoder:
             pcm = np.concatenate([np.zeros(self._recipe.lead_in, np.int16), pcm])
         samples = np.ascontiguousarray(pcm, dtype=np.int16).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-        frame.sample_rate = SAMPLE_RATE
-        frame.time_base = Fraction(1, SAMPLE_RATE)
+        frame.sample_rate = self._sample_rate
+        frame.time_base = Fraction(1, self._sample_rate)
         frame.pts = self._samples
         self._samples += pcm.size
         self._write(self._container, frame)
@@ -198,10 +221,9 @@ class _CodecEncoder:
         if self._container is None or not self._samples:
             self.close()
             return b""
-        padding = self._encode(np.zeros(max(0, self._recipe.shortest - self._samples), np.int16))
         self._write(self._container, None)
         self.close()
-        return padding + self._sink.take()
+        return self._sink.take()
 
     def _write(self, container: OutputContainer, frame: av.AudioFrame | None) -> None:
         packets = self._stream.encode(frame)
@@ -226,58 +248,12 @@ class _Sink:
         return taken
 
 
-def wav_header(samples: int | None = None) -> bytes:
+def wav_header(samples: int | None = None, *, sample_rate: int = SAMPLE_RATE) -> bytes:
     """RIFF, format and data chunk headers, 44 bytes, for so much mono 16-bit PCM; None: the length is not known."""
     size = None if samples is None else samples * BYTES_PER_SAMPLE
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         *(b"RIFF", UNKNOWN_LENGTH if size is None else 36 + size, b"WAVE"),
-        *(b"fmt ", 16, 1, 1, SAMPLE_RATE, SAMPLE_RATE * BYTES_PER_SAMPLE, BYTES_PER_SAMPLE, 16),
+        *(b"fmt ", 16, 1, 1, sample_rate, sample_rate * BYTES_PER_SAMPLE, BYTES_PER_SAMPLE, 16),
         *(b"data", UNKNOWN_LENGTH if size is None else size),
     )
-
-
-_RECIPES: Mapping[str, _Recipe] = MappingProxyType(
-    {
-        "mp3": _Recipe(
-            container="mp3",
-            codec="libmp3lame",
-            bit_rate=MP3_BIT_RATE,
-            # Without a reservoir a frame waits for none after it: first bytes 30 ms earlier.
-            codec_options={"reservoir": "0", "compression_level": str(MP3_QUALITY)},
-            # Players trim the delay only by a tag that needs the length, which is not known yet. So
-            # the delay is made two whole frames, and the first of them goes: nothing of ours is in it.
-            container_options={"id3v2_version": "0", "write_xing": "0"},
-            lead_in=MP3_FRAME - MP3_DECODER_DELAY,
-            dropped_packets=1,
-        ),
-        "opus": _Recipe(
-            container="ogg",
-            codec="libopus",
-            bit_rate=OPUS_BIT_RATE,
-            # "voip" would filter the voice; "audio" keeps its waveform.
-            codec_options={
-                "application": "audio",
-                "vbr": "on",
-                "frame_duration": "20",
-                "compression_level": str(OPUS_COMPLEXITY),
-            },
-            # In µs: a page for every packet. FFmpeg holds the newest page back, since the last of all needs a flag.
-            container_options={"page_duration": "20000"},
-        ),
-        "aac": _Recipe(
-            container="adts",
-            codec="aac",
-            bit_rate=AAC_BIT_RATE,
-            sample_rate=AAC_SAMPLE_RATE,
-            codec_options={"aac_coder": "fast"},  # better than "twoloop" from 64 kbit/s on (FFmpeg's manual)
-            shortest=AAC_SHORTEST,
-        ),
-        "flac": _Recipe(
-            container="flac",
-            codec="flac",
-            codec_options={"frame_size": str(FLAC_FRAME)},
-            container_options={"metadata_header_padding": "0"},  # else 8 KiB of nothing before the sound
-        ),
-    }
-)

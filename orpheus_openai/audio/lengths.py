@@ -6,8 +6,6 @@ from typing import BinaryIO
 
 import av
 
-from orpheus_openai.audio import SAMPLE_RATE
-
 WAV_HEADER_BYTES = 44
 FLAC_TOTAL_OFFSET = 18
 """Where STREAMINFO's 64 bits of sample rate, channels, width and, in the low 36, the number of samples stand: after
@@ -38,8 +36,9 @@ def _flac_samples(file: BinaryIO) -> int:
     """Each frame tells how many samples it holds; none is decoded for that."""
     file.seek(0)
     with av.open(file, "r", format="flac") as container:
+        rate = container.streams.audio[0].rate
         return sum(
-            round(packet.duration * packet.time_base * SAMPLE_RATE)
+            round(packet.duration * packet.time_base * rate)
             for packet in container.demux(audio=0)
             if packet.duration and packet.time_base
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from orpheus_openai.audio.formats import FORMATS, FORMATS_BY_SUFFIX
+from orpheus_openai.audio.formats import FORMATS, FORMATS_BY_SUFFIX, rate_of
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
 from orpheus_openai.cli.captions import captions_file, write_captions
 from orpheus_openai.cli.terminal import say
@@ -75,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(FORMATS),
         help="default: by the suffix",
     )
+    parser.add_argument(
+        "--sample-rate", type=int, metavar="HZ", help="of the file, 8000 to 48000 (default: the format's)"
+    )
     parser.add_argument("--speed", type=float, help="0.25 to 4, the pitch stays (default: 1)")
     parser.add_argument("--temperature", type=float, help="how freely the model varies, 0 to 2")
     parser.add_argument("--seed", type=int, help="the same seed draws the same tokens")
@@ -109,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     audio_format = _format_of(options.output, options.format)
     _check_outputs(options)
+    if audio_format is not None:
+        rate_of(audio_format, options.sample_rate)
     text = given_text(options.text, options.file)
     spoken = Spoken(file=options.output, format=audio_format)
     asyncio.run(_speak(text, options, spoken))
@@ -185,7 +190,7 @@ async def _speak(text: str, options: argparse.Namespace, spoken: Spoken) -> None
             async for _ in sound:
                 pass
         else:
-            await _write(sound, options.output, spoken.format, spoken)
+            await _write(sound, options.output, spoken.format, options.sample_rate, spoken)
         if options.captions:
             catalog = load_catalog(load_settings().catalog)
             write_captions(
@@ -220,11 +225,15 @@ async def _heard(
             _progress(spoken)
 
 
-async def _write(sound: AsyncGenerator["PCM"], output: str, audio_format: str, spoken: Spoken) -> None:
+async def _write(
+    sound: AsyncGenerator["PCM"], output: str, audio_format: str, sample_rate: int | None, spoken: Spoken
+) -> None:
     """Nothing of `output` is touched before there is audio."""
     from orpheus_openai.http.delivery import encoded, start  # noqa: PLC0415
 
-    async with contextlib.aclosing(await start(encoded(sound, audio_format))) as chunks:
+    async with contextlib.aclosing(
+        await start(encoded(sound, audio_format, sample_rate=sample_rate))
+    ) as chunks:
         with _opened(output, audio_format) as file:
             async for chunk in chunks:
                 spoken.bytes += file.write(chunk)

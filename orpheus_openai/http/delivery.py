@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from orpheus_openai.audio import PCM
+from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.encode import make_encoder
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.outputs import OutputFolder, SavedFile
@@ -43,17 +43,23 @@ class Pace(msgspec.Struct, frozen=True):
             raise ListenerTooSlowError
 
 
-async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator[bytes]:
-    """`pcm` in one of `audio.formats.FORMATS`, each chunk as soon as the codec gives it."""
-    encoder = make_encoder(audio_format)
+async def encoded(
+    pcm: AsyncGenerator[PCM],
+    audio_format: str,
+    *,
+    sample_rate: int | None = None,
+    bit_rate: int | None = None,
+) -> AsyncGenerator[bytes]:
+    """`pcm` in one of `audio.formats.FORMATS`, each chunk as soon as the codec gives it.
+
+    For `sample_rate` and `bit_rate`, and what is raised where they cannot be, see `make_encoder`.
+    """
+    encoder = make_encoder(audio_format, sample_rate=sample_rate, bit_rate=bit_rate)
+    cheap = FORMATS[audio_format].cheap and sample_rate in (None, SAMPLE_RATE)
     try:
         async with contextlib.aclosing(pcm):
             async for samples in pcm:
-                chunk = (
-                    encoder.encode(samples)
-                    if FORMATS[audio_format].cheap
-                    else await asyncio.to_thread(encoder.encode, samples)
-                )
+                chunk = encoder.encode(samples) if cheap else await asyncio.to_thread(encoder.encode, samples)
                 if chunk:
                     yield chunk
         if chunk := await asyncio.to_thread(encoder.flush):
@@ -62,10 +68,17 @@ async def encoded(pcm: AsyncGenerator[PCM], audio_format: str) -> AsyncGenerator
         encoder.close()
 
 
-async def delivered(speech: Speech, audio_format: str) -> AsyncGenerator[bytes]:
-    """`speech` in one of `audio.formats.FORMATS`, for whichever door; notes when its first bytes were there."""
+async def delivered(
+    speech: Speech, audio_format: str, *, bit_rate: int | None = None
+) -> AsyncGenerator[bytes]:
+    """`speech` in one of `audio.formats.FORMATS`, at its sample rate, for whichever door.
+
+    Notes when its first bytes were there.
+    """
     pcm = speech.stream() if speech.take is None else speech.take.keep(speech.stream())
-    async with contextlib.aclosing(encoded(pcm, audio_format)) as chunks:
+    async with contextlib.aclosing(
+        encoded(pcm, audio_format, sample_rate=speech.sample_rate, bit_rate=bit_rate)
+    ) as chunks:
         async for chunk in chunks:
             if speech.timeline.at("first_bytes") is None:
                 speech.timeline.mark("first_bytes")

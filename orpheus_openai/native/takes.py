@@ -11,11 +11,13 @@ from litestar.di import NamedDependency
 from litestar.openapi.spec import OpenAPIResponse
 from litestar.params import PathParameter, QueryParameter
 
-from orpheus_openai.audio import PCM
+from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.decode import decoded
 from orpheus_openai.audio.encode import BYTES_PER_SAMPLE, wav_header
-from orpheus_openai.audio.formats import FORMATS
+from orpheus_openai.audio.formats import FORMATS, rate_of
+from orpheus_openai.audio.g711 import LAWS
 from orpheus_openai.audio.lengths import write_lengths
+from orpheus_openai.audio.resample import resampled_length
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import encoded, start
@@ -29,7 +31,7 @@ DEFAULT_FORMAT = "mp3"
 _OPERATION = operation(
     answers={"200": OpenAPIResponse(description="The whole speech.", content=audio())},
     problems={
-        "400": "There is no such format.",
+        "400": "There is no such format, or it cannot have that sample rate.",
         "404": "There is no such take: it is not finished, too old, too long to be kept, or somebody else's.",
         "429": "The caller's rate limit is reached; `Retry-After` says when to try again.",
     },
@@ -51,6 +53,12 @@ async def download_take(
         str,
         QueryParameter(name="format", description="The format wanted.", schema_extra={"enum": list(FORMATS)}),
     ] = DEFAULT_FORMAT,
+    sample_rate: Annotated[
+        int | None,
+        QueryParameter(
+            description="Samples a second, as in a request for speech; the format's own if not given."
+        ),
+    ] = None,
 ) -> StreamResponse:
     """What was spoken, once more, in any format.
 
@@ -63,10 +71,11 @@ async def download_take(
         raise InvalidRequestError(
             f"Unknown format; expected one of: {', '.join(FORMATS)}.", param="format", code="invalid_value"
         )
+    rate = rate_of(audio_format, sample_rate)
     caller = caller_of(request.scope)
     found = service.takes.get(take, caller.account, anybodys=caller.admin and caller.key is not None)
     await service.gate.charge(caller.account)
-    chunks, size = _in_format(found, audio_format)
+    chunks, size = _in_format(found, audio_format, rate)
     headers = {
         "cache-control": "no-store",
         "content-disposition": f'attachment; filename="speech.{FORMATS[audio_format].extension}"',
@@ -77,15 +86,27 @@ async def download_take(
     return StreamResponse(await start(chunks), media_type=FORMATS[audio_format].media_type, headers=headers)
 
 
-def _in_format(take: takes.Take, audio_format: str) -> tuple[AsyncGenerator[bytes], int | None]:
+def _in_format(take: takes.Take, audio_format: str, rate: int) -> tuple[AsyncGenerator[bytes], int | None]:
     """The take's chunks, and where that is known before how many bytes they are."""
     flac = bytes(take.encoded)
+    samples = resampled_length(take.samples, SAMPLE_RATE, rate)
     if audio_format == takes.FORMAT:
-        return _finished(flac), len(flac)
-    header = wav_header(take.samples) if audio_format == "wav" else b""
+        if rate == SAMPLE_RATE:
+            return _finished(flac), len(flac)
+        return _whole_flac(encoded(_pcm(flac), audio_format, sample_rate=rate)), None
+    header = wav_header(samples, sample_rate=rate) if audio_format == "wav" else b""
     if audio_format in ("wav", "pcm"):
-        return _after(header, encoded(_pcm(flac), "pcm")), len(header) + take.samples * BYTES_PER_SAMPLE
-    return encoded(_pcm(flac), audio_format), None
+        chunks = encoded(_pcm(flac), "pcm", sample_rate=rate)
+        return _after(header, chunks), len(header) + samples * BYTES_PER_SAMPLE
+    chunks = encoded(_pcm(flac), audio_format, sample_rate=rate)
+    return chunks, samples if audio_format in LAWS else None
+
+
+async def _whole_flac(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with contextlib.aclosing(chunks):
+        flac = b"".join([chunk async for chunk in chunks])
+    async for whole in _finished(flac):
+        yield whole
 
 
 async def _finished(flac: bytes) -> AsyncGenerator[bytes]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from orpheus_openai.audio.formats import FORMATS, HIGHEST_RATE, LOWEST_RATE, SampleRate
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.fields import from_values
@@ -48,6 +49,8 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Voices by the names of speakers that the text has at the start of lines (see `text.turns`)."""
     sampling: dict[str, float] = {}
     """Fields of `Sampling` that it sets; the others are as the model's engine has them."""
+    sample_rate: SampleRate | None = None
+    """Of what is delivered in a format, in Hz; None: the format's own. PCM inside this project has its own."""
     word_times: bool = False
     """Whether it is found out when each word sounds (see `speech.words`)."""
 
@@ -118,6 +121,15 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
             examples=[{"Anna": "tara", "Ben": "leo"}],
         ),
     ] = None
+    sample_rate: Annotated[
+        SampleRate | None,
+        Meta(
+            description=f"Samples a second of the audio, {LOWEST_RATE} to {HIGHEST_RATE}, of mp3 and aac "
+            f"{', '.join(map(str, FORMATS['mp3'].sample_rates))}, of opus "
+            f"{', '.join(map(str, FORMATS['opus'].sample_rates))}. If not given, 24000; 8000 of pcmu and pcma.",
+            examples=[8_000],
+        ),
+    ] = None
 
 
 SAMPLING = frozenset(Sampling.__struct_fields__)
@@ -147,7 +159,7 @@ def speech_request(
     given = {name: value for name, value in given.items() if value is not None}
     sampling = {name: value for name, value in given.items() if name in SAMPLING}
     fields: dict[str, Any] = {"text": text, "model": model, "voice": voice, "speed": given.get("speed")}
-    fields |= {name: given.get(name) for name in ("text_cleaning", "pronunciations", "cast")}
+    fields |= {name: given.get(name) for name in ("text_cleaning", "pronunciations", "cast", "sample_rate")}
     chosen = {name: value for name, value in fields.items() if value is not None}
     return msgspec.structs.replace(from_values(chosen, SpeechRequest), sampling=sampling)
 

@@ -69,6 +69,8 @@ class Speech:
         self.model = model
         self.voice = voice
         self.usage = Usage()
+        self.sample_rate = request.sample_rate
+        """What it is delivered at, in Hz, whatever its samples are; None: as the format has it."""
         self.samples = 0
         """Samples yielded so far, at 24 kHz."""
         self.timeline = Timeline()

@@ -15,9 +15,20 @@ import pytest
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.encode import make_encoder
 from orpheus_openai.audio.formats import FORMATS, AudioFormat
+from orpheus_openai.errors import InvalidRequestError
 
 SAMPLES_PER_FRAME = 2_048  # what the codec of the model returns first
-PLAYED_AS = {"mp3": "mp3", "opus": "ogg", "aac": "aac", "flac": "flac", "wav": "wav"}
+PLAYED_AS = {
+    "mp3": "mp3",
+    "opus": "ogg",
+    "aac": "aac",
+    "flac": "flac",
+    "wav": "wav",
+    "pcmu": "mulaw",
+    "pcma": "alaw",
+}
+BARE = {"pcmu", "pcma"}
+"""Without a header that tells the sample rate."""
 
 
 def voice(size: int) -> PCM:
@@ -30,18 +41,22 @@ def voice(size: int) -> PCM:
     return pcm
 
 
-def encode(format_: str, pcm: PCM, chunk: int = SAMPLES_PER_FRAME) -> bytes:
-    encoder = make_encoder(format_)
+def encode(
+    format_: str, pcm: PCM, chunk: int = SAMPLES_PER_FRAME, *, sample_rate: int | None = None
+) -> bytes:
+    encoder = make_encoder(format_, sample_rate=sample_rate)
     encoded = [encoder.encode(pcm[start : start + chunk]) for start in range(0, pcm.size, chunk)]
     return b"".join([*encoded, encoder.flush()])
 
 
-def play(format_: str, encoded: bytes) -> PCM:
-    """What a player hears, at 24 kHz."""
-    if format_ == "pcm":
+def play(format_: str, encoded: bytes, sample_rate: int | None = None) -> PCM:
+    """What a player hears, at 24 kHz; `sample_rate` is what it must be told where there is no header."""
+    if format_ == "pcm" and sample_rate is None:
         return np.frombuffer(encoded, "<i2")
+    told = {"sample_rate": str(sample_rate or 8_000)} if format_ in (*BARE, "pcm") else {}
     resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-    with av.open(io.BytesIO(encoded), "r", format=PLAYED_AS[format_]) as container:
+    played_as = PLAYED_AS.get(format_, "s16le")
+    with av.open(io.BytesIO(encoded), "r", format=played_as, options=told) as container:
         frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
     frames += resampler.resample(None)
     return np.concatenate([np.zeros(0), *(frame.to_ndarray()[0] for frame in frames)]).astype(np.int16)
@@ -51,7 +66,7 @@ def delay_and_likeness(original: PCM, played: PCM) -> tuple[int, float]:
     """Samples by which `played` is late, and its signal-to-noise ratio in dB when put back."""
     size = 1 << (original.size + played.size).bit_length()
     spectra = np.conj(np.fft.rfft(original.astype(float), size)) * np.fft.rfft(played.astype(float), size)
-    delay = int(np.fft.irfft(spectra, size)[: SAMPLE_RATE // 10].argmax())
+    delay = int(np.fft.irfft(spectra, size)[: SAMPLE_RATE // 5].argmax())
     aligned = played[delay : delay + original.size].astype(float)
     wanted = original[: aligned.size].astype(float)
     return delay, float(10 * np.log10((wanted**2).sum() / (((wanted - aligned) ** 2).sum() + 1)))
@@ -72,6 +87,64 @@ def test_what_is_played_sounds_like_what_was_spoken(format_: str) -> None:
     delay, likeness = delay_and_likeness(pcm, play(format_, encode(format_, pcm)))
     assert delay <= 0.03 * SAMPLE_RATE
     assert likeness > 15
+
+
+@pytest.mark.parametrize(
+    ("format_", "sample_rate"),
+    [
+        *(("mp3", rate) for rate in (8_000, 12_000, 22_050, 32_000, 44_100, 48_000)),
+        *(("opus", rate) for rate in (8_000, 16_000, 48_000)),
+        *(("aac", rate) for rate in (8_000, 24_000, 44_100)),
+        *((format_, rate) for format_ in ("flac", "wav", "pcm") for rate in (8_000, 47_999)),
+        *((format_, 16_000) for format_ in BARE),
+    ],
+)
+def test_at_any_rate_it_sounds_the_same_comes_in_time_and_says_its_rate(
+    format_: str, sample_rate: int
+) -> None:
+    pcm = voice(SAMPLE_RATE)
+    encoded = encode(format_, pcm, sample_rate=sample_rate)
+    played = play(format_, encoded, sample_rate)
+    assert abs(played.size - pcm.size) <= 0.06 * SAMPLE_RATE + 2 * 1_152 * SAMPLE_RATE / sample_rate
+    delay, likeness = delay_and_likeness(pcm, played)
+    slow = {"mp3": 1_152, "aac": 1_024}.get(format_, 0) * SAMPLE_RATE / sample_rate
+    assert delay <= 0.01 * SAMPLE_RATE + slow
+    assert likeness > 11
+    if format_ not in (*BARE, "pcm"):
+        with av.open(io.BytesIO(encoded), "r", format=PLAYED_AS[format_]) as container:
+            # Opus is played at 48 kHz, whatever went in (RFC 7845, section 5.1).
+            assert container.streams.audio[0].rate == (48_000 if format_ == "opus" else sample_rate)
+
+
+@pytest.mark.parametrize("format_", ["wav", "pcm", "flac", "pcmu"])
+@pytest.mark.parametrize("sample_rate", [8_000, 44_100])
+@pytest.mark.parametrize("size", [1, 24_011])
+def test_a_format_without_frames_is_as_long_as_the_speech_to_the_sample(
+    format_: str, sample_rate: int, size: int
+) -> None:
+    encoded = encode(format_, voice(size), sample_rate=sample_rate)
+    if format_ == "flac":
+        with av.open(io.BytesIO(encoded), "r", format="flac") as container:
+            samples = sum(frame.samples for frame in container.decode(audio=0))
+    else:
+        samples = (len(encoded) - (44 if format_ == "wav" else 0)) // (1 if format_ in BARE else 2)
+    assert samples == round(size * sample_rate / SAMPLE_RATE)
+
+
+@pytest.mark.parametrize(
+    ("format_", "sample_rate"), [("mp3", 8_001), ("opus", 44_100), ("aac", 9_000), ("wav", 7_999)]
+)
+def test_a_rate_that_a_format_cannot_have_is_refused_in_words(format_: str, sample_rate: int) -> None:
+    with pytest.raises(InvalidRequestError, match=r"sample rate|samples a second.*24000") as refused:
+        make_encoder(format_, sample_rate=sample_rate)
+    assert refused.value.param == "sample_rate"
+
+
+def test_a_bit_rate_that_is_asked_for_is_kept() -> None:
+    pcm = voice(2 * SAMPLE_RATE)
+    for bit_rate in (32_000, 128_000):
+        encoder = make_encoder("mp3", sample_rate=44_100, bit_rate=bit_rate)
+        assert 4 * len(encoder.encode(pcm) + encoder.flush()) == pytest.approx(bit_rate, rel=0.05)
 
 
 @pytest.mark.parametrize("format_", ["flac", "wav", "pcm"])
@@ -157,7 +230,7 @@ def test_a_wav_says_what_it_is_and_leaves_its_length_open() -> None:
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'ogg'.*mp3, opus, aac, flac, wav, pcm"):
+    with pytest.raises(ValueError, match=r"'ogg'.*mp3, opus, aac, flac, wav, pcm, pcmu, pcma"):
         make_encoder("ogg")
 
 
@@ -169,6 +242,8 @@ def test_every_format_has_a_media_type_and_an_extension() -> None:
         "flac": ("flac", "audio/flac", "flac"),
         "wav": ("wav", "audio/wav", "wav"),
         "pcm": ("pcm", "audio/pcm", "pcm"),
+        "pcmu": ("pcmu", "audio/pcmu", "pcmu"),
+        "pcma": ("pcma", "audio/pcma", "pcma"),
     }
 
 

@@ -56,6 +56,24 @@ def test_a_server_that_runs_on_the_port_speaks(server_url, tmp_path):
     assert seconds(tmp_path / "a.mp3") == pytest.approx(told["audio_seconds"], abs=0.2)
 
 
+def test_a_file_has_the_sample_rate_that_was_asked_for(server_url, tmp_path):
+    port = server_url.rpartition(":")[2]
+    asked = ("--sample-rate", "16000", "--json")
+    done = run(
+        "speak", "Hello there.", "-o", "a.wav", *asked, folder=tmp_path, PORT=port, ORPHEUS_HOST="127.0.0.1"
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert file.getframerate() == 16_000
+        assert file.getnframes() / 16_000 == pytest.approx(
+            json.loads(done.stdout)["audio_seconds"], abs=0.001
+        )
+    refused = run("speak", "Hello there.", "-o", "a.opus", "--sample-rate", "44100", folder=tmp_path)
+    assert refused.returncode != 0
+    assert "48000" in refused.stderr.decode()
+    assert not (tmp_path / "a.opus").exists()
+
+
 def test_the_named_server_speaks_and_its_refusals_are_told_in_its_words(server_url, tmp_path):
     done = run(
         "speak", "你好。", "-o", "a.wav", "--voice", "长乐", "--json", folder=tmp_path, ORPHEUS_URL=server_url

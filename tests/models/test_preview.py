@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from orpheus_openai.catalog import EspeakVoice, Voice, load_catalog
 from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
 from orpheus_openai.installation import installing
 from orpheus_openai.models.preview.model import TAG_PAUSE_SECONDS, PreviewModel
-from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
-from orpheus_openai.models.preview.resample import Resampler
 from orpheus_openai.synthesis import Sampling, Usage
 
 pytest.importorskip("espeakng_loader")
@@ -315,56 +312,6 @@ def test_importing_the_module_needs_neither_torch_nor_espeak() -> None:
         "sys.exit(','.join({'torch', 'vllm', 'snac', 'espeakng_loader'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-# --- resampling ----------------------------------------
-
-
-def resampled(samples: PCM, chunk: int) -> PCM:
-    resampler = Resampler()
-    parts = [resampler.feed(samples[i : i + chunk]) for i in range(0, len(samples), chunk)]
-    return np.concatenate([*parts, resampler.feed(samples[:0], last=True)])
-
-
-def noise(length: int) -> PCM:
-    return np.random.default_rng(7).integers(-8_000, 8_000, length).astype(np.int16)
-
-
-@pytest.mark.parametrize("length", [0, 147, 1_000, 22_050, 100_001])
-def test_resampling_keeps_the_length(length: int) -> None:
-    assert len(resampled(noise(length), 1_102)) == pytest.approx(length * 160 / 147, abs=1)
-
-
-def test_resampling_starts_no_threads() -> None:
-    before = set(Path("/proc/self/task").iterdir())
-    resamplers = [Resampler() for _ in range(8)]
-    for resampler in resamplers:
-        resampler.feed(noise(4_410))
-    assert set(Path("/proc/self/task").iterdir()) <= before
-
-
-def test_resampling_in_pieces_is_resampling_as_a_whole() -> None:
-    samples = noise(30_000)
-    whole = resampled(samples, len(samples))
-    for chunk in (37, 1_102, 4_410):
-        assert np.array_equal(resampled(samples, chunk), whole)
-
-
-@pytest.mark.parametrize("frequency", [300, 3_000, 9_000, 10_000, 10_500, 10_900])
-def test_resampling_adds_no_images_and_keeps_level_and_place(frequency: int) -> None:
-    seconds = np.arange(ESPEAK_SAMPLE_RATE) / ESPEAK_SAMPLE_RATE
-    dither = np.random.default_rng(7).uniform(-0.5, 0.5, len(seconds))
-    tone = (20_000 * np.sin(2 * np.pi * frequency * seconds) + dither).round().astype(np.int16)
-    pcm = resampled(tone, 1_102).astype(float)
-    window = np.blackman(len(pcm))
-    spectrum = 20 * np.log10(np.abs(np.fft.rfft(pcm * window)) / (20_000 * window.sum() / 2) + 1e-9)
-    frequencies = np.fft.rfftfreq(len(pcm), 1 / SAMPLE_RATE)
-    assert spectrum[frequencies > ESPEAK_SAMPLE_RATE / 2 + 10].max() < -85
-    if frequency <= 10_000:
-        assert spectrum.max() == pytest.approx(0, abs=0.1)
-        middle = slice(2_000, 22_000)
-        ideal = 20_000 * np.sin(2 * np.pi * frequency * np.arange(len(pcm)) / SAMPLE_RATE)
-        assert np.abs(pcm - ideal)[middle].max() < 300
 
 
 async def test_a_voice_without_a_table_for_espeak_is_read_in_its_language_and_gender(model):

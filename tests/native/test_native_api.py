@@ -119,6 +119,8 @@ async def test_text_becomes_a_wav_stream_whose_headers_tell_who_speaks(client):
         ("flac", "audio/flac", b"fLaC"),
         ("wav", "audio/wav", b"RIFF"),
         ("pcm", "audio/pcm", b""),
+        ("pcmu", "audio/pcmu", b""),
+        ("pcma", "audio/pcma", b""),
     ],
 )
 async def test_every_format_can_be_had(client, audio_format, media_type, magic):
@@ -168,7 +170,12 @@ async def test_requests_in_all_their_forms_are_spoken(client, body):
         ({"text": "a", "voice": "nobody"}, 400, "voice", "There is no voice 'nobody'"),
         ({"text": "a", "model": "nothing"}, 404, "model", "does not exist"),
         ({"text": "a", "model": "small-1b"}, 404, "model", "ORPHEUS_MODEL_SMALL_1B"),
-        ({"text": "a", "response_format": "ogg"}, 400, "response_format", "mp3, opus, aac, flac, wav, pcm"),
+        (
+            {"text": "a", "response_format": "ogg"},
+            400,
+            "response_format",
+            "mp3, opus, aac, flac, wav, pcm, pcmu, pcma",
+        ),
         ({"text": "a", "speed": 5}, 400, "speed", "at most 4"),
         ({"text": "a", "temperature": 3}, 400, "temperature", "at most 2"),
         ({"text": "a", "max_tokens": 1}, 400, "max_tokens", "at least 7"),
@@ -327,7 +334,7 @@ async def test_the_catalog_tells_all_that_a_form_needs(client):
     assert catalog["voice_aliases"].keys() >= {"alloy", "nova"}
     assert catalog["model_aliases"]["tts-1"] == "default"
     assert "laugh" in catalog["emotion_tags"]
-    assert catalog["formats"] == ["mp3", "opus", "aac", "flac", "wav", "pcm"]
+    assert catalog["formats"] == ["mp3", "opus", "aac", "flac", "wav", "pcm", "pcmu", "pcma"]
     assert catalog["limits"] == {"max_input_chars": 50_000, "min_speed": 0.25, "max_speed": 4.0}
     assert catalog["defaults"]["voice"] == "tara"
     assert {"id", "english", "native", "example"} == catalog["languages"][0].keys()

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.resample import Resampler
 from orpheus_openai.catalog import EspeakVoice, Voice
 from orpheus_openai.errors import ShuttingDownError
 from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, TOKENS_PER_FRAME
 from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
-from orpheus_openai.models.preview.resample import Resampler
 from orpheus_openai.synthesis import Sampling, Usage
 
 TAG_PAUSE_SECONDS = 0.3
@@ -114,7 +114,7 @@ class PreviewModel:
             self._counted(),
             contextlib.aclosing(self._espeak.speak(parts, voice, urgent=urgent)) as spoken,
         ):
-            resampler = Resampler()
+            resampler = Resampler(ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
             samples = 0
             async for item in spoken:
                 if isinstance(item, Word):
@@ -122,11 +122,11 @@ class PreviewModel:
                         round(item.sample * SAMPLE_RATE / ESPEAK_SAMPLE_RATE), item.start, item.length
                     )
                     continue
-                pcm = resampler.feed(np.frombuffer(item, np.int16))
+                pcm = resampler.process(np.frombuffer(item, np.int16))
                 samples = _count(usage, samples, len(pcm))
                 if len(pcm):
                     yield pcm
-            rest = resampler.feed(np.empty(0, np.int16), last=True)
+            rest = resampler.flush()
             _count(usage, samples, len(rest))
             if len(rest):
                 yield rest
