@@ -29,8 +29,9 @@ MEANT = {(503, "model_offloading")}
 """Failures that anybody can bring about: status and code."""
 
 BEYOND_SCHEMAS = {"voice_not_found", "missing_required_parameter"}
-BEYOND_SCHEMAS_IN_WORDS = ("nothing to speak", "mean the same, but differ")
-"""Why a request may be refused that fits its schema: voices come from a catalog, `text` may be called `prompt`."""
+BEYOND_SCHEMAS_IN_WORDS = ("nothing to speak", "mean the same, but differ", "samples a second; it can have")
+"""Why a request may be refused that fits its schema: voices come from a catalog, `text` may be called `prompt`, and
+which sample rates there are depends on the format."""
 
 OPEN_LISTS = ("/v1/audio/models", "/v1/audio/voices")
 """What clients ask for without the key that they have; ORPHEUS_OPEN_LISTS."""
