@@ -44,4 +44,5 @@ def _a_law() -> NDArray[np.uint8]:
 
 def _bits(values: NDArray[np.int_]) -> NDArray[np.int_]:
     """How many bits each value takes."""
-    return np.frexp(values.astype(np.float64))[1].astype(np.int_)
+    bits: NDArray[np.int_] = np.frexp(values.astype(np.float64))[1].astype(np.int_)
+    return bits

@@ -14,7 +14,7 @@ from litestar.params import PathParameter, QueryParameter
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.decode import decoded
 from orpheus_openai.audio.encode import BYTES_PER_SAMPLE, wav_header
-from orpheus_openai.audio.formats import FORMATS, rate_of
+from orpheus_openai.audio.formats import FORMATS, HIGHEST_RATE, LOWEST_RATE, rate_of
 from orpheus_openai.audio.g711 import LAWS
 from orpheus_openai.audio.lengths import write_lengths
 from orpheus_openai.audio.resample import resampled_length
@@ -56,7 +56,8 @@ async def download_take(
     sample_rate: Annotated[
         int | None,
         QueryParameter(
-            description="Samples a second, as in a request for speech; the format's own if not given."
+            description="Samples a second, as in a request for speech; the format's own if not given.",
+            schema_extra={"minimum": LOWEST_RATE, "maximum": HIGHEST_RATE},
         ),
     ] = None,
 ) -> StreamResponse:

@@ -1,5 +1,7 @@
 """G.711 as the ITU has it, for every sample there can be."""
 
+from typing import Any
+
 import av
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def test_every_sample_is_compressed_as_the_formula_says(law: Law, formula) -> No
     ("law", "codec", "bias"), [("pcmu", "pcm_mulaw", 33 << 2), ("pcma", "pcm_alaw", 32 << 4)]
 )
 def test_every_sample_comes_back_within_half_a_step(law: Law, codec: str, bias: int) -> None:
-    decoder = av.CodecContext.create(codec, "r")
+    decoder: Any = av.CodecContext.create(codec, "r")
     decoder.sample_rate, decoder.layout = 8_000, "mono"
     heard = decoder.decode(av.Packet(compress(EVERY_SAMPLE, law)))[0].to_ndarray()[0].astype(int)
     loudness = np.abs(EVERY_SAMPLE.astype(int))
