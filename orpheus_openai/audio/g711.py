@@ -31,7 +31,7 @@ def _mu_law() -> NDArray[np.uint8]:
     magnitude = np.minimum((np.where(_ALL < 0, ~_ALL, _ALL) >> 2) + 33, 0x1FFF)
     segment = _bits(magnitude) - 6
     step = magnitude >> (segment + 1) & 0xF
-    return (np.where(_ALL < 0, 0, 0x80) | (7 - segment) << 4 | (0xF - step)).astype(np.uint8)
+    return np.asarray(np.where(_ALL < 0, 0, 0x80) | (7 - segment) << 4 | (0xF - step), np.uint8)
 
 
 def _a_law() -> NDArray[np.uint8]:
@@ -39,7 +39,7 @@ def _a_law() -> NDArray[np.uint8]:
     magnitude = np.where(_ALL < 0, ~_ALL, _ALL) >> 4
     segment = np.maximum(_bits(magnitude) - 4, 0)
     step = magnitude >> np.maximum(segment - 1, 0) & 0xF
-    return ((np.where(_ALL < 0, 0, 0x80) | segment << 4 | step) ^ 0x55).astype(np.uint8)
+    return np.asarray((np.where(_ALL < 0, 0, 0x80) | segment << 4 | step) ^ 0x55, np.uint8)
 
 
 def _bits(values: NDArray[np.int_]) -> NDArray[np.int_]:
