@@ -97,7 +97,8 @@ async def events(
     tells of a model's every change, `model.draining` that an offload waits for its speech to end, for how many
     `seconds` at most (null: no more); `speech.queued`, `speech.started`, `speech.segment`, `speech.progress`
     and `speech.ended` of every speech, by its id, which is the `x-request-id` of its answer, and
-    `speech.underrun` that its listener had to wait for more; `gpu.sample` of the GPUs each second, where there
+    `speech.underrun` that its listener had to wait for more, `speech.words` when its words sound, where that was
+    asked for with `word_times`; `gpu.sample` of the GPUs each second, where there
     are any. `events.lost` says how many events a slow listener missed.
 
     Where there are several keys, each hears of its own speeches, an admin's of all.

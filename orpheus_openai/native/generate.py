@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +15,7 @@ from msgspec import Meta
 from orpheus_openai.audio.formats import FORMATS, AudioFormat
 from orpheus_openai.catalog import DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.events import EventHub
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of, prepare_speech
@@ -28,6 +29,7 @@ from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import SpeechRequest, Tuning, tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
+from orpheus_openai.speech.words import TimedSegment
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -70,6 +72,11 @@ class GenerateRequest(Tuning, frozen=True, kw_only=True):
             examples=["srt"],
         ),
     ] = None
+
+    word_times: Annotated[
+        bool,
+        Meta(description="Tell when each word sounds, while it is spoken: `speech.words` of `/api/events`."),
+    ] = False
 
     @property
     def caption_formats(self) -> list[CaptionFormat]:
@@ -151,7 +158,7 @@ async def generate(
     text, speech = _prepare(request, body, service)
     audio_format = body.response_format or DEFAULT_FORMAT
     if not body.save:
-        chunks = delivered(speech, audio_format)
+        chunks = _telling_words(delivered(speech, audio_format), speech, service.events)
         return await answer_with_speech(request, speech, chunks, FORMATS[audio_format].media_type)
     owner = caller_of(request.scope).owner
     saving = _save(outputs, speech, text, audio_format, asked, captions=body.caption_formats, owner=owner)
@@ -185,8 +192,30 @@ def asked_for(body: GenerateRequest) -> tuple[SpeechRequest, str]:
             code="missing_required_parameter",
         )
     wanted = tuned(body, text=text, model=body.model, voice=body.voice)
-    wanted = msgspec.structs.replace(wanted, word_times=bool(body.caption_formats))
+    wanted = msgspec.structs.replace(wanted, word_times=body.word_times or bool(body.caption_formats))
     return wanted, "prompt" if body.text is None else "text"
+
+
+async def _telling_words(
+    chunks: AsyncGenerator[bytes], speech: Speech, events: EventHub
+) -> AsyncGenerator[bytes]:
+    """`chunks`; between them, as soon as they are known, events tell when words sound, if the request asked for it."""
+    times = speech.word_times
+
+    def tell(segments: list[TimedSegment], *, last: bool = False) -> None:
+        if segments or last:
+            words = [word for segment in segments for word in segment.words]
+            timing = segments[-1].timing if segments else None
+            told = {"id": speech.id, "timing": timing, "words": words, "last": last}
+            events.publish("speech.words", owner=speech.account, **told)
+
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
+            if times is not None:
+                tell(times.ready())
+    if times is not None:
+        tell(await times.rest(), last=True)
 
 
 async def _save(

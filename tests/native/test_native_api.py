@@ -491,6 +491,24 @@ async def test_a_listener_hears_a_speech_from_beginning_to_end(tmp_path):
     assert {data["id"] for _, kind, data in heard if kind.startswith("speech.")} == {ended["id"]}
 
 
+async def test_its_words_and_their_times_are_told_to_whoever_asks_for_them(client):
+    text = "One. It costs **$5**."
+    async with client.stream("GET", "/api/events") as response:
+        happenings = read_events(response)
+        await anext(happenings)
+        wanted = {"text": text, "model": "preview", "response_format": "pcm", "word_times": True}
+        spoken = await client.post("/api/generate", json=wanted)
+        words = []
+        async for _, kind, data in happenings:
+            if kind == "speech.words" and data["id"] == spoken.headers["x-request-id"]:
+                words += data["words"]
+                if data["last"]:
+                    break
+    assert [text[slice(*word["span"])] for word in words] == ["One", "It", "costs", "$5"]
+    assert all(word["start"] < word["end"] for word in words)
+    assert words[-1]["end"] <= len(spoken.content) / 48_000 + 0.05
+
+
 async def test_a_speech_has_the_id_of_its_answer(client):
     async with client.stream("GET", "/api/events") as response:
         happenings = read_events(response)

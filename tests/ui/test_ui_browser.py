@@ -102,13 +102,21 @@ def test_stop_cancels_on_the_server_too(page: Page, server_url: str) -> None:
     wait_for_silence(page)
 
 
-def test_the_sentence_that_sounds_is_marked_in_the_text(page: Page) -> None:
+def test_the_sentence_and_the_word_that_sound_are_marked_in_the_text(page: Page) -> None:
+    page.evaluate(
+        """() => {
+          window.words = [];
+          const see = () => words.push(document.querySelector("#mirror .word")?.textContent);
+          new MutationObserver(see).observe(document.getElementById("mirror"), { childList: true, subtree: true });
+        }"""
+    )
     speak(
         page, f'First   "this".  {ENGLISH}\n\nAnd a second paragraph, <sigh> with words of its own. {ENGLISH}'
     )
     sounding = page.locator("#mirror mark")
     expect(sounding).to_have_text('First   "this".')
     expect(sounding).to_have_text("The sea was calm.")
+    until(page, "['sea', 'calm', 'boat'].every((word) => words.includes(word))")
     page.locator("#play").click()
     expect(sounding).to_have_count(0)
     page.get_by_role("slider", name="Position in the speech").press("End")

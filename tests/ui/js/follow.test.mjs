@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Reading, Segments, rangeAt } from "../../../ui/orpheus_ui/static/js/follow.js";
+import { Reading, Segments, rangeAt, wordAt, wordsIn } from "../../../ui/orpheus_ui/static/js/follow.js";
 
 const RATE = 24_000;
 
@@ -57,4 +57,12 @@ test("segments are kept for the newest speeches alone", () => {
   }
   assert.deepEqual(segments.of("s0"), []);
   assert.deepEqual(segments.of("s29"), [{ start: 0, end: 3, seconds: 0 }]);
+});
+
+test("a word stands where it was written, and is marked while it sounds and a moment longer", () => {
+  const text = "👍🏽 It is **$5**.";
+  const words = wordsIn(text, [{ start: 0.1, end: 0.3, span: [3, 5] }, { start: 0.3, end: 0.5, span: [6, 8] }, { start: 2, end: 2.5, span: [11, 13] }]);
+  assert.deepEqual(shown(text, words), ["It", "is", "$5"]);
+  const marked = (second) => words.indexOf(wordAt(words, second));
+  assert.deepEqual([0, 0.2, 0.4, 0.6, 1, 2.1, 3].map(marked), [-1, 0, 1, 1, -1, 2, -1]);
 });

@@ -73,9 +73,9 @@ export const fetchModels = () => read("api/models");
 /** The server's state. */
 export const fetchStatus = () => read("api/status");
 
-/** Speech while it is spoken: a Response whose body is a stream; with `keep` the server keeps a take, too. */
+/** Speech while it is spoken: a Response whose body is a stream; with `keep` the server keeps a take, too, and tells the words in its events. */
 export const generate = (wanted, signal, { keep = false, format = "pcm" } = {}) =>
-  request("api/generate", { method: "POST", json: { ...wanted, response_format: format }, keep, signal });
+  request("api/generate", { method: "POST", json: { ...wanted, response_format: format, word_times: keep }, keep, signal });
 
 /** What would be spoken of a request, without speaking it. */
 export const planText = async (wanted, signal) =>

@@ -44,9 +44,10 @@ export class Catalog extends EventTarget {
     return this.offer.voices.find((voice) => voice.id === id);
   }
 
-  /** Models to choose from: the sizes and the preview; their languages come by themselves with the voice. */
+  /** Models to choose from: the sizes and the preview, if a voice is there for them; languages come by themselves with it. */
   get choices() {
-    return this.offer.models.filter((model) => !model.family || model.family === model.id);
+    const size = (model) => !model.family || model.family === model.id;
+    return this.offer.models.filter((model) => size(model) && this.voicesOf(model.id).known.length > 0);
   }
 
   /** The model that speaks with `voice` when `id` is chosen, as the server decides it; undefined: none. */

@@ -14,6 +14,7 @@ export class Composer extends EventTarget {
   #mirror = byId("mirror");
   #limit = Infinity;
   #marked = null;
+  #sounding = null;
   #tags = [];
   #drafts = new Drafts(everywhere, here);
   #offered = new Set();
@@ -79,16 +80,27 @@ export class Composer extends EventTarget {
     this.#box.lang = language;
   }
 
-  /** Mark the range `{start, end}` of the text, or nothing. */
-  mark(range) {
-    const same = range?.start === this.#marked?.start && range?.end === this.#marked?.end;
-    if (same) return;
-    this.#marked = range;
-    this.#mirror.replaceChildren();
-    if (!range) return;
-    const sounding = element("mark", {}, this.text.slice(range.start, range.end));
-    this.#mirror.append(this.text.slice(0, range.start), sounding, this.text.slice(range.end), "\n");
-    this.#bringIntoView(sounding);
+  /** Mark the range `{start, end}` of the text, and in it a word, or nothing. */
+  mark(range, word = null) {
+    if (!same(range, this.#marked)) {
+      this.#marked = range;
+      this.#sounding = null;
+      this.#mirror.replaceChildren();
+      if (!range) return;
+      const sounding = element("mark", {}, this.text.slice(range.start, range.end));
+      this.#mirror.append(this.text.slice(0, range.start), sounding, this.text.slice(range.end), "\n");
+      this.#bringIntoView(sounding);
+    }
+    if (range && !same(word, this.#sounding)) this.#markWord(range, word);
+  }
+
+  /** Within the mark, whose text stays as it is. */
+  #markWord(range, word) {
+    this.#sounding = word;
+    const [from, to] = word ? [Math.max(range.start, word.start), Math.min(range.end, word.end)] : [range.start, range.start];
+    const text = (start, end) => this.text.slice(start, end);
+    const parts = to > from ? [text(range.start, from), element("span", { class: "word" }, text(from, to)), text(to, range.end)] : [text(range.start, range.end)];
+    this.#mirror.querySelector("mark").replaceChildren(...parts);
   }
 
   #bringIntoView(sounding) {
@@ -147,3 +159,5 @@ export class Composer extends EventTarget {
     this.#box.setAttribute("aria-invalid", String(left < 0));
   }
 }
+
+const same = (one, other) => one?.start === other?.start && one?.end === other?.end;

@@ -5,6 +5,8 @@ import { SAMPLE_RATE } from "./player.js";
 const REMEMBERED_SPEECHES = 20;
 const SETTLE_MS = 1_000; // events and audio come over two connections
 
+const WORD_LINGERS = 0.15; // seconds, so that the mark does not flicker between words
+
 const PAUSE_SEARCH_SECONDS = 0.8; // on both sides of a guess
 const PAUSE_STEP_SECONDS = 0.02;
 const SHORTEST_PAUSE_STEPS = 5;
@@ -13,7 +15,9 @@ const QUIET = 330; // of 32 768: -40 dB
 /** Gathers the segments of every speech from the server's events, by the speech's id. */
 export class Segments {
   #bySpeech = new Map();
+  #words = new Map();
   #ended = new Set();
+  #timed = new Set();
   #events;
 
   constructor(events) {
@@ -23,12 +27,18 @@ export class Segments {
       if (this.#ended.size > REMEMBERED_SPEECHES) this.#ended.delete(this.#ended.values().next().value);
     });
     events.addEventListener("speech.segment", ({ detail }) => {
-      const segments = this.of(detail.id);
-      segments.push({ start: detail.start, end: detail.end, seconds: detail.audio_seconds });
-      this.#bySpeech.delete(detail.id);
-      this.#bySpeech.set(detail.id, segments);
-      if (this.#bySpeech.size > REMEMBERED_SPEECHES) this.#bySpeech.delete(this.#bySpeech.keys().next().value);
+      add(this.#bySpeech, detail.id, [{ start: detail.start, end: detail.end, seconds: detail.audio_seconds }]);
     });
+    events.addEventListener("speech.words", ({ detail }) => {
+      if (detail.last) this.#timed.add(detail.id);
+      if (this.#timed.size > REMEMBERED_SPEECHES) this.#timed.delete(this.#timed.values().next().value);
+      add(this.#words, detail.id, detail.words.map(({ start, end, span }) => ({ start, end, span })));
+    });
+  }
+
+  /** When its words sound, as far as is known: `[{start, end, span}]`, seconds, and places in the text in characters. */
+  words(id) {
+    return this.#words.get(id) ?? [];
   }
 
   /** `[{start, end, seconds}]`, as far as is known: places in the text, counted in characters (code points). */
@@ -36,17 +46,35 @@ export class Segments {
     return this.#bySpeech.get(id) ?? [];
   }
 
-  /** The same, once no more will come. */
+  /** The same, once no more will come, of words either. */
   async all(id) {
     const deadline = AbortSignal.timeout(SETTLE_MS);
     await new Promise((resolve) => {
-      const look = () => (this.#ended.has(id) || deadline.aborted) && resolve();
-      this.#events.addEventListener("speech.ended", look, { signal: deadline });
+      const look = () => ((this.#ended.has(id) && this.#timed.has(id)) || deadline.aborted) && resolve();
+      for (const event of ["speech.ended", "speech.words"]) this.#events.addEventListener(event, look, { signal: deadline });
       deadline.addEventListener("abort", look);
       look();
     });
     return this.of(id);
   }
+}
+
+function add(bySpeech, id, more) {
+  const known = [...(bySpeech.get(id) ?? []), ...more];
+  bySpeech.delete(id);
+  bySpeech.set(id, known);
+  if (bySpeech.size > REMEMBERED_SPEECHES) bySpeech.delete(bySpeech.keys().next().value);
+}
+
+/** Words as they stand in a text, `[{start, end, seconds, until}]`: places in UTF-16, in which the page counts, in order. */
+export function wordsIn(text, words) {
+  let [point, unit] = [0, 0];
+  const unitAt = (to) => {
+    if (to < point) [point, unit] = [0, 0];
+    for (; point < to && unit < text.length; point += 1) unit += text.codePointAt(unit) > 0xffff ? 2 : 1;
+    return unit;
+  };
+  return words.map(({ start, end, span }) => ({ start: unitAt(span[0]), end: unitAt(span[1]), seconds: start, until: end }));
 }
 
 /**
@@ -110,6 +138,18 @@ export class Reading {
 
 /** The range that sounds at a second of the audio, or null. */
 export const rangeAt = (ranges, second) => ranges.findLast((range) => range.seconds <= second + 0.01) ?? null;
+
+/** The word that sounds at a second of the audio, or null between two; `words` are in the order in which they sound. */
+export function wordAt(words, second) {
+  let [low, high] = [0, words.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (words[middle].seconds <= second + 0.01) low = middle + 1;
+    else high = middle;
+  }
+  const word = words[low - 1];
+  return word && second <= word.until + WORD_LINGERS ? word : null;
+}
 
 /** The end of the longest pause around a second of the sound; the second itself where there is none. */
 function pauseNear(samples, second) {

@@ -2,7 +2,7 @@
 
 import { byId, element, icon } from "./dom.js";
 import { save } from "./download.js";
-import { rangeAt, Reading } from "./follow.js";
+import { rangeAt, Reading, wordAt, wordsIn } from "./follow.js";
 import { brief, clock, duration, number, onLanguage, t } from "./i18n.js";
 import { hadGap } from "./line.js";
 import { explain } from "./notices.js";
@@ -21,6 +21,7 @@ export class Listening {
   #speech = null;
   #reading = null;
   #ranges = [];
+  #words = [];
   #frame = null;
   #phase = null;
 
@@ -66,9 +67,10 @@ export class Listening {
 
   /** A speech begins; `expected` seconds are a guess at how long it will be. */
   begin(speech, expected) {
-    this.#speech = { ...speech, facts: null, segments: [] };
+    this.#speech = { ...speech, facts: null, segments: [], words: [] };
     this.#reading = new Reading(speech.text, speech.language);
     this.#ranges = [];
+    this.#words = [];
     this.#waveform.expected = expected;
     this.relabel();
   }
@@ -78,7 +80,7 @@ export class Listening {
     this.#speech = speech;
     this.#reading = new Reading(speech.text, speech.language);
     this.player.load(samples);
-    this.follow(speech.segments);
+    this.follow(speech.segments, speech.words);
     this.phase(null);
     this.relabel();
   }
@@ -89,9 +91,10 @@ export class Listening {
     this.#stats();
   }
 
-  /** Its segments, `[{start, end, seconds}]`, as far as they are known. */
-  follow(segments) {
-    this.#speech = { ...this.#speech, segments: [...segments] };
+  /** Its segments, `[{start, end, seconds}]`, and words, `[{start, end, span}]`, as far as they are known. */
+  follow(segments, words = []) {
+    this.#speech = { ...this.#speech, segments: [...segments], words };
+    if (words.length !== this.#words.length) this.#words = wordsIn(this.#speech.text, words);
     this.#ranges = this.#reading.follow(segments, this.player.samples);
     this.#waveform.marks = this.#ranges.map((range) => range.seconds);
   }
@@ -155,7 +158,8 @@ export class Listening {
     button.disabled = player.duration === 0;
     byId("download").disabled = player.duration === 0 || !player.complete;
     const ours = this.#speech?.text === this.#composer.text;
-    this.#composer.mark(ours && player.playing && player.duration > 0 ? rangeAt(this.#ranges, position) : null);
+    const sounds = ours && player.playing && player.duration > 0;
+    this.#composer.mark(sounds ? rangeAt(this.#ranges, position) : null, sounds ? wordAt(this.#words, position) : null);
     if (player.playing) this.#frame = requestAnimationFrame(() => this.#draw());
   }
 

@@ -118,7 +118,7 @@ for (const part of [composer, models, voices, tuning, cast]) {
     plan.look();
   });
 }
-composer.addEventListener("change", onText);
+for (const part of [composer, cast]) part.addEventListener("change", onText);
 voices.addEventListener("sample", () => speaking.stop());
 listening.player.addEventListener("sound", () => voices.hush());
 for (const player of [listening.player, voices.player]) player.addEventListener("start", () => tell("playing"));
@@ -167,7 +167,7 @@ function onText() {
   if (!voice) return;
   byId("tags-note").hidden = !(composer.tagged && models.speaking?.engine === "preview");
   const written = languageOf(composer.text);
-  const differs = written !== null && written !== voice.language;
+  const differs = written !== null && written !== voice.language && !cast.chosen.cast;
   const better = differs && catalog.voicesOf(models.chosen).usable.find(({ language }) => language === written);
   const names = { voice: voice.name, language: languageName(voice.language), written: written && languageName(written) };
   byId("tongue-note").hidden = !differs;

@@ -140,8 +140,11 @@ export const badge = (state) => element("span", { class: "badge", "data-state": 
 /** What a model is called, in the page's language where there is a word for it. */
 export function title(model) {
   if (has(`model.title.${model.id}`)) return t(`model.title.${model.id}`);
-  const [name, ...language] = model.title.split(", ");
-  return language.length ? [name, ...model.languages.map(languageName)].join(" · ") : name;
+  const [name, ...others] = model.title.split(", ");
+  const english = new Intl.DisplayNames(["en"], { type: "language" });
+  const said = others.join(", ").replace("Mandarin", english.of("zh"));
+  const ofLanguages = said && model.languages.every((id) => said.includes(english.of(id)));
+  return ofLanguages ? [name, ...model.languages.map(languageName)].join(" · ") : model.title;
 }
 
 /** A title without what stands behind its colon. */

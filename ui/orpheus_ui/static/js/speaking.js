@@ -29,7 +29,7 @@ export class Speaking {
     listening.player.addEventListener("change", () => this.#label());
     composer.addEventListener("change", () => this.#label());
     catalog.addEventListener("change", () => this.#label());
-    events.addEventListener("speech.segment", () => this.#follow());
+    for (const event of ["speech.segment", "speech.words"]) events.addEventListener(event, () => this.#follow());
     document.addEventListener("keydown", (event) => this.#onKey(event));
     onLanguage(() => this.#label());
   }
@@ -66,7 +66,7 @@ export class Speaking {
     let spoken = null;
     const part = (partial) => {
       const facts = { ...answer, take: null, audioSeconds: sound.samples.length / SAMPLE_RATE };
-      return { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], partial };
+      return { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], words: segments.words(facts.id), partial };
     };
     const keeping = keep(() => part("unfinished"), () => sound.samples);
     const stopWaiting = this.#waitForModel(wanted);
@@ -82,10 +82,10 @@ export class Speaking {
       });
       listening.facts = { ...facts };
       listening.phase(null);
-      spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id), partial: null };
+      spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id), words: segments.words(facts.id), partial: null };
       if (this.#abort === abort) {
         this.#current = null;
-        listening.follow(spoken.segments);
+        listening.follow(spoken.segments, spoken.words);
       }
     } catch (error) {
       const stopped = abort.signal.aborted;
@@ -135,7 +135,7 @@ export class Speaking {
     const { listening, segments } = this.#parts;
     this.#following ??= setTimeout(() => {
       this.#following = null;
-      if (this.#current) listening.follow(segments.of(this.#current));
+      if (this.#current) listening.follow(segments.of(this.#current), segments.words(this.#current));
     }, FOLLOW_MS);
   }
 

@@ -49,7 +49,8 @@ export class Voices extends EventTarget {
   }
 
   get #usable() {
-    return this.#catalog.voicesOf(this.#model()).usable;
+    const { usable } = this.#catalog.voicesOf(this.#model());
+    return usable.length ? usable : this.#catalog.offer.voices; // the server says what is wrong with them
   }
 
   /** Those that may speak side by side with the chosen one: voices of the same model. */
