@@ -21,6 +21,7 @@ from orpheus_openai.models.hub import hub_cache
 from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
+from orpheus_openai.voices import VoiceFolder
 
 GIB = 1024**3
 
@@ -69,6 +70,7 @@ def examine() -> list[Finding]:
         *_packages(settings),
         *_models(factory, catalog),
         *_checkpoints(settings, factory, catalog),
+        *_voices(settings, catalog),
         _port(settings),
     ]
 
@@ -144,6 +146,15 @@ def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) ->
             cached = hub_cache() / f"models--{path.partition(':')[0].replace('/', '--')}"
             where = "downloaded" if cached.exists() else "will be downloaded when it is first used"
             yield Finding(f"{name}: {path}, {where}")
+
+
+def _voices(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
+    folder = VoiceFolder(settings.voices)
+    found = folder.read(catalog)
+    if found.voices:
+        yield Finding(f"{folder.root}: {len(found.voices)} voices of your own")
+    for name, problem in found.problems.items():
+        yield Finding(f"the voice in {folder.root / name} cannot be used: {problem}", ok=False)
 
 
 def _gguf(name: str, path: str, settings: Settings) -> Finding:

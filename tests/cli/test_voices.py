@@ -1,0 +1,96 @@
+"""`orpheus-openai voices`: a user adds, looks at, tries and removes a voice."""
+
+import json
+import wave
+
+import numpy as np
+import pytest
+
+from orpheus_openai.cli import make_parser
+from orpheus_openai.doctor import examine
+from orpheus_openai.errors import InvalidRequestError
+from tests.support.command_line import run
+
+
+@pytest.fixture
+def act(tmp_path, monkeypatch, capsys):
+    """The command in this process, which a new one would only make slower."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORPHEUS_VOICES", str(tmp_path / "voices"))
+
+    def acting(*words):
+        options = make_parser().parse_args(["voices", *words])
+        code = options.run(options)
+        return code, capsys.readouterr()
+
+    return acting
+
+
+def write(path, seconds):
+    time = np.arange(round(seconds * 24_000)) / 24_000
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(24_000)
+        file.writeframes((9_000 * np.sin(2 * np.pi * 200 * time)).astype(np.int16).tobytes())
+    return str(path)
+
+
+def test_a_voice_is_added_listed_shown_and_removed(tmp_path):
+    folder = {"folder": tmp_path, "ORPHEUS_VOICES": str(tmp_path / "voices")}
+    done = run("voices", "add", "Nora B", "--language", "de", "--prefix", "nora", **folder)
+    assert (done.returncode, done.stdout.decode().strip()) == (0, str(tmp_path / "voices" / "nora-b"))
+    listed = run("voices", **folder).stdout.decode()
+    assert len(listed.split("\n\n")[0].splitlines()) == 26, "those that are built in, as before"
+    assert listed.splitlines()[-1].split() == ["Nora", "B", "German", "neutral", "named", "medium-3b", "-"]
+    shown = run("voices", "show", "nora b", **folder).stdout.decode()
+    assert 'prefix = "nora"' in shown
+    tried = run("voices", "test", "Nora B", **folder)
+    assert tried.returncode == 1
+    assert "medium-3b cannot speak here" in tried.stderr.decode()
+    assert run("voices", "remove", "Nora B", **folder).returncode == 0
+    assert list((tmp_path / "voices").iterdir()) == []
+
+
+def test_a_recording_becomes_a_voice_with_its_speakers_consent(act, tmp_path):
+    ann, consent = write(tmp_path / "ann.wav", 5), write(tmp_path / "consent.wav", 2)
+    words = ("add", "Ann", "--recording", ann, "--transcript", "Hello there.")
+    with pytest.raises(InvalidRequestError, match="needs the consent of its speaker: --consent FILE"):
+        act(*words)
+    assert act(*words, "--consent", consent)[0] == 0
+    assert (tmp_path / "voices" / "ann" / "recording.wav").exists()
+    assert 'consent = "cons_' in act("show", "ann")[1].out
+    with pytest.raises(InvalidRequestError, match="there is a voice 'Ann' already"):
+        act(*words, "--consent", consent)
+    assert len(list((tmp_path / "voices" / ".consents").iterdir())) == 1
+    with pytest.raises(InvalidRequestError, match="at least 3 s are needed"):
+        act("add", "Short", "--recording", consent, "--transcript", "Hi.", "--consent", consent)
+    with pytest.raises(InvalidRequestError, match="expected what is said in the recording"):
+        act("add", "Mute", "--recording", ann, "--consent", consent)
+
+
+def test_an_adapter_is_copied_with_nothing_but_what_it_needs(act, tmp_path):
+    source = tmp_path / "lora"
+    source.mkdir()
+    with pytest.raises(InvalidRequestError, match="there is no adapter_config.json"):
+        act("add", "Narrator", "--adapter", str(source))
+    (source / "adapter_config.json").write_text(json.dumps({"r": 8}))
+    (source / "adapter_model.safetensors").write_bytes(bytes(100))
+    (source / "optimizer.pt").write_bytes(bytes(100))
+    assert act("add", "Narrator", "--adapter", str(source))[0] == 0
+    kept = sorted(path.name for path in (tmp_path / "voices" / "narrator" / "adapter").iterdir())
+    assert kept == ["adapter_config.json", "adapter_model.safetensors"]
+    assert act("add", "Far", "--adapter", "hub:someone/voice")[0] == 0
+    assert 'adapter = "hub:someone/voice"' in act("show", "far")[1].out
+
+
+def test_a_voice_that_cannot_be_used_is_told_of_and_can_be_removed(act, tmp_path):
+    (tmp_path / "voices" / "odd").mkdir(parents=True)
+    (tmp_path / "voices" / "odd" / "voice.toml").write_text('name = "Odd"')
+    code, said = act()
+    assert code == 0
+    assert "odd cannot be used: " in said.err
+    assert "odd cannot be used: " in " ".join(finding.what for finding in examine() if not finding.ok)
+    assert act("remove", "odd")[0] == 0
+    with pytest.raises(InvalidRequestError, match="there is no voice 'odd'"):
+        act("remove", "odd")
