@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from orpheus_openai.http.errors import TEXT_FIELD
 from orpheus_openai.limits.caller import Caller
+from orpheus_openai.speech.feed import TextFeed
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
@@ -31,17 +32,18 @@ def prepare_speech(
     wanted: SpeechRequest,
     *,
     text_field: str = TEXT_FIELD,
+    feed: TextFeed | None = None,
 ) -> Speech:
     """Ask `service` for a speech in the name of whoever sent the request.
 
     With the header `x-orpheus-keep` it is kept for a while. It is noted in the request's state: the answer tells what
     is left of the caller's share; log, audit log and trace what came of it. `text_field` is what the door calls the
-    text, in errors about it. Raises what `SpeechService.prepare` does.
+    text, in errors about it; `feed` brings one that is still being written. Raises what `SpeechService.prepare` does.
     """
     state = _state(scope)
     name_text_field(scope, text_field)
     account = caller_of(scope).account
-    speech = service.prepare(wanted, account=account, request_id=state.get("request_id"))
+    speech = service.prepare(wanted, account=account, request_id=state.get("request_id"), feed=feed)
     if _wants_kept(scope):
         speech.take = service.takes.begin(account)
     state["speech"] = speech

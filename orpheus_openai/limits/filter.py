@@ -24,6 +24,9 @@ MODERATION_SECONDS = 10.0
 LONG_TEXT = 1_000
 """Characters from which looking takes a millisecond, and is done in a thread."""
 
+CONTEXT_WORDS = 50
+"""Words before a piece of a text that its judge is given with it, if the rules need no more."""
+
 LONGEST_PHRASE = 8
 """Words of a phrase whose repetition is noticed."""
 
@@ -66,6 +69,21 @@ class InputFilter:
                 await asyncio.to_thread(self._look, text)
         if self._moderator is not None:
             await _ask(self._moderator, text)
+
+    def follow(self) -> Callable[[str], Awaitable[None]]:
+        """A `check` for the pieces of one text in their order: each is judged with the end of those before it."""
+        longest = max((len(phrase) for phrases in self._blocked.values() for phrase in phrases), default=0)
+        reach = max(longest, LONGEST_PHRASE * self._max_repetition, CONTEXT_WORDS)
+        before = ""
+
+        async def check(piece: str) -> None:
+            nonlocal before
+            if self.active:
+                before = f"{before} {piece}".lstrip()
+                await self.check(before)
+                before = _last_words(before, reach)
+
+        return check
 
     def _look(self, text: str) -> None:
         words = _words(text)
@@ -154,6 +172,11 @@ def _import(name: str) -> Any:
     if name not in known.names:
         raise LookupError(f"no entry point of that name in the group {ENTRY_POINTS}")
     return known[name].load()
+
+
+def _last_words(text: str, words: int) -> str:
+    starts = [found.start() for found in _WORD.finditer(text)]
+    return text[starts[-words] :] if len(starts) > words else text
 
 
 def _words(text: str) -> list[str]:

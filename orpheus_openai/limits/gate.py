@@ -64,6 +64,23 @@ class Gate:
         self.queue.require_room(account)
         return await self._rates.charge(account, characters)
 
+    async def check_pieces(
+        self, account: str
+    ) -> tuple[dict[str, str], Callable[[str, int], Awaitable[None]]]:
+        """As `check`, for a text that is still being written: charge `account` for one request.
+
+        What is returned beside its share judges a piece, with the end of the one before it, and charges its characters.
+        """
+        self.queue.require_room(account)
+        share = await self._rates.charge(account, 0)
+        judge = self._filter.follow()
+
+        async def pass_on(piece: str, characters: int) -> None:
+            await judge(piece)
+            await self._rates.charge(account, characters, requests=0)
+
+        return share, pass_on
+
     async def charge(self, account: str) -> None:
         """Charge `account` for a request that speaks nothing; raises RateLimitError as `check` does."""
         await self._rates.charge(account, 0)

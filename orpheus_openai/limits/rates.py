@@ -107,15 +107,15 @@ class RateLimits:
         self._rates = rates
         self._store = store
 
-    async def charge(self, account: str, characters: int) -> dict[str, str]:
-        """Take one request and `characters` from the share of `account`; returns what is left, as headers.
+    async def charge(self, account: str, characters: int, *, requests: int = 1) -> dict[str, str]:
+        """Take `requests` and `characters` from the share of `account`; returns what is left, as headers.
 
         Raises RateLimitError, with the same headers, when that is too little, InvalidRequestError when it never
         could be enough.
         """
         if not self._rates or account == PROGRAM:
             return {}
-        costs = [(rate, characters if rate.unit == "characters" else 1) for rate in self._rates]
+        costs = [(rate, characters if rate.unit == "characters" else requests) for rate in self._rates]
         for rate, cost in costs:
             if cost > rate.amount:
                 raise InvalidRequestError(

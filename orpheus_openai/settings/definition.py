@@ -284,6 +284,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "slowly as they like.",
         ),
     ] = 0.5
+    text_pause: Annotated[
+        float,
+        Meta(
+            ge=0.05,
+            le=60,
+            description="Where a text comes in while it is written: seconds without more of it after which what can "
+            "stand alone is spoken, though its sentence may not be over.",
+        ),
+    ] = 0.7
+    text_wait: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=3600,
+            description="Seconds for which a speech waits for more of such a text, in the place of others, before it "
+            "ends with an error.",
+        ),
+    ] = 20.0
     max_connections: Annotated[
         int,
         Meta(

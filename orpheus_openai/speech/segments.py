@@ -11,7 +11,7 @@ import msgspec
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.catalog import Voice
-from orpheus_openai.speech.script import Script
+from orpheus_openai.speech.script import AnyScript
 from orpheus_openai.synthesis import OneByOne, Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import Manner
@@ -32,7 +32,7 @@ than they are heard is soon done with one. Its last chunk may go over it."""
 
 async def spoken(
     speaker: SpeechModel,
-    script: Script,
+    script: AnyScript,
     voice_of: Callable[[Manner], Voice],
     sampling: Sampling,
     usage: Usage,
@@ -53,7 +53,7 @@ async def spoken(
             async for pcm in first.chunks():
                 line.give(len(pcm))
                 yield pcm
-                while line.wants_more() and (segment := await script.next()) is not None:
+                while line.wants_more() and (segment := await script.ready()) is not None:
                     line.start(segment)
             line.producers.popleft()
     finally:

@@ -19,11 +19,12 @@ from orpheus_openai.models.preview.model import stand_in
 from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.casting import Casting
+from orpheus_openai.speech.feed import TextFeed
 from orpheus_openai.speech.lexicon import ServerLexicon
 from orpheus_openai.speech.offer import Offer
 from orpheus_openai.speech.plan import Plan, Planner
 from orpheus_openai.speech.request import SpeechRequest
-from orpheus_openai.speech.script import SHORT_TEXT, Script
+from orpheus_openai.speech.script import SHORT_TEXT, AnyScript, LiveScript, Script
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
@@ -31,6 +32,7 @@ from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.lexicon import Lexicon
+from orpheus_openai.text.pieces import Pieces
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import PLAIN, Cast
 from orpheus_openai.voices import VoiceFolder, VoiceKeeper, VoiceShelf
@@ -87,12 +89,18 @@ class SpeechService:
         return cls(catalog, manager, factory, events, gate, settings=settings)
 
     def prepare(
-        self, request: SpeechRequest, *, account: str = ANONYMOUS, request_id: str | None = None
+        self,
+        request: SpeechRequest,
+        *,
+        account: str = ANONYMOUS,
+        request_id: str | None = None,
+        feed: TextFeed | None = None,
     ) -> Speech:
         """Check a request and choose who speaks it; nothing is loaded yet.
 
         `account` is whose share it counts against (see `limits.caller`); `request_id` names the speech in events and
-        logs, and without one it gets a name of its own.
+        logs, and without one it gets a name of its own. With `feed` the text is what is written to it, while the speech
+        is streamed, and the request's own counts for nothing.
 
         Raises InvalidRequestError or NotFoundError with the field's name, ModelUnavailableError when the model
         cannot speak on this machine, OverloadedError when the line before it is full.
@@ -102,9 +110,9 @@ class SpeechService:
         catalog = self.voices.catalog(account)
         voice, model = self._speaking(request, catalog)
         self.factory.require_voice(model, voice)
-        _require_words(request)
+        if feed is None:
+            _require_words(request)
         casting = self._casting(request, catalog, model, voice)
-        slow = len(request.text) > SHORT_TEXT or not self._desk.ready(casting.reading(PLAIN))
         times = None
         if request.word_times:
             times = WordTimes(
@@ -126,7 +134,7 @@ class SpeechService:
             voice=voice,
             casting=casting,
             sampling=msgspec.structs.replace(self.factory.sampling(model), **request.sampling),
-            script=Script(self._segments(request, model, casting), in_thread=slow),
+            script=self._script(request, model, casting, feed),
             buffer=self._settings.buffer,
             word_times=times,
         )
@@ -142,7 +150,7 @@ class SpeechService:
         _require_words(request)
         await self.gate.charge(account)
         casting, ledger = self._casting(request, catalog, model, voice), Ledger()
-        script = Script(self._segments(request, model, casting, ledger), in_thread=True)
+        script = Script(request.text, self._segments(request, model, casting, ledger), in_thread=True)
         return await self._planner.plan(request.text, model.id, script, casting, ledger)
 
     def _require_length(self, request: SpeechRequest) -> None:
@@ -160,6 +168,33 @@ class SpeechService:
 
     def _casting(self, request: SpeechRequest, catalog: Catalog, model: Model, voice: Voice) -> Casting:
         return Casting(catalog, model, voice, request.cast, partial(self._reading, request))
+
+    def _script(
+        self, request: SpeechRequest, model: Model, casting: Casting, feed: TextFeed | None
+    ) -> AnyScript:
+        reading = casting.reading(PLAIN)
+        if feed is None:
+            slow = len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
+            return Script(request.text, self._segments(request, model, casting), in_thread=slow)
+        settings = self._settings
+        feed.open(
+            Pieces(
+                reading.language,
+                cleaning=reading.cleaning,
+                read_code=reading.read_code,
+                clauses=feed.clauses,
+            ),
+            most=settings.max_input_chars,
+            pause=settings.text_pause,
+            wait=settings.text_wait,
+        )
+        dictation = self._desk.dictated(
+            reading,
+            model.emotion_tags,
+            cast=Cast(request.cast) if request.cast else None,
+            reading_of=casting.reading,
+        )
+        return LiveScript(feed, dictation, lambda: self._desk.ready(reading))
 
     def _segments(
         self, request: SpeechRequest, model: Model, casting: Casting, ledger: Ledger | None = None

@@ -22,7 +22,7 @@ from orpheus_openai.speech.buffer import estimated_seconds, held_back, reserve
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import SpeechRequest
-from orpheus_openai.speech.script import Script
+from orpheus_openai.speech.script import AnyScript
 from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.speech.words import WordTimes
@@ -52,7 +52,7 @@ class Speech:
         voice: Voice,
         casting: Casting,
         sampling: Sampling,
-        script: Script,
+        script: AnyScript,
         buffer: str = "off",
         word_times: WordTimes | None = None,
     ) -> None:
@@ -78,8 +78,6 @@ class Speech:
         """Seconds of work for a second of it, as its model was measured; None: it was not, or it is not ready."""
         self.error: str | None = None
         """What kind of error it ended in."""
-        self.input = request.text
-        """The text as it came."""
         self._manager = manager
         self._events = events
         self._gate = gate
@@ -123,6 +121,11 @@ class Speech:
         )
 
     @property
+    def input(self) -> str:
+        """The text as it came, or as far as it has."""
+        return self._script.input
+
+    @property
     def audio_seconds(self) -> float:
         """Speech so far."""
         return round(self.samples / SAMPLE_RATE, 3)
@@ -134,7 +137,11 @@ class Speech:
         the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
         """
         self.timeline.mark("asked")
-        self.share = await self._gate.check(self._script.text, len(self.input), self.account)
+        try:
+            self.share = await self._script.admit(self._gate, self.account)
+        except BaseException:
+            self._script.close()
+            raise
         self._tell("queued", model=self.model.id, voice=self.voice.id, characters=len(self.input))
         try:
             async with contextlib.aclosing(self._in_turn()) as sounds:
@@ -154,6 +161,7 @@ class Speech:
             self._outcome, self.error = "The server failed.", "internal_error"
             raise
         finally:
+            self._script.close()
             self._outcome = self._outcome or "cancelled"
             if self.word_times is not None and self._outcome != "completed":
                 self.word_times.cancel()
@@ -245,6 +253,7 @@ class Speech:
                     ready = np.zeros(round((item.silence or 0.0) * SAMPLE_RATE), np.int16)
                 elif isinstance(item, Segment):
                     if times is not None:
+                        times.text = self.input  # it may have grown
                         times.begin(item)
                     self._segments += 1
                     self._begun += estimated_seconds(item.text) / self._speed

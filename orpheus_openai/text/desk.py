@@ -14,6 +14,7 @@ from orpheus_openai.text.fold import fold
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.normalise import has_speech, paragraphs, spaced
 from orpheus_openai.text.numbers.read import in_words, ready
+from orpheus_openai.text.pieces import Piece
 from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
 from orpheus_openai.text.ssml import is_ssml
 from orpheus_openai.text.ssml import read as read_ssml
@@ -78,32 +79,49 @@ class Desk:
         Raises InvalidRequestError, before the first segment, for a text that asks for too much silence, and for SSML
         that cannot be read.
         """
-        mute = [] if acted is None else [f"<{tag}>" for tag in self._tags if tag not in acted]
-        note = ledger.note if ledger else _unnoted
-        sources = [(PLAIN, Traced.of(text))]
-        if reading.cleaning and is_ssml(text):
-            sources = _document(text, reading_of, ledger)
+        place = _Place(reading, acted, cast=cast, reading_of=reading_of, ledger=ledger)
+        yield from self._read(Traced.of(text), place)
+        yield from place.silences()
+
+    def dictated(
+        self,
+        reading: Reading,
+        acted: Sequence[str] | None = None,
+        *,
+        cast: Cast | None = None,
+        reading_of: Callable[[Manner], Reading] | None = None,
+    ) -> "Dictation":
+        """A text that comes in pieces; all else as in `read`.
+
+        Of silence that is too much for one request it has as much as may be: what stands before it has been heard.
+        """
+        place = _Place(reading, acted, cast=cast, reading_of=reading_of)
+        return Dictation(lambda source: self._read(source, place), place)
+
+    def _read(self, source: Traced, place: "_Place") -> Iterator[Segment]:
+        """Yield what is spoken of `source`, and keep in `place` what its end means for what follows."""
+        reading, reading_of = place.reading, place.reading_of
+        mute = [] if place.acted is None else [f"<{tag}>" for tag in self._tags if tag not in place.acted]
+        sources = [(PLAIN, source)]
+        if reading.cleaning and is_ssml(source.text):
+            sources = _document(source.text, reading_of, place.ledger)
         if reading.cleaning:
             require_bounded(source.text for _, source in sources)
-        allowance = Allowance()
-        stretches = _Stretches(self._turns(sources, reading, cast, note))
-        silence: float | None = None
-        end = 0
+        stretches = _Stretches(self._turns(sources, place))
         while (head := stretches.head) is not None:
             manner, item = head
             if isinstance(item, float):
-                silence = min(LONGEST_PAUSE, (silence or 0.0) + item)
+                place.silence = min(LONGEST_PAUSE, (place.silence or 0.0) + item)
                 stretches.step()
                 continue
             own = reading if manner == PLAIN or reading_of is None else reading_of(manner)
-            read = self._worded(stretches.alike(), own, note)
+            read = self._worded(stretches.alike(), own, place.note)
             spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
-            first = MAX_CHARS if end else FIRST_CHARS
+            first = MAX_CHARS if place.end else FIRST_CHARS
             for segment in segments(spoken, own.language, first_chars=first, steady=own.cleaning):
-                yield msgspec.structs.replace(segment, manner=manner, silence=allowance.take(silence))
-                silence, end = None, segment.end
-        if end and (silence := allowance.take(silence)) is not None:
-            yield Segment("", end, end, True, "", Traced.of(text, end, end), silence=silence)
+                silence = place.allowance.take(place.silence)
+                yield msgspec.structs.replace(segment, manner=manner, silence=silence)
+                place.silence, place.end = None, segment.end
 
     def ready(self, reading: Reading) -> bool:
         """Whether all that it takes has been loaded, which is done with the first text in a language."""
@@ -119,24 +137,21 @@ class Desk:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
         return (
             item
-            for _, item in self._turns([(PLAIN, Traced.of(text))], reading, None, _unnoted)
+            for _, item in self._turns([(PLAIN, Traced.of(text))], _Place(reading))
             if isinstance(item, Traced)
         )
 
     def _turns(
-        self,
-        sources: Sequence[tuple[Manner, Traced]],
-        reading: Reading,
-        cast: Cast | None,
-        note: Note,
+        self, sources: Sequence[tuple[Manner, Traced]], place: "_Place"
     ) -> Iterator[tuple[Manner, Traced | float]]:
         """Yield who says what, block by block, and the seconds of silence between."""
+        reading, note = place.reading, place.note
 
         def left(what: Traced, why: str) -> None:
             note(what, _NOTHING, why)
 
         for own, source in sources:
-            for manner, words in _speakers(source, own, reading, cast, note):
+            for manner, words in _speakers(source, own, place):
                 if not reading.cleaning:
                     yield manner, words
                     continue
@@ -154,6 +169,66 @@ class Desk:
 
     def _directions_in(self, language: str) -> Directions:
         return self._directions.get(language) or self._directions[COMMON_LANGUAGE]
+
+
+class _Place:
+    """How a text is read, and what of it that was read so far matters for the rest."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        acted: Sequence[str] | None = None,
+        *,
+        cast: Cast | None = None,
+        reading_of: Callable[[Manner], Reading] | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.reading = reading
+        self.acted = acted
+        self.cast = cast
+        self.reading_of = reading_of
+        self.ledger = ledger
+        self.note: Note = ledger.note if ledger else _unnoted
+        self.speaker = PLAIN
+        """Who speaks on, until somebody else does or a blank line comes."""
+        self.in_line = False
+        """What comes next does not begin a line."""
+        self.silence: float | None = None
+        """Seconds that were asked for and not kept yet."""
+        self.allowance = Allowance()
+        self.end = 0
+        """Where the last segment ended."""
+
+    def silences(self) -> Iterator[Segment]:
+        """Yield that of a last segment without words, where one is due."""
+        if self.end and (silence := self.allowance.take(self.silence)) is not None:
+            nothing = Traced("", (0,), (self.end,), (self.end,), (True,))
+            yield Segment("", self.end, self.end, True, "", nothing, silence=silence)
+
+
+class Dictation:
+    """A text that is read while it is being written, piece by piece; see `Desk.dictated`."""
+
+    def __init__(self, read: Callable[[Traced], Iterator[Segment]], place: _Place) -> None:
+        self._read = read
+        self._place = place
+
+    def read(self, piece: Piece) -> Iterator[Segment]:
+        """Yield what is spoken of `piece`, which follows the one before."""
+        if piece.new_block:
+            self._place.speaker = PLAIN
+        self._place.in_line = not piece.new_line
+        last: Segment | None = None
+        for segment in self._read(piece.source):
+            if last is not None:
+                yield last
+            last = segment
+        if last is not None:
+            yield msgspec.structs.replace(last, paragraph=piece.paragraph)
+
+    def end(self) -> Iterator[Segment]:
+        """The text is over: yield the silence at its end, if it asks for one."""
+        return self._place.silences()
 
 
 class _Stretches:
@@ -193,28 +268,28 @@ def _document(
     return document.turns
 
 
-def _speakers(
-    source: Traced, own: Manner, reading: Reading, cast: Cast | None, note: Note
-) -> Iterator[tuple[Manner, Traced]]:
+def _speakers(source: Traced, own: Manner, place: _Place) -> Iterator[tuple[Manner, Traced]]:
     """Yield the blocks of `source`, which is said in the manner `own`, by who says them."""
+    reading, cast, note = place.reading, place.cast, place.note
 
     def left(what: Traced, why: str) -> None:
         note(what, _NOTHING, why)
 
-    speaker, reached = PLAIN, source.starts[0]
+    reached = source.starts[0]
     for block in blocks(source, read_code=reading.read_code) if reading.cleaning else [source]:
         start, end = block.starts[0], block.ends[-1]
         if reading.cleaning and len(source.at) == 1:
             note(source.slice(reached - source.starts[0], end - source.starts[0]), block, "thought or code")
         if source.text.count("\n", reached - source.starts[0], start - source.starts[0]) > 1:
-            speaker = PLAIN  # a block may end by its size, too, and its speaker goes on
+            place.speaker = PLAIN  # a block may end by its size, too, and its speaker goes on
         reached = end
         if cast is None or own != PLAIN:
             yield own, block
             continue
-        for manner, words in cast.turns(block, left, speaker):
+        for manner, words in cast.turns(block, left, place.speaker, in_line=place.in_line):
             yield manner, words
-            speaker = manner
+            place.speaker = manner
+        place.in_line = False
 
 
 def _by_lexicons(block: Traced, reading: Reading, note: Note) -> Traced:

@@ -232,6 +232,10 @@ _COMMON_TITLES = "Mr|Mrs|Ms|Dr|Prof"
 _BLOCK_CHARS = 1_000
 """As much is given to sentencex at once: its time grows with the square of the text after an open quote."""
 
+_ORDINAL = re.compile(r"(?<!\d)\d{1,3}\.\Z")
+_CONTEXT = 200
+"""Characters before a full stop that tell whether it ends a sentence."""
+
 
 def _sentence_ends(text: str, start: int, end: int, language: str) -> Iterator[int]:
     """Offsets in `text` at which the sentences of `text[start:end]` end; the last is `end`."""
@@ -247,6 +251,32 @@ def _sentence_ends(text: str, start: int, end: int, language: str) -> Iterator[i
                 yield offset
         start = found[-1] if found else _last_space(text, start, start + len(block))
     yield end
+
+
+class Sentences:
+    """Where sentences end in a text that is still being written, in one language (ISO 639-1)."""
+
+    def __init__(self, language: str) -> None:
+        self._language = language
+        self._no_end = _no_end(language)
+
+    def end(self, text: str, end: int, after: int) -> bool:
+        """Whether the full stop before `end` ends a sentence and no abbreviation; the next word begins at `after`."""
+        if self._no_end.search(text, max(0, end - 16), after) or _ORDINAL.search(text, max(0, end - 8), end):
+            return False
+        start = max(0, end - _CONTEXT)
+        found = sentencex.get_sentence_boundaries(self._language, text[start : after + 1])
+        return any(end <= start + int(boundary["end_index"]) <= after for boundary in found)
+
+
+def cut_between_words(text: str, at: int, limit: int) -> int:
+    """Where to cut `text[:at]`, in which no sentence ends: with a clause, else between words, within `limit`."""
+    low = max(0, at - limit)
+    if ends := [m.end() for m in _CLAUSE_END.finditer(text, low + limit // 4, at)]:
+        return ends[-1]
+    if spaces := [m.start() for m in _BETWEEN_WORDS.finditer(text, low + limit // 4, at)]:
+        return spaces[-1]
+    return _cut(text, low, at + 1, at - low)
 
 
 def _last_space(text: str, start: int, end: int) -> int:
@@ -271,6 +301,8 @@ _CLOSERS = r"[\"'”’»›)\]」』》〉）】]*"
 _CLAUSE_END = re.compile(rf"(?:[,;:–—…!?।॥]|(?<=\w{{5}})\.){_CLOSERS}(?=\s)|—|[、，；：。！？…]+{_CLOSERS}")
 # Not before a mark that French sets apart, not inside a number such as 10 000.
 _SPACE = re.compile(r"(?<!\s)(?!(?<=\d)\s\d{3}(?!\d))\s+(?![\s»›!?;:%€…])")
+# Neither at a number nor at what may be an abbreviation.
+_BETWEEN_WORDS = re.compile(r"(?<=[^\W\d_]{4})\s+(?=[^\W\d_]{3})")
 # A tag, or what is written without spaces though it is no Chinese or Japanese: word, number, address.
 _WORD_CHAR = r"[^\W\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 _WORD_PART = rf"(?:{_WORD_CHAR}|[\u0300-\u036f\u0900-\u0963])+"

@@ -54,14 +54,17 @@ class Cast:
             re.IGNORECASE | re.MULTILINE,
         )
 
-    def turns(self, block: Traced, left: Left, speaker: Manner = PLAIN) -> Iterator[tuple[Manner, Traced]]:
+    def turns(
+        self, block: Traced, left: Left, speaker: Manner = PLAIN, *, in_line: bool = False
+    ) -> Iterator[tuple[Manner, Traced]]:
         """Yield the stretches of `block`, without the names, each to be said by one voice; the first by `speaker`.
 
         What somebody says begins with their name at the start of a line, and ends with the next, or with a blank line.
+        `in_line`: the block does not begin at one.
         """
         start = 0
         text = block.text
-        for label in self._label.finditer(text):
+        for label in self._label.finditer(text, 1 if in_line else 0):
             yield from _until_blank_line(block, start, label.start(), speaker)
             name = " ".join(label["name"].split()).casefold()
             speaker, start = Manner(self._names[name]), label.end()

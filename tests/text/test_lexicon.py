@@ -62,7 +62,9 @@ async def test_the_requests_entries_go_before_the_servers(tmp_path):
         speech = service.prepare(
             SpeechRequest(text="nginx, SQL", model="preview", voice=voice, pronunciations=wish)
         )
-        assert await speech._script.text() == expected
+        segment = await speech._script.next()
+        assert segment is not None
+        assert segment.text == expected
 
 
 @pytest.mark.parametrize(
