@@ -128,7 +128,7 @@ async def test_one_dry_run_too_many_is_turned_away_at_once_and_those_in_line_are
     planner = Planner()
 
     def asked():
-        return planner.plan("Hi.", "preview", Slow(iter(()), in_thread=False), None, Ledger())
+        return planner.plan("Hi.", "preview", Slow("", iter(()), in_thread=False), None, Ledger())
 
     waiting = [asyncio.create_task(asked()) for _ in range(1 + PLANS_WAITING)]
     await asyncio.sleep(0)
