@@ -2,10 +2,14 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orpheus_openai.events import EventHub
 from tests.support.chromium import IN_CHROMIUM, speak_button, violations, wait_until_heard
+from tests.support.ui_server import page_server
 
 sync_api = pytest.importorskip("playwright.sync_api")
 Page, expect = sync_api.Page, sync_api.expect
@@ -47,3 +51,44 @@ def test_the_speakers_of_a_text_get_voices_and_what_will_be_spoken_is_shown_with
     page.locator("#text").fill("<speak>Broken <p></speak>")
     expect(plan.locator("#plan-said")).to_contain_text("1")  # the line where it is broken
     expect(page.locator("#cast")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en-US", ("Listen again: 1", "a long silence", "Speak this again")),
+        ("zh-CN", ("请重听：1 处", "很长的沉默", "重新朗读这一段")),
+    ],
+)
+def test_what_was_not_spoken_well_is_marked_in_the_history_and_can_be_spoken_again(
+    open_page: Callable[..., Page],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    locale: str,
+    said: tuple[str, ...],
+) -> None:
+    mark, why, again = said
+    publish = EventHub.publish
+
+    def with_a_verdict(hub: EventHub, kind: str, *, owner: str | None = None, **data: Any) -> None:
+        if kind == "speech.ended" and data["characters"] > 20:  # the preview itself cannot fail so
+            place = {"verdict": "suspect:silence", "start": 7, "end": 14, "tries": 3}
+            publish(hub, "speech.verified", owner=owner, id=data["id"], **place)
+        publish(hub, kind, owner=owner, **data)
+
+    monkeypatch.setattr(EventHub, "publish", with_a_verdict)
+    with page_server(tmp_path) as url:
+        page = open_page(url, locale=locale)
+        page.locator("#text").fill("First. Second. And a third one.")
+        speak_button(page).click()
+        page.locator("#history summary", has_text=mark).click()
+        kept = page.locator("#history .kept")
+        expect(kept).to_contain_text(why)
+        assert violations(page) == []
+        with page.expect_request("**/api/generate") as asked:
+            kept.get_by_text(again).click()
+        assert json.loads(asked.value.post_data)["text"] == "Second."
+        expect(kept).to_have_count(2)
+        page.reload()
+        expect(page.locator("#history summary", has_text=mark)).to_have_count(1)
+        page.goto("about:blank")

@@ -18,10 +18,14 @@ export class Segments {
   #words = new Map();
   #ended = new Set();
   #timed = new Set();
+  #verdicts = new Map();
   #events;
 
   constructor(events) {
     this.#events = events;
+    events.addEventListener("speech.verified", ({ detail: { id, verdict, start, end, tries } }) => {
+      add(this.#verdicts, id, [{ verdict, start, end, tries }]);
+    });
     events.addEventListener("speech.ended", ({ detail }) => {
       this.#ended.add(detail.id);
       if (this.#ended.size > REMEMBERED_SPEECHES) this.#ended.delete(this.#ended.values().next().value);
@@ -46,7 +50,12 @@ export class Segments {
     return this.#bySpeech.get(id) ?? [];
   }
 
-  /** The same, once no more will come, of words either. */
+  /** Whether its segments were spoken as they should be: `[{verdict, start, end, tries}]`, as far as anybody looked. */
+  verdicts(id) {
+    return this.#verdicts.get(id) ?? [];
+  }
+
+  /** Its segments, once no more will come, of words either. */
   async all(id) {
     const deadline = AbortSignal.timeout(SETTLE_MS);
     await new Promise((resolve) => {

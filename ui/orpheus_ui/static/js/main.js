@@ -70,6 +70,7 @@ const past = new History(() => tell("history"));
 const shelf = new Shelf(past, {
   format,
   onReplay: replay,
+  onSpeak: (wanted) => speaking.start(wanted),
   onReuse: ({ text, wanted }) => {
     composer.replace(text);
     models.chosen = wanted.model;

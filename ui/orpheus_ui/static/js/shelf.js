@@ -7,10 +7,11 @@ import { brief, clock, duration, moment, number, onLanguage, t } from "./i18n.js
 import { explain, notice, toast } from "./notices.js";
 import { picture } from "./outline.js";
 import { onTold } from "./tabs.js";
+import { mark } from "./verdicts.js";
 
 const BEGINNING = 160; // characters of the text
 
-/** Shows a History; `onReplay(speech, samples)` and `onReuse(speech)` are the page's. */
+/** Shows a History; `onReplay(speech, samples)`, `onReuse(speech)` and `onSpeak(wanted)` are the page's. */
 export class Shelf {
   #history;
   #parts;
@@ -86,6 +87,7 @@ export class Shelf {
           partial && element("span", { class: "badge", "data-state": partial }, t(`phase.${partial}`)),
           facts.filter(Boolean).join(" · "),
         ),
+        mark(speech, this.#parts.onSpeak),
       ),
       element("div", { class: "kept-actions" }, button("name", (each) => this.#name(each)), button("reuse", this.#parts.onReuse), button("download", (each) => this.#download(each)), button("delete", (each) => this.#remove([each]))),
     );

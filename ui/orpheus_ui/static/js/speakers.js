@@ -19,5 +19,14 @@ export function speakersIn(text) {
   return lines < FEWEST_LINES ? [] : [...found.values()];
 }
 
+/** The name, with its colon, of whoever of `names` is speaking at the end of `before`; "" for nobody: a blank line ends a turn. */
+export function turnAt(before, names) {
+  const known = new Set(names.map(key));
+  const paragraph = before.split(/\n[ \t]*\n/).at(-1);
+  const turns = [...`${paragraph}.`.matchAll(LABEL)].map(({ groups }) => groups.name.trim().split(/\s+/).join(" "));
+  const name = turns.findLast((each) => known.has(key(each)));
+  return name ? `${name}: ` : "";
+}
+
 /** One name in any case. */
 export const key = (name) => name.toLowerCase();

@@ -64,9 +64,10 @@ export class Speaking {
     /** @type {any} */
     let answer = null;
     let spoken = null;
+    const told = (id) => ({ words: segments.words(id), verification: segments.verdicts(id) });
     const part = (partial) => {
       const facts = { ...answer, take: null, audioSeconds: sound.samples.length / SAMPLE_RATE };
-      return { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], words: segments.words(facts.id), partial };
+      return { ...speech, model: facts.model, facts, segments: [...segments.of(facts.id)], ...told(facts.id), partial };
     };
     const keeping = keep(() => part("unfinished"), () => sound.samples);
     const stopWaiting = this.#waitForModel(wanted);
@@ -82,7 +83,7 @@ export class Speaking {
       });
       listening.facts = { ...facts };
       listening.phase(null);
-      spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id), words: segments.words(facts.id), partial: null };
+      spoken = { ...speech, model: facts.model, facts, segments: await segments.all(facts.id), ...told(facts.id), partial: null };
       if (this.#abort === abort) {
         this.#current = null;
         listening.follow(spoken.segments, spoken.words);

@@ -1,0 +1,48 @@
+// What was not spoken as it should be, of a speech: where, why, and the button that speaks it again.
+
+import { element } from "./dom.js";
+import { has, number, t } from "./i18n.js";
+import { turnAt } from "./speakers.js";
+
+const BEGINNING = 80; // characters of a segment
+const MOST_SHOWN = 50;
+
+/** Those of `[{verdict, start, end, tries}]` that are not plainly "ok", the ones to listen to first. */
+export function notable(verdicts) {
+  const found = (verdicts ?? []).filter(({ verdict }) => verdict !== "ok");
+  return found.toSorted((a, b) => Number(mended(a)) - Number(mended(b)));
+}
+
+/** Whether it was mended before anybody heard it. */
+const mended = ({ verdict }) => verdict === "retried";
+
+/** A part of a speech as a request of its own, by whoever said it; places are counted in characters (code points). */
+export function again({ text, wanted }, { start, end }) {
+  const points = [...text];
+  const before = points.slice(0, start).join("");
+  const said = points.slice(start, end).join("").trim();
+  const { seed: _, ...others } = wanted;
+  return { ...others, text: wanted.cast ? turnAt(before, Object.keys(wanted.cast)) + said : said };
+}
+
+/** The mark of a speech, which opens what it is about; null for one in which all is well. `speak(wanted)` speaks. */
+export function mark(speech, speak) {
+  const found = notable(speech.verification);
+  if (!found.length) return null;
+  const doubtful = found.filter((each) => !mended(each)).length;
+  const words = doubtful ? t("verdict.doubtful", { n: number(doubtful) }) : t("verdict.retried_only", { n: number(found.length) });
+  return element(
+    "details", { class: "verdicts" },
+    element("summary", {}, element("span", { class: "badge", "data-state": doubtful ? "suspect" : "retried" }, words)),
+    element("ul", {}, ...found.slice(0, MOST_SHOWN).map((each) => place(speech, each, speak))),
+  );
+}
+
+function place(speech, verdict, speak) {
+  const points = [...speech.text].slice(verdict.start, verdict.end);
+  const shown = points.slice(0, BEGINNING).join("") + (points.length > BEGINNING ? "…" : "");
+  const why = has(`verdict.${verdict.verdict}`) ? t(`verdict.${verdict.verdict}`) : verdict.verdict;
+  const act = () => speak(again(speech, verdict));
+  const button = element("button", { type: "button", class: "quiet", "aria-label": t("verdict.again_of", { text: points.slice(0, 40).join("") }), onclick: act }, t("verdict.again"));
+  return element("li", {}, element("p", { dir: "auto" }, shown), element("p", { class: "faint" }, why), button);
+}
