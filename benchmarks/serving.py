@@ -59,16 +59,16 @@ class Waits:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, environ: Mapping[str, str]) -> Iterator[Server]:
-    """Run `orpheus-openai serve` in `folder`, on a free port of 127.0.0.1, with no other environment.
+def serving(folder: Path, environ: Mapping[str, str], module: str = "orpheus_openai") -> Iterator[Server]:
+    """Run `orpheus-openai serve`, or another `module`, in `folder`, on a free port of 127.0.0.1.
 
-    Raises RuntimeError with the server's log when it does not come up.
+    It has no other environment. Raises RuntimeError with the server's log when it does not come up.
     """
     log = folder / "server.log"
     began = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "orpheus_openai", "serve"],
+            [sys.executable, "-m", module, "serve"],
             cwd=folder,
             env={**environ, "ORPHEUS_HOST": "127.0.0.1", "PORT": "0"},
             stdin=subprocess.DEVNULL,
