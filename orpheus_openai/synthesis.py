@@ -4,7 +4,9 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Protocol, runtime_checkable
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Voice
@@ -62,6 +64,32 @@ class SpeechModel(Protocol):
 
     async def close(self) -> None:
         """Give everything back: memory, threads, processes. Called once, when no call is running."""
+        ...
+
+
+class Watch(Protocol):
+    """Looks at the frames of one segment while a model speaks it."""
+
+    def look(self, frames: NDArray[np.int16], lost: int) -> bool:
+        """Take note of more frames, shape `(n, codes)`, before they are decoded, and of how many were lost so far.
+
+        False: these frames and all after them are not wanted, and the model is to stop.
+        """
+        ...
+
+    def over(self, *, ended: bool) -> None:
+        """No more will come; `ended`: because the model said that this was all."""
+        ...
+
+
+@runtime_checkable
+class Watched(SpeechModel, Protocol):
+    """A model that may repeat itself, run on or leave words out, and whose frames can be looked at for that."""
+
+    def watched(
+        self, text: str, voice: Voice, sampling: Sampling, usage: Usage, watch: Watch | None
+    ) -> AsyncGenerator[PCM]:
+        """Like `synthesize`, while `watch` looks on; all of it is told before the last PCM."""
         ...
 
 

@@ -213,17 +213,22 @@ async def _events(
         raise
     for segment in await speech.word_times.rest() if speech.word_times else ():
         yield _timestamps(segment, granularities)
+    yield _event(_done(speech))
+
+
+def _done(speech: Speech) -> dict[str, Any]:
     usage = speech.usage
-    yield _event(
-        {
-            "type": "speech.audio.done",
-            "usage": {
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-                "total_tokens": usage.input_tokens + usage.output_tokens,
-            },
-        }
-    )
+    done: dict[str, Any] = {
+        "type": "speech.audio.done",
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "total_tokens": usage.input_tokens + usage.output_tokens,
+        },
+    }
+    if (verdicts := speech.report().verification) is not None:
+        done["verification"] = verdicts
+    return done
 
 
 def _timestamps(segment: TimedSegment, granularities: Sequence[Granularity]) -> bytes:

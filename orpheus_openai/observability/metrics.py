@@ -88,12 +88,19 @@ class Metrics:
         self._dropped = counter(
             "orpheus_frames_dropped", "Frames of 85 ms lost to misplaced tokens.", "model"
         )
+        self._segments = counter(
+            "orpheus_segments",
+            "Segments that were looked at: ok, retried, cut, or suspect and why.",
+            "model",
+            "verdict",
+        )
         self._requests = counter("orpheus_requests", "HTTP requests by door and status.", "door", "status")
         self._errors = counter("orpheus_errors", "Requests and speeches that failed, by kind.", "kind")
         for kind, observer in {
             "speech.queued": self._speech_queued,
             "speech.started": self._speech_started,
             "speech.underrun": self._speech_underran,
+            "speech.verified": self._segment_verified,
             "speech.ended": self._speech_ended,
             "model.state": self._model_changed,
         }.items():
@@ -123,6 +130,9 @@ class Metrics:
 
     def _speech_underran(self, event: Event) -> None:
         self._underruns.labels(event.data["model"]).inc()
+
+    def _segment_verified(self, event: Event) -> None:
+        self._segments.labels(event.data["model"], event.data["verdict"]).inc()
 
     def _speech_ended(self, event: Event) -> None:
         data = event.data

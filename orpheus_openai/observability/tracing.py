@@ -137,4 +137,6 @@ def _attributes(answered: Answered) -> dict[str, Any]:
         "orpheus.request_id": answered.id,
     }
     found |= {f"orpheus.{name}": value for name, value in answered.measured.items()}
+    if verdicts := answered.measured.get("verification"):
+        found["orpheus.verification"] = [each.verdict for each in verdicts]
     return {name: value for name, value in found.items() if value is not None}

@@ -234,6 +234,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra={"expected": "auto, off or a whole number from 1 to 120"},
         ),
     ] = "auto"
+    verify: Annotated[
+        Literal["off", "report", "retry"],
+        Meta(
+            description="What is done about segments of Orpheus' that repeat themselves, fall silent, have a length "
+            "that no reading of their text has, never end or lost frames: `retry`, spoken again as long as nobody "
+            "hears them, twice at most; `report`, told; `off`, nothing. With both, what runs away is ended. See "
+            "docs/verification.md."
+        ),
+    ] = "retry"
     max_concurrent: Annotated[
         str,
         Meta(

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from orpheus_openai.speech.verification import SegmentVerdict
+
 
 class SpeechReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a speech was and took, so far or in the end; what has not come yet is null."""
@@ -34,6 +36,13 @@ class SpeechReport(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: Annotated[int, Meta(description="Tokens of the speech.", examples=[168])]
     dropped_frames: Annotated[
         int, Meta(description="Frames of 85 ms that could not be decoded.", examples=[0])
+    ]
+    verification: Annotated[
+        list[SegmentVerdict] | None,
+        Meta(
+            description="Whether each segment was spoken as it should be; null where nothing looks, as with the "
+            "preview."
+        ),
     ]
     outcome: Annotated[
         str | None,

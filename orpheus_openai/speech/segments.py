@@ -1,18 +1,19 @@
 """The segments of one request, spoken side by side and heard in order."""
 
-import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.catalog import Voice
+from orpheus_openai.speech.producer import Producer
 from orpheus_openai.speech.script import AnyScript
-from orpheus_openai.synthesis import OneByOne, Sampling, SpeechModel, Usage
+from orpheus_openai.speech.trial import Trial
+from orpheus_openai.speech.verification import Verification
+from orpheus_openai.synthesis import OneByOne, Sampling, SpeechModel, Usage, Watched
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import Manner
 
@@ -25,9 +26,8 @@ IN_HAND = 5 * SAMPLE_RATE
 LITTLE_IN_HAND = 3 * SAMPLE_RATE // 2
 """With fewer than this, the next segment is started however busy the model is."""
 
-SEGMENT_AHEAD = 30 * SAMPLE_RATE
-"""Samples that one segment may be ahead of its listener: longer than nearly all segments, so that whoever speaks faster
-than they are heard is soon done with one. Its last chunk may go over it."""
+RESERVE = 1.0
+"""Seconds in the listener's hand with which they wait no longer for a segment to be whole."""
 
 
 async def spoken(
@@ -36,12 +36,17 @@ async def spoken(
     voice_of: Callable[[Manner], Voice],
     sampling: Sampling,
     usage: Usage,
+    *,
+    verification: Verification | None = None,
+    speed: float = 1.0,
 ) -> AsyncGenerator[PCM | Segment]:
     """The PCM of all segments in order, each in the voice of its manner; a segment comes before its first sample.
 
-    The later segments are made and start when the first one sounds, so that they never delay it.
+    The later segments are made and start when the first one sounds, so that they never delay it. With `verification`,
+    and a model that can be watched, each but the first is held until it is whole and good, as long as somebody who
+    plays at `speed` has enough in hand.
     """
-    line = _Line(speaker, voice_of, sampling, usage)
+    line = _Line(speaker, voice_of, sampling, usage, verification=verification, speed=speed)
     try:
         while True:
             if not line.producers:
@@ -50,7 +55,7 @@ async def spoken(
                 line.start(segment)
             first = line.producers[0]
             yield first.segment
-            async for pcm in first.chunks():
+            async for pcm in first.chunks(line.patience):
                 line.give(len(pcm))
                 yield pcm
                 while line.wants_more() and (segment := await script.ready()) is not None:
@@ -69,9 +74,14 @@ class _Line:
         voice_of: Callable[[Manner], Voice],
         sampling: Sampling,
         usage: Usage,
+        *,
+        verification: Verification | None,
+        speed: float,
     ) -> None:
-        self.producers: deque[_Producer] = deque()
+        self.producers: deque[Producer] = deque()
         self._speaker = speaker
+        self._verification = verification if isinstance(speaker, Watched) else None
+        self._speed = speed
         self._voice_of = voice_of
         self._sampling = sampling
         self._usage = usage
@@ -82,8 +92,21 @@ class _Line:
     def start(self, segment: Segment) -> None:
         """Speak `segment`, the next one."""
         sampling = msgspec.structs.replace(self._sampling, ahead=not self._is_awaited())
-        voice = self._voice_of(segment.manner)
-        self.producers.append(_Producer(self._speaker, segment, voice, sampling, self._usage))
+        examination = self._verification.examine(segment) if self._verification is not None else None
+        speak = partial(self._speak, segment.prompt, self._voice_of(segment.manner))
+        self.producers.append(Producer(segment, speak, sampling, examination))
+
+    def _speak(self, prompt: str, voice: Voice, sampling: Sampling, trial: Trial) -> AsyncGenerator[PCM]:
+        if self._verification is not None and isinstance(self._speaker, Watched):
+            return self._speaker.watched(prompt, voice, sampling, self._usage, trial)
+        return self._speaker.synthesize(prompt, voice, sampling, self._usage)
+
+    def patience(self) -> float:
+        """Seconds that the listener can wait, if they play from the first sample on."""
+        if self._sounds_since is None:
+            return 0.0
+        played = time.monotonic() - self._sounds_since
+        return self._given / SAMPLE_RATE / self._speed - played - RESERVE
 
     def give(self, samples: int) -> None:
         """The listener gets so many."""
@@ -120,74 +143,3 @@ class _Line:
             return False
         played = (time.monotonic() - self._sounds_since) * SAMPLE_RATE
         return self._given + self._in_hand - played < IN_HAND
-
-
-class _Producer:
-    """One segment being spoken, a bounded number of samples ahead of its listener."""
-
-    def __init__(
-        self, speaker: SpeechModel, segment: Segment, voice: Voice, sampling: Sampling, usage: Usage
-    ) -> None:
-        self.segment = segment
-        self.ahead = 0
-        """Samples that are ready and were not taken yet."""
-        self._ready: deque[PCM] = deque()
-        self._changed = asyncio.Event()
-        self._task = asyncio.create_task(self._run(speaker, voice, sampling, usage))
-        self._task.add_done_callback(lambda _task: self._changed.set())
-
-    @property
-    def speaking(self) -> bool:
-        return not self._task.done()
-
-    async def _run(self, speaker: SpeechModel, voice: Voice, sampling: Sampling, usage: Usage) -> None:
-        if not self.segment.prompt:
-            return  # a silence
-        sounds = speaker.synthesize(self.segment.prompt, voice, sampling, usage)
-        async with contextlib.aclosing(_at_rate(sounds, self.segment.manner.rate)) as spoken:
-            async for pcm in spoken:
-                self._ready.append(pcm)
-                self.ahead += len(pcm)
-                self._changed.set()
-                while self.ahead >= SEGMENT_AHEAD:
-                    await self._change()
-
-    async def chunks(self) -> AsyncGenerator[PCM]:
-        while self._ready or self.speaking:
-            if self._ready:
-                pcm = self._ready.popleft()
-                self.ahead -= len(pcm)
-                self._changed.set()
-                yield pcm
-            else:
-                await self._change()
-        await self._task
-
-    async def _change(self) -> None:
-        """Wait until something is put in or taken out, or the work is over; one side waits at a time."""
-        self._changed.clear()
-        await self._changed.wait()
-
-    def cancel(self) -> None:
-        self._task.cancel()
-
-    async def ended(self) -> None:
-        """Wait until its work is over, however that ended."""
-        await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.exception()
-
-
-async def _at_rate(sounds: AsyncGenerator[PCM], rate: float) -> AsyncGenerator[PCM]:
-    """What is said faster or slower than the rest."""
-    async with contextlib.aclosing(sounds):
-        if rate == 1.0:
-            async for pcm in sounds:
-                yield pcm
-            return
-        tempo = make_tempo(rate)
-        async for pcm in sounds:
-            if len(paced := await asyncio.to_thread(tempo.process, pcm)):
-                yield paced
-        if len(rest := await asyncio.to_thread(tempo.flush)):
-            yield rest

@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Catalog, Model, Voice, load_catalog
+from orpheus_openai.catalog import Catalog, EspeakVoice, Model, Voice, load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
@@ -28,13 +28,15 @@ from orpheus_openai.speech.script import SHORT_TEXT, AnyScript, LiveScript, Scri
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
+from orpheus_openai.speech.verification import Verification, may_be_drawn_again
 from orpheus_openai.speech.words import WordTimes
+from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.pieces import Pieces
 from orpheus_openai.text.split import Segment
-from orpheus_openai.text.turns import PLAIN, Cast
+from orpheus_openai.text.turns import PLAIN, Cast, Manner
 from orpheus_openai.voices import VoiceFolder, VoiceKeeper, VoiceShelf
 
 
@@ -113,12 +115,17 @@ class SpeechService:
         if feed is None:
             _require_words(request)
         casting = self._casting(request, catalog, model, voice)
+
+        def read_by(manner: Manner) -> EspeakVoice:
+            return stand_in(casting.voice(manner))
+
+        sampling = msgspec.structs.replace(self.factory.sampling(model), **request.sampling)
         times = None
         if request.word_times:
             times = WordTimes(
                 self._reader,
                 request.text,
-                lambda manner: stand_in(casting.voice(manner)),
+                read_by,
                 self.catalog.emotion_tags,
                 speed=request.speed,
                 is_preview=model.engine == "preview",
@@ -133,10 +140,11 @@ class SpeechService:
             model=model,
             voice=voice,
             casting=casting,
-            sampling=msgspec.structs.replace(self.factory.sampling(model), **request.sampling),
+            sampling=sampling,
             script=self._script(request, model, casting, feed),
             buffer=self._settings.buffer,
             word_times=times,
+            verification=self._verification(read_by, sampling),
         )
 
     async def plan(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> Plan:
@@ -152,6 +160,15 @@ class SpeechService:
         casting, ledger = self._casting(request, catalog, model, voice), Ledger()
         script = Script(request.text, self._segments(request, model, casting, ledger), in_thread=True)
         return await self._planner.plan(request.text, model.id, script, casting, ledger)
+
+    def _verification(
+        self, read_by: Callable[[Manner], EspeakVoice], sampling: Sampling
+    ) -> Verification | None:
+        verify = self._settings.verify
+        if verify == "off":
+            return None
+        retry = verify == "retry" and may_be_drawn_again(sampling)
+        return Verification(self._reader, read_by, self.catalog.emotion_tags, retry=retry)
 
     def _require_length(self, request: SpeechRequest) -> None:
         if len(request.text) > (most := self._settings.max_input_chars):

@@ -25,6 +25,7 @@ from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import AnyScript
 from orpheus_openai.speech.segments import spoken
 from orpheus_openai.speech.timeline import Timeline
+from orpheus_openai.speech.verification import SegmentVerdict, Verification
 from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Measured, Sampling, SpeechModel, Usage
 from orpheus_openai.text.split import Segment
@@ -55,6 +56,7 @@ class Speech:
         script: AnyScript,
         buffer: str = "off",
         word_times: WordTimes | None = None,
+        verification: Verification | None = None,
     ) -> None:
         self.id = request_id or f"spk_{uuid.uuid4().hex}"
         """The request's id, which names the speech in events and log."""
@@ -66,6 +68,10 @@ class Speech:
         """Where the speech is kept, if its request asked for that."""
         self.word_times = word_times
         """When its words sound, if its request asked for that."""
+        self.verification = verification
+        """Whether its segments are spoken as they should be, if anybody looks."""
+        if verification is not None:
+            verification.tell = self._tell_verdict
         self.model = model
         self.voice = voice
         self.usage = Usage()
@@ -116,6 +122,7 @@ class Speech:
             input_tokens=self.usage.input_tokens,
             output_tokens=self.usage.output_tokens,
             dropped_frames=self.usage.dropped_frames,
+            verification=self.verification.verdicts if self.verification else None,
             outcome=self._outcome,
             error=self.error,
         )
@@ -163,8 +170,9 @@ class Speech:
         finally:
             self._script.close()
             self._outcome = self._outcome or "cancelled"
-            if self.word_times is not None and self._outcome != "completed":
-                self.word_times.cancel()
+            for ears in (self.word_times, self.verification):
+                if ears is not None and self._outcome != "completed":
+                    ears.cancel()
             self._tell("ended", **msgspec.structs.asdict(self.report()))
 
     def tell_underrun(self, silence: float) -> None:
@@ -189,6 +197,9 @@ class Speech:
             self.timeline.mark("first_token", self.usage.first_token_at)
         self.timeline.mark("first_audio")
         self._tell("started", **msgspec.structs.asdict(self.report()))
+
+    def _tell_verdict(self, found: SegmentVerdict) -> None:
+        self._tell("verified", model=self.model.id, **msgspec.structs.asdict(found))
 
     def _tell_position(self, position: int) -> None:
         self._tell("waiting", position=position)
@@ -243,7 +254,15 @@ class Speech:
         joiner = Joiner()
         times = self.word_times
         async with contextlib.aclosing(
-            spoken(speaker, self._script, self._casting.voice, self._sampling, self.usage)
+            spoken(
+                speaker,
+                self._script,
+                self._casting.voice,
+                self._sampling,
+                self.usage,
+                verification=self.verification,
+                speed=self._speed,
+            )
         ) as items:
             async for item in items:
                 if times is not None and isinstance(item, Segment):
@@ -276,6 +295,8 @@ class Speech:
         if times is not None:
             await times.end(joiner.offset)
         yield joiner.finish()
+        if self.verification is not None:
+            await self.verification.rest()
 
 
 def _seconds(value: float | None) -> float | None:

@@ -14,8 +14,9 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.limits.filter import InputFilter
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech import segments
+from orpheus_openai.speech.producer import SEGMENT_AHEAD
 from orpheus_openai.speech.request import SpeechRequest
-from orpheus_openai.speech.segments import IN_HAND, LITTLE_IN_HAND, SEGMENT_AHEAD, SEGMENTS_AT_ONCE
+from orpheus_openai.speech.segments import IN_HAND, LITTLE_IN_HAND, SEGMENTS_AT_ONCE
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text import normalise

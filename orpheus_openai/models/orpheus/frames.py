@@ -45,6 +45,11 @@ class FrameAssembler:
         """Tokens that are not audio, or do not fit into a frame."""
         self._partial: list[int] = []
 
+    @property
+    def lost(self) -> int:
+        """Frames there would be more, about, if every token had been in its place."""
+        return max(self.dropped, -(-self.stray // TOKENS_PER_FRAME))
+
     def push(self, token_ids: Sequence[int]) -> NDArray[np.int16]:
         """Return the frames that `token_ids` complete: shape `(n, 7)`, codes 0 to 4095; `n` may be 0.
 

@@ -27,7 +27,7 @@ from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, LlamaTokenS
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
 from orpheus_openai.settings import Settings, checkpoint_variable
-from orpheus_openai.synthesis import Sampling, Usage
+from orpheus_openai.synthesis import Sampling, Usage, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +59,22 @@ class OrpheusSpeechModel:
         """False once the engine has died."""
         return not self._source.dead
 
-    async def synthesize(
-        self, text: str, voice: Voice, sampling: Sampling, usage: Usage
-    ) -> AsyncGenerator[PCM]:
+    def synthesize(self, text: str, voice: Voice, sampling: Sampling, usage: Usage) -> AsyncGenerator[PCM]:
         """Speak one segment: yields PCM from the first sample of the first frame to the last of the last.
 
         Counts the prompt's tokens and the generated ones. Raises EngineError when the engine fails, also when it
         ends without a single frame.
         """
+        return self.watched(text, voice, sampling, usage, None)
+
+    async def watched(
+        self, text: str, voice: Voice, sampling: Sampling, usage: Usage, watch: Watch | None
+    ) -> AsyncGenerator[PCM]:
+        """Like `synthesize`, while `watch` looks at the frames; the engine stops where it wants no more."""
         text_ids = await self._encode(prompt_text(text, voice, self._form))
         prompt = build_prompt(text_ids, self._form)
         usage.input_tokens += len(prompt)
-        frames = _Frames(self._source.generate(prompt, sampling), usage)
+        frames = _Frames(self._source.generate(prompt, sampling), usage, watch)
         async with (
             contextlib.aclosing(frames.read()) as read,
             contextlib.aclosing(self._decoder.decode(read, seed=sampling.seed)) as pcm,
@@ -127,11 +131,12 @@ class OrpheusSpeechModel:
 class _Frames:
     """The frames of one utterance, read from its tokens."""
 
-    def __init__(self, tokens: AsyncGenerator[list[int]], usage: Usage) -> None:
+    def __init__(self, tokens: AsyncGenerator[list[int]], usage: Usage, watch: Watch | None) -> None:
         self.assembler = FrameAssembler()
         self.count = 0
         self._tokens = tokens
         self._usage = usage
+        self._watch = watch
 
     async def read(self) -> AsyncGenerator[NDArray[np.int16]]:
         """Arrays of shape (n, 7), n at least 1."""
@@ -141,9 +146,13 @@ class _Frames:
                     self._usage.first_token_at = time.monotonic()
                 self._usage.output_tokens += len(ids)
                 frames = self.assembler.push(ids)
+                self.count += len(frames)
+                if self._watch is not None and not self._watch.look(frames, self.assembler.lost):
+                    break
                 if len(frames):
-                    self.count += len(frames)
                     yield frames
+        if self._watch is not None:
+            self._watch.over(ended=self.assembler.ended)
 
 
 class OrpheusLoader:

@@ -1,0 +1,202 @@
+"""Whether the segments of a speech were spoken as they should be, and what is done where one was not."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.audio.verify import longest_seconds, shortest_seconds
+from orpheus_openai.catalog import EspeakVoice
+from orpheus_openai.errors import SpeechError
+from orpheus_openai.models.preview.reading import Reader, Reading
+from orpheus_openai.speech.trial import Trial
+from orpheus_openai.synthesis import Sampling
+from orpheus_openai.text.split import Segment
+from orpheus_openai.text.turns import Manner
+from orpheus_openai.text.words import words_of
+
+MOST_TRIES = 3
+"""Times that a segment is spoken at the most."""
+READING_SECONDS = 1.0
+"""What a reading may take, which as a rule is there long before the speech."""
+SEEDS = 1 << 31
+
+Verify = Literal["off", "report", "retry"]
+
+logger = logging.getLogger(__name__)
+
+
+class SegmentVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one segment."""
+
+    verdict: Annotated[
+        str,
+        Meta(
+            description="`ok`; `retried`: it was spoken again before it was heard, and then was good; `cut`: it ran "
+            "away and was ended; `suspect:` and why: `length` (too short), `no_end`, `silence`, `lost_frames`.",
+            examples=["ok"],
+        ),
+    ]
+    span: Annotated[
+        tuple[int, int],
+        Meta(
+            description="Where the segment stands in the request's text, in characters.", examples=[(0, 29)]
+        ),
+    ]
+    tries: Annotated[int, Meta(description="How often it was spoken, 1 to 3.", examples=[1])]
+
+
+class Verification:
+    """Looks at the segments of one speech, which is one event loop's."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        voice_of: Callable[[Manner], EspeakVoice],
+        emotion_tags: Sequence[str],
+        *,
+        retry: bool,
+    ) -> None:
+        """`voice_of` tells who reads along; `retry`: what failed unheard is spoken again."""
+        self._reader = reader
+        self._voice_of = voice_of
+        self._emotion_tags = emotion_tags
+        self._retry = retry
+        self._examinations: list[Examination] = []
+        self.tell: Callable[[SegmentVerdict], None] = lambda _verdict: None
+        """Told of each verdict as soon as there is one."""
+
+    def examine(self, segment: Segment) -> "Examination":
+        """What looks at `segment`, the next one."""
+        tags = len(words_of(segment.text, self._emotion_tags).tags)
+        examination = Examination(segment, tags, self._read, retry=self._retry, tell=self.tell)
+        self._examinations.append(examination)
+        return examination
+
+    @property
+    def verdicts(self) -> list[SegmentVerdict] | None:
+        """Of the segments that were heard, in their order, as far as they are known; None: nothing is looked at."""
+        if not self._examinations:
+            return None
+        return [each.verdict for each in self._examinations if each.heard and each.verdict]
+
+    async def rest(self) -> None:
+        """Wait until all is known of a speech that has ended."""
+        if pending := [each.task for each in self._examinations if each.task]:
+            await asyncio.wait(pending)
+
+    def cancel(self) -> None:
+        """Nobody wants to know any more."""
+        for examination in self._examinations:
+            examination.cancel()
+
+    async def _read(self, segment: Segment) -> Reading | None:
+        try:
+            return await self._reader.read(segment.text, self._voice_of(segment.manner))
+        except SpeechError as error:
+            logger.info("speech is judged by the letters of its text: %s", error)
+            return None
+
+
+class Examination:
+    """Looks at one segment, however often it is spoken."""
+
+    def __init__(
+        self,
+        segment: Segment,
+        tags: int,
+        read: Callable[[Segment], Coroutine[None, None, Reading | None]],
+        *,
+        retry: bool,
+        tell: Callable[[SegmentVerdict], None],
+    ) -> None:
+        self.heard = False
+        """The listener has come to it."""
+        self.verdict: SegmentVerdict | None = None
+        self.task: asyncio.Task[None] | None = None
+        """Finds the verdict, once the segment has been spoken."""
+        self._segment = segment
+        self._tags = tags
+        self._read = read
+        self._retry = retry
+        self._tell = tell
+        self._reading: asyncio.Task[Reading | None] | None = None
+        self._longest = longest_seconds(segment.text, tags=tags)
+
+    def trial(self) -> Trial:
+        """A new try at the segment."""
+        return Trial(lambda: self._longest)
+
+    def hear(self) -> None:
+        """The segment has begun to sound: only now, as nothing shall be between a request and its first sound."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._measure())
+
+    async def judge(self, trial: Trial, *, heard: Callable[[], bool]) -> None:
+        """Note what is wrong with a trial that is over; while it is not heard there is a moment for it."""
+        trial.finish()
+        if self._reading is not None and not heard():
+            await asyncio.wait([self._reading], timeout=READING_SECONDS)
+        self._require_length(trial)
+
+    def again(self, tries: int) -> bool:
+        """Whether the segment shall be spoken once more after so many times, if it is not heard yet."""
+        return self._retry and tries < MOST_TRIES
+
+    def settle(self, trial: Trial, tries: int) -> None:
+        """`trial`, the last of so many, is the one that is heard."""
+        self.task = asyncio.create_task(self._settle(trial, tries))
+
+    def cancel(self) -> None:
+        """Stop all work."""
+        for task in (self._reading, self.task):
+            if task is not None:
+                task.cancel()
+
+    async def _settle(self, trial: Trial, tries: int) -> None:
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=READING_SECONDS)
+        self._require_length(trial)
+        if trial.cut:
+            verdict = "cut"
+        elif trial.fault is not None:
+            verdict = f"suspect:{trial.fault}"
+        else:
+            verdict = "ok" if tries == 1 else "retried"
+        span = (self._segment.start, self._segment.end)
+        self.verdict = SegmentVerdict(verdict=verdict, span=span, tries=tries)
+        self._tell(self.verdict)
+
+    def _require_length(self, trial: Trial) -> None:
+        if trial.fault is None and (seconds := self._reading_seconds()) is not None:
+            trial.require(shortest_seconds(seconds))
+
+    def _reading_seconds(self) -> float | None:
+        reading = self._reading
+        if reading is None or not reading.done() or reading.cancelled() or reading.exception():
+            return None
+        found = reading.result()
+        return None if found is None else len(found.pcm) / SAMPLE_RATE
+
+    async def _measure(self) -> Reading | None:
+        reading = await self._read(self._segment)
+        if reading is not None:
+            self._longest = longest_seconds(
+                self._segment.text, tags=self._tags, reading=len(reading.pcm) / SAMPLE_RATE
+            )
+        return reading
+
+
+def another(sampling: Sampling) -> Sampling:
+    """The same with another seed."""
+    return msgspec.structs.replace(sampling, seed=secrets.randbelow(SEEDS))
+
+
+def may_be_drawn_again(sampling: Sampling) -> bool:
+    """Whether another draw is another one, and was not ruled out by who asked."""
+    return sampling.seed is None and sampling.temperature > 0
