@@ -46,7 +46,7 @@ _EVENTS = Example(
     '"words":[{"word":"Hello","start":0.0,"end":0.42,"span":[0,5]}]}\n\n'
     'data: {"type":"speech.audio.done",'
     '"usage":{"input_tokens":21,"output_tokens":84,"total_tokens":105},'
-    '"verification":[{"verdict":"ok","span":[0,5],"tries":1}]}\n\n',
+    '"verification":[{"verdict":"ok","start":0,"end":5,"tries":1}]}\n\n',
 )
 
 CreateSpeechOperation = operation(

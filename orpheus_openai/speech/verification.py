@@ -42,12 +42,10 @@ class SegmentVerdict(msgspec.Struct, frozen=True, kw_only=True):
             examples=["ok"],
         ),
     ]
-    span: Annotated[
-        tuple[int, int],
-        Meta(
-            description="Where the segment stands in the request's text, in characters.", examples=[(0, 29)]
-        ),
+    start: Annotated[
+        int, Meta(description="Where it begins in the request's text, in characters.", examples=[0])
     ]
+    end: Annotated[int, Meta(description="Where it ends there.", examples=[29])]
     tries: Annotated[int, Meta(description="How often it was spoken, 1 to 3.", examples=[1])]
 
 
@@ -168,8 +166,8 @@ class Examination:
             verdict = f"suspect:{trial.fault}"
         else:
             verdict = "ok" if tries == 1 else "retried"
-        span = (self._segment.start, self._segment.end)
-        self.verdict = SegmentVerdict(verdict=verdict, span=span, tries=tries)
+        segment = self._segment
+        self.verdict = SegmentVerdict(verdict=verdict, start=segment.start, end=segment.end, tries=tries)
         self._tell(self.verdict)
 
     def _require_length(self, trial: Trial) -> None:
