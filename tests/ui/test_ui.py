@@ -230,6 +230,25 @@ def test_encoding_has_a_bound_and_counts_as_a_request(tmp_path: Path) -> None:
     assert statuses == [200, 200, 429]
 
 
+def test_words_and_their_times_become_subtitles(client: httpx.Client) -> None:
+    words = [
+        {"word": "Hello", "start": 0.1, "end": 0.4, "span": [0, 5]},
+        {"word": "there", "start": 0.5, "end": 1.2, "span": [6, 11]},
+    ]
+    told = {"text": "Hello there.", "words": words}
+    answer = client.post("/api/caption/srt", json=told)
+    assert answer.text == "1\n00:00:00,100 --> 00:00:01,200\nHello there.\n"
+    assert client.post("/api/caption/vtt", json=told).text.startswith("WEBVTT\n")
+    for path, body in (
+        ("ass", told),
+        ("srt", {**told, "text": "Hello"}),
+        ("srt", {**told, "words": [*reversed(words)]}),
+        ("srt", {**told, "words": []}),
+        ("srt", {}),
+    ):
+        assert client.post(f"/api/caption/{path}", json=body).status_code == 400
+
+
 async def test_few_are_encoded_at_once_and_the_line_has_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,24 @@ def test_a_server_that_is_killed_in_mid_speech_leaves_what_was_heard_with_its_do
     page.goto("about:blank")
 
 
+@pytest.mark.parametrize(("locale", "name"), [("en-US", "Captions"), ("zh-CN", "字幕")])
+def test_captions_are_saved_beside_the_speech_also_of_one_in_the_history(
+    open_page: Callable[..., Page], server_url: str, locale: str, name: str
+) -> None:
+    page = open_page(f"{server_url}/#voice=tara", locale=locale)
+    box(page).fill(ENGLISH)
+    speak_button(page).click()
+    expect(kept(page)).to_have_count(1)
+    page.reload()
+    kept(page).locator("[data-does=play]").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name).click()
+    assert download.value.suggested_filename.endswith(".srt")
+    captions = Path(download.value.path()).read_text(encoding="utf-8")
+    assert captions.startswith("1\n00:00:00,")
+    assert "Nobody had expected it." in captions
+
+
 def test_the_download_does_not_send_the_sound_back(page: Page, tmp_path: Path) -> None:
     sent = []
     page.on("request", lambda request: sent.append(request) if "encode" in request.url else None)

@@ -1,9 +1,11 @@
-"""The page's routes: its files, and the speech a listener keeps in the format of their choice."""
+"""The page's routes: its files, and the speech and captions a listener keeps in the format of their choice."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from litestar import HttpMethod, Request, Response, Router, post, route
 from litestar.di import NamedDependency, Provide
@@ -12,10 +14,14 @@ from litestar.params import PathParameter
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+from orpheus_openai.fields import from_json
+from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import encoded
 from orpheus_openai.limits.queue import Queue
+from orpheus_openai.speech.captions import CaptionFormat, render
 from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.speech.words import TimedSegment, TimedWord
 from orpheus_ui.assets import Asset, load_assets
 
 STATIC = Path(__file__).parent / "static"
@@ -25,6 +31,9 @@ MAX_PCM_BYTES = 8 * 1024 * 1024
 
 ENCODERS, ENCODER_QUEUE, ENCODER_WAIT = 2, 8, 30.0
 """How many downloads are encoded at once, how many wait, for how many seconds; each takes 2 × MAX_PCM_BYTES at most."""
+
+CAPTIONS: dict[str, CaptionFormat] = {"srt": "srt", "vtt": "vtt"}
+"""What the page's captions can be."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
@@ -45,7 +54,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 def ui_router() -> Router:
-    """The page at `/`, its files below `/ui`, and `/api/encode/{format}` for its downloads."""
+    """The page at `/`, its files below `/ui`, and `/api/encode` and `/api/caption` for its downloads."""
     assets = load_assets(STATIC)
     methods = [HttpMethod.GET, HttpMethod.HEAD]
 
@@ -63,7 +72,7 @@ def ui_router() -> Router:
     encoders = Queue(at_once=ENCODERS, length=ENCODER_QUEUE, wait=ENCODER_WAIT)
     return Router(
         "/",
-        route_handlers=[page, file, encode],
+        route_handlers=[page, file, encode, caption],
         dependencies={"encoders": Provide(lambda: encoders, sync_to_thread=False)},
     )
 
@@ -94,6 +103,52 @@ async def encode(
     async with encoders.turn(lambda _position: None, account):
         body = b"".join([chunk async for chunk in encoded(_samples(request), audio_format)])
     return Response(body, media_type=FORMATS[audio_format].media_type, headers={"cache-control": "no-store"})
+
+
+class TimedText(msgspec.Struct, frozen=True):
+    """A text that was spoken, and when its words sounded."""
+
+    text: str
+    words: list[TimedWord]
+
+
+@post("/api/caption/{caption_format:str}", status_code=200, include_in_schema=False)
+async def caption(
+    request: AnyRequest,
+    caption_format: Annotated[str, PathParameter()],
+    service: NamedDependency[SpeechService],
+    encoders: NamedDependency[Queue],
+) -> Response[str]:
+    """A speech's words as subtitles, which the page keeps beside it: a `TimedText` as SubRip or WebVTT.
+
+    Counts against the caller's share as a request, and waits for its turn. Raises InvalidRequestError for a format that
+    there is not, or words that do not stand in the text, RequestTooLargeError, RateLimitError, OverloadedError.
+    """
+    if caption_format not in CAPTIONS:
+        raise InvalidRequestError(
+            f"Unknown format; expected one of: {', '.join(CAPTIONS)}.",
+            param="caption_format",
+            code="invalid_value",
+        )
+    told = from_json(await read_body(request.receive), TimedText)
+    edges = [edge for word in told.words for edge in word.span]
+    if not told.words or edges != sorted(edges) or edges[0] < 0 or edges[-1] > len(told.text):
+        raise InvalidRequestError("The words do not stand in the text.", param="words", code="invalid_value")
+    account = caller_of(request.scope).account
+    await service.gate.charge(account)
+    whole = TimedSegment(
+        told.text, told.words[0].start, told.words[-1].end, (0, len(told.text)), "exact", tuple(told.words)
+    )
+    async with encoders.turn(lambda _position: None, account):
+        shown = await asyncio.to_thread(
+            render,
+            CAPTIONS[caption_format],
+            [whole],
+            text=told.text,
+            duration=whole.end,
+            emotion_tags=service.catalog.emotion_tags,
+        )
+    return Response(shown, media_type="text/plain", headers={"cache-control": "no-store"})
 
 
 async def _samples(request: AnyRequest) -> AsyncGenerator[PCM]:

@@ -88,6 +88,10 @@ export const offload = async (model, force) =>
 /** A take that the server has kept, at the address that it gave, in any format, as a Blob. */
 export const fetchTake = async (take, format) => (await request(`${take.replace(/^\//, "")}?format=${format}`)).blob();
 
+/** The words of a speech as subtitles, "srt" or "vtt", as a Blob. */
+export const caption = async (format, text, words) =>
+  (await request(`api/caption/${format}`, { method: "POST", json: { text, words } })).blob();
+
 /** PCM in another format, as a Blob. */
 export const encode = async (format, pcm) =>
   (await request(`api/encode/${format}`, { method: "POST", body: pcm })).blob();

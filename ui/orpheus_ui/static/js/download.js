@@ -1,6 +1,6 @@
 // A speech as a file: in any format, with a name that says what it is.
 
-import { encode, fetchTake, RefusedError, UnreachableError } from "./api.js";
+import { caption, encode, fetchTake, RefusedError, UnreachableError } from "./api.js";
 import { element } from "./dom.js";
 import { t } from "./i18n.js";
 import { inWords, toast } from "./notices.js";
@@ -24,6 +24,13 @@ export async function save(speech, samples, format) {
     const why = error instanceof TooLongError ? t("download.too_long") : inWords(error);
     toast(t("download.as_wav", { format: format.toUpperCase(), why }));
   }
+}
+
+/** Save the captions of a speech whose words are known; "srt" or "vtt". */
+export async function saveCaptions({ text, words, voice, name, created }, format) {
+  const points = [...text];
+  const told = words.toSorted((a, b) => a.span[0] - b.span[0]).map((word) => ({ ...word, word: points.slice(...word.span).join("") }));
+  offer(await caption(format, text, told), `${fileName(voice, name || text, created)}.${format}`);
 }
 
 /** The samples are too many to be sent. */

@@ -1,7 +1,7 @@
 // The place where a speech is heard and seen: play, seek, times, and the sentence that sounds.
 
 import { byId, element, icon } from "./dom.js";
-import { save } from "./download.js";
+import { save, saveCaptions } from "./download.js";
 import { rangeAt, Reading, wordAt, wordsIn } from "./follow.js";
 import { brief, clock, duration, number, onLanguage, t } from "./i18n.js";
 import { hadGap } from "./line.js";
@@ -10,6 +10,7 @@ import { Player } from "./player.js";
 import { recall, remember } from "./remembered.js";
 import { Waveform } from "./waveform.js";
 
+const CAPTIONS = "srt";
 const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
 
 /** Shows one speech at a time: `{text, language, voice, created, facts, segments}`. */
@@ -34,7 +35,8 @@ export class Listening {
     this.player.addEventListener("change", () => this.#draw());
     this.player.addEventListener("dry", hadGap);
     byId("play").addEventListener("click", () => (this.player.playing ? this.player.pause() : this.player.play()));
-    byId("download").addEventListener("click", () => this.#download());
+    byId("download").addEventListener("click", () => this.#keep(() => save(this.#speech, this.player.samples, this.#format())));
+    byId("captions").addEventListener("click", () => this.#keep(() => saveCaptions(this.#speech, CAPTIONS)));
     this.#offerSound();
     onLanguage(() => this.relabel());
   }
@@ -156,6 +158,7 @@ export class Listening {
     button.dataset.shows = name;
     button.setAttribute("aria-label", t(`listening.${name}`));
     button.disabled = player.duration === 0;
+    byId("captions").hidden = !player.complete || !this.#speech?.words?.length;
     byId("download").disabled = player.duration === 0 || !player.complete;
     const ours = this.#speech?.text === this.#composer.text;
     const sounds = ours && player.playing && player.duration > 0;
@@ -176,9 +179,9 @@ export class Listening {
     );
   }
 
-  async #download() {
+  async #keep(work) {
     try {
-      await save(this.#speech, this.player.samples, this.#format());
+      await work();
     } catch (error) {
       explain(error);
     }

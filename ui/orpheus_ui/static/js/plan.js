@@ -84,6 +84,9 @@ function changed({ from, to, why }) {
 
 /** The server's reasons, in the page's language where there are words. */
 function reasons(why) {
-  const words = (reason) => (has(`plan.why.${reason}`) ? t(`plan.why.${reason}`) : reason);
+  const words = (reason) => {
+    const name = reason.replaceAll(" ", "_");
+    return has(`plan.why.${name}`) ? t(`plan.why.${name}`) : reason;
+  };
   return why.split(", ").map(words).join(t("plan.and"));
 }

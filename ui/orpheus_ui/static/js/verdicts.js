@@ -41,7 +41,9 @@ export function mark(speech, speak) {
 function place(speech, verdict, speak) {
   const points = [...speech.text].slice(verdict.start, verdict.end);
   const shown = points.slice(0, BEGINNING).join("") + (points.length > BEGINNING ? "…" : "");
-  const why = has(`verdict.${verdict.verdict}`) ? t(`verdict.${verdict.verdict}`) : verdict.verdict;
+  const [kind, reason] = verdict.verdict.split(":");
+  const key = reason ? `verdict.suspect.${reason}` : `verdict.${kind}`;
+  const why = has(key) ? t(key) : verdict.verdict;
   const act = () => speak(again(speech, verdict));
   const button = element("button", { type: "button", class: "quiet", "aria-label": t("verdict.again_of", { text: points.slice(0, 40).join("") }), onclick: act }, t("verdict.again"));
   return element("li", {}, element("p", { dir: "auto" }, shown), element("p", { class: "faint" }, why), button);
