@@ -12,7 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parents[1]
-PACKAGES = ("orpheus_openai", "compat/orpheus_compat", "ui/orpheus_ui", "mcp/orpheus_mcp")
+PACKAGES = (
+    "orpheus_openai",
+    "compat/orpheus_compat",
+    "compat/orpheus_eleven",
+    "ui/orpheus_ui",
+    "mcp/orpheus_mcp",
+)
 LONG_FILE = 300
 MAP = "docs/architecture.md"
 MAP_START, MAP_END = "<!-- map: python -m benchmarks.house --write -->", "<!-- end of the map -->"

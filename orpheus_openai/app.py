@@ -13,6 +13,8 @@ from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, Contact, License, Reference, SecurityScheme, Tag
 
 from orpheus_compat.routes import compat_router
+from orpheus_eleven.ring import ElevenClients
+from orpheus_eleven.routes import eleven_router
 from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
 from orpheus_openai.audio.encode import warm_up
@@ -96,8 +98,12 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     def provide_service() -> SpeechService:
         return service
 
+    def provide_settings() -> Settings:
+        return settings
+
     handlers: list[Any] = [
         compat_router(),
+        eleven_router(),
         native_router(service, outputs, settings, monitor),
         mcp.handler(),
         health,
@@ -107,7 +113,10 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     ]
     app = Litestar(
         route_handlers=handlers,
-        dependencies={"service": Provide(provide_service, sync_to_thread=False)},
+        dependencies={
+            "service": Provide(provide_service, sync_to_thread=False),
+            "settings": Provide(provide_settings, sync_to_thread=False),
+        },
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         logging_config=None,  # configure_logging has done it
@@ -135,13 +144,15 @@ def ringed(
 ) -> "ASGIApp":
     """The rings around the application, which every request passes, and whoever asks for a WebSocket.
 
-    From the outside in: its name and what is measured of it, who asks, whether their browser may, and their key.
+    From the outside in: its name and what is measured of it, who asks, whether their browser may, in whose API they are
+    to be answered, and their key.
     """
     handler: ASGIApp = Deadlines(
         Heads(application), request=settings.request_timeout, stall=settings.stall_timeout
     )
     if keys:
         handler = KeyGuard(handler, keys, open_lists=settings.open_lists)
+    handler = ElevenClients(handler)
     handler = BrowserRules(handler, settings.cors_origins, None if keys else HostRule(settings.allowed_hosts))
     handler = Callers(handler, audit, audit_text=settings.audit_text, with_keys=bool(keys))
     return HangUps(Telemetry(handler, metrics, tracing, Redaction(keys)))
@@ -161,6 +172,7 @@ def _openapi(*, with_keys: bool) -> OpenAPIConfig:
         components=Components(security_schemes=_KEY_SCHEMES if with_keys else {}),
         tags=[
             Tag(name="OpenAI", description="The API that OpenAI's clients use."),
+            Tag(name="ElevenLabs", description="The API that ElevenLabs' clients use."),
             *TAGS,
             Tag(name="Server", description="The server's health, readiness and state."),
         ],

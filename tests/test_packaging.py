@@ -8,7 +8,13 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("orpheus_openai", "compat/orpheus_compat", "ui/orpheus_ui", "mcp/orpheus_mcp")
+PACKAGES = (
+    "orpheus_openai",
+    "compat/orpheus_compat",
+    "compat/orpheus_eleven",
+    "ui/orpheus_ui",
+    "mcp/orpheus_mcp",
+)
 OURS = {Path(package).name for package in PACKAGES}
 
 

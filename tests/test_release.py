@@ -118,7 +118,8 @@ def test_the_wheel_holds_all_that_it_shows_and_says_under_which_licences(built):
         (metadata,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         told = email.message_from_bytes(wheel.read(metadata))
     for package, folder in {
-        "orpheus_openai": ".", "orpheus_compat": "compat", "orpheus_ui": "ui", "orpheus_mcp": "mcp"
+        "orpheus_openai": ".", "orpheus_compat": "compat", "orpheus_eleven": "compat",
+        "orpheus_ui": "ui", "orpheus_mcp": "mcp",
     }.items():  # fmt: skip
         here = {
             str(path.relative_to(ROOT / folder))

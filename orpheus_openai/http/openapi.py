@@ -104,17 +104,21 @@ def operation(
     body_type: str = "application/json",
     answers: Mapping[str, OpenAPIResponse] | None = None,
     problems: Mapping[str, str] | None = None,
+    error: OpenAPIMediaType | None = None,
     public: bool = False,
 ) -> type[Operation]:
     """Describe a route for its `operation_class`: JSON body, errors, answers where its types do not tell.
 
-    What befalls every route, or every one that needs a key or reads a body, need not be among its `problems`.
+    What befalls every route, or every one that needs a key or reads a body, need not be among its `problems`; their
+    body is OpenAI's, or else an `error`.
     """
     everywhere = {**_NO_NAME, **({} if public else _NO_KEY), **({} if body is None else _BODY_PROBLEMS)}
     described = {
         status: OpenAPIResponse(
             description=words,
-            content={"application/json": schema(ErrorBody, _BAD_REQUEST if status == "400" else None)},
+            content={
+                "application/json": error or schema(ErrorBody, _BAD_REQUEST if status == "400" else None)
+            },
         )
         for status, words in sorted({**everywhere, **(problems or {})}.items())
     }

@@ -43,6 +43,14 @@ def is_request(scope: "Scope") -> bool:
     return scope["type"] in (ScopeType.HTTP, ScopeType.WEBSOCKET)
 
 
+def path_of(scope: "Scope") -> str:
+    """The path below what a proxy has put in front of ours, as Litestar's router reads it."""
+    path = scope["path"]
+    if root_path := scope.get("root_path", ""):
+        path = path.split(root_path, maxsplit=1)[-1]
+    return path
+
+
 def method_of(scope: "Scope") -> str:
     """The HTTP method; who asks for a WebSocket has none of their own in ASGI's eyes."""
     return scope["method"] if scope["type"] == ScopeType.HTTP else "WEBSOCKET"

@@ -11,7 +11,7 @@ import msgspec
 
 from orpheus_openai.errors import AuthenticationError, ConfigurationError
 from orpheus_openai.http.caller import caller_of
-from orpheus_openai.http.middleware.answer import is_request, method_of
+from orpheus_openai.http.middleware.answer import is_request, method_of, path_of
 from orpheus_openai.http.refusal import refuse
 
 if TYPE_CHECKING:
@@ -136,21 +136,14 @@ class KeyGuard:
 
 def is_public(scope: "Scope") -> bool:
     """Whether a request needs no key, however the server is set."""
-    path = _path(scope)
+    path = path_of(scope)
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDERS)
 
 
 def _reads_open_list(scope: "Scope") -> bool:
     # Clients join paths badly, and the router forgives it.
-    path = re.sub("/{2,}", "/", _path(scope)).rstrip("/")
+    path = re.sub("/{2,}", "/", path_of(scope)).rstrip("/")
     return path in OPEN_LISTS and method_of(scope) in ("GET", "HEAD")
-
-
-def _path(scope: "Scope") -> str:
-    path = scope["path"]
-    if root_path := scope.get("root_path", ""):
-        path = path.split(root_path, maxsplit=1)[-1]  # as Litestar's router reads it
-    return path
 
 
 def _token(scope: "Scope") -> bytes | None:

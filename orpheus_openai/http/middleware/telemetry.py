@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 """Asked every few seconds by whoever watches over the process."""
 
-DOORS = {"/v1/": "openai", "/api/": "native", "/mcp/": "mcp"}
-"""By how a path begins; the quiet ones are `probe`, all else is `page`."""
+DOORS = {
+    "/v1/text-to-speech/": "elevenlabs",
+    "/v1/voices/": "elevenlabs",
+    "/v2/": "elevenlabs",
+    "/v1/": "openai",
+    "/api/": "native",
+    "/mcp/": "mcp",
+}
+"""By how a path begins, the first that fits; the quiet ones are `probe`, all else is `page`."""
 
 logger = logging.getLogger(__name__)
 
