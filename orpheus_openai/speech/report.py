@@ -44,6 +44,10 @@ class SpeechReport(msgspec.Struct, frozen=True, kw_only=True):
             "preview."
         ),
     ]
+    warnings: Annotated[
+        list[str],
+        Meta(description="What the text asks for and is not done, such as parts of SSML.", examples=[[]]),
+    ]
     outcome: Annotated[
         str | None,
         Meta(description="`completed`, `cancelled`, or the message of the error.", examples=["completed"]),

@@ -130,6 +130,7 @@ class SpeechService:
                 speed=request.speed,
                 is_preview=model.engine == "preview",
             )
+        warnings: list[str] = []
         return Speech(
             self.manager,
             self.events,
@@ -141,7 +142,8 @@ class SpeechService:
             voice=voice,
             casting=casting,
             sampling=sampling,
-            script=self._script(request, model, casting, feed),
+            script=self._script(request, model, casting, warnings, feed),
+            warnings=warnings,
             buffer=self._settings.buffer,
             word_times=times,
             verification=self._verification(read_by, sampling),
@@ -158,7 +160,9 @@ class SpeechService:
         _require_words(request)
         await self.gate.charge(account)
         casting, ledger = self._casting(request, catalog, model, voice), Ledger()
-        script = Script(request.text, self._segments(request, model, casting, ledger), in_thread=True)
+        script = Script(
+            request.text, self._segments(request, model, casting, ledger.warnings, ledger), in_thread=True
+        )
         return await self._planner.plan(request.text, model.id, script, casting, ledger)
 
     def _verification(
@@ -187,12 +191,17 @@ class SpeechService:
         return Casting(catalog, model, voice, request.cast, partial(self._reading, request))
 
     def _script(
-        self, request: SpeechRequest, model: Model, casting: Casting, feed: TextFeed | None
+        self,
+        request: SpeechRequest,
+        model: Model,
+        casting: Casting,
+        warnings: list[str],
+        feed: TextFeed | None,
     ) -> AnyScript:
         reading = casting.reading(PLAIN)
         if feed is None:
             slow = len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
-            return Script(request.text, self._segments(request, model, casting), in_thread=slow)
+            return Script(request.text, self._segments(request, model, casting, warnings), in_thread=slow)
         settings = self._settings
         feed.open(
             Pieces(
@@ -210,11 +219,17 @@ class SpeechService:
             model.emotion_tags,
             cast=Cast(request.cast) if request.cast else None,
             reading_of=casting.reading,
+            warnings=warnings,
         )
         return LiveScript(feed, dictation, lambda: self._desk.ready(reading))
 
     def _segments(
-        self, request: SpeechRequest, model: Model, casting: Casting, ledger: Ledger | None = None
+        self,
+        request: SpeechRequest,
+        model: Model,
+        casting: Casting,
+        warnings: list[str],
+        ledger: Ledger | None = None,
     ) -> Iterator[Segment]:
         return self._desk.read(
             request.text,
@@ -223,6 +238,7 @@ class SpeechService:
             cast=Cast(request.cast) if request.cast else None,
             reading_of=casting.reading,
             ledger=ledger,
+            warnings=warnings,
         )
 
     def _reading(self, request: SpeechRequest, language: str) -> Reading:

@@ -54,6 +54,7 @@ class Speech:
         casting: Casting,
         sampling: Sampling,
         script: AnyScript,
+        warnings: list[str],
         buffer: str = "off",
         word_times: WordTimes | None = None,
         verification: Verification | None = None,
@@ -89,6 +90,8 @@ class Speech:
         self._gate = gate
         self._casting = casting
         self._script = script
+        self._warnings = warnings
+        """What the text asks for and is not done; known with the first segment."""
         self._speed = request.speed
         self._buffer = buffer
         self._made = 0
@@ -123,6 +126,7 @@ class Speech:
             output_tokens=self.usage.output_tokens,
             dropped_frames=self.usage.dropped_frames,
             verification=self.verification.verdicts if self.verification else None,
+            warnings=list(self._warnings),
             outcome=self._outcome,
             error=self.error,
         )

@@ -68,18 +68,22 @@ class Desk:
         cast: Cast | None = None,
         reading_of: Callable[[Manner], Reading] | None = None,
         ledger: Ledger | None = None,
+        warnings: list[str] | None = None,
     ) -> Iterator[Segment]:
         """Yield what is spoken of `text`, in order; nothing where there is nothing to say.
 
         `acted` are the emotion tags that the model can act (None: all): a paragraph of nothing but others is a
         silence. `cast` are the names of speakers, `reading_of` gives the reading for another manner than the text's
-        own. `ledger` notes what is changed, and why. No more of the text is read than the next segment needs, in time
-        linear in that. A silence at the end is that of a last segment without words.
+        own. `ledger` notes what is changed, and why; `warnings` get what the text asks for and is not done. No more of
+        the text is read than the next segment needs, in time linear in that. A silence at the end is that of a last
+        segment without words.
 
         Raises InvalidRequestError, before the first segment, for a text that asks for too much silence, and for SSML
         that cannot be read.
         """
-        place = _Place(reading, acted, cast=cast, reading_of=reading_of, ledger=ledger)
+        place = _Place(
+            reading, acted, cast=cast, reading_of=reading_of, ledger=ledger, warnings=warnings
+        )
         yield from self._read(Traced.of(text), place)
         yield from place.silences()
 
@@ -90,12 +94,13 @@ class Desk:
         *,
         cast: Cast | None = None,
         reading_of: Callable[[Manner], Reading] | None = None,
+        warnings: list[str] | None = None,
     ) -> "Dictation":
         """A text that comes in pieces; all else as in `read`.
 
         Of silence that is too much for one request it has as much as may be: what stands before it has been heard.
         """
-        place = _Place(reading, acted, cast=cast, reading_of=reading_of)
+        place = _Place(reading, acted, cast=cast, reading_of=reading_of, warnings=warnings)
         return Dictation(lambda source: self._read(source, place), place)
 
     def _read(self, source: Traced, place: "_Place") -> Iterator[Segment]:
@@ -104,7 +109,7 @@ class Desk:
         mute = [] if place.acted is None else [f"<{tag}>" for tag in self._tags if tag not in place.acted]
         sources = [(PLAIN, source)]
         if reading.cleaning and is_ssml(source.text):
-            sources = _document(source.text, reading_of, place.ledger)
+            sources = _document(source.text, place)
         if reading.cleaning:
             require_bounded(source.text for _, source in sources)
         stretches = _Stretches(self._turns(sources, place))
@@ -182,12 +187,15 @@ class _Place:
         cast: Cast | None = None,
         reading_of: Callable[[Manner], Reading] | None = None,
         ledger: Ledger | None = None,
+        warnings: list[str] | None = None,
     ) -> None:
         self.reading = reading
         self.acted = acted
         self.cast = cast
         self.reading_of = reading_of
         self.ledger = ledger
+        self.warnings = [] if warnings is None else warnings
+        """What the text asks for and is not done."""
         self.note: Note = ledger.note if ledger else _unnoted
         self.speaker = PLAIN
         """Who speaks on, until somebody else does or a blank line comes."""
@@ -250,21 +258,20 @@ class _Stretches:
             self.step()
 
 
-def _document(
-    text: str, reading_of: Callable[[Manner], Reading] | None, ledger: Ledger | None
-) -> list[tuple[Manner, Traced]]:
+def _document(text: str, place: _Place) -> list[tuple[Manner, Traced]]:
     """What an SSML document says; all that is wrong with it is told before anything is heard."""
-    document = read_ssml(text)
+
+    def reading_of(manner: Manner) -> Reading:
+        return place.reading_of(manner) if place.reading_of else place.reading
+
+    document = read_ssml(text, lambda manner: manner.language or reading_of(manner).language)
     reached = 0
     for manner, words in document.turns:
-        if reading_of is not None:
-            reading_of(manner)
-        if ledger is not None:
-            ledger.note(Traced.of(text, reached, words.ends[-1]), words, "SSML")
-            reached = words.ends[-1]
-    if ledger is not None:
-        ledger.note(Traced.of(text, reached), _NOTHING, "SSML")
-        ledger.warnings += document.warnings
+        reading_of(manner)
+        place.note(Traced.of(text, reached, words.ends[-1]), words, "SSML")
+        reached = words.ends[-1]
+    place.note(Traced.of(text, reached), _NOTHING, "SSML")
+    place.warnings += document.warnings
     return document.turns
 
 

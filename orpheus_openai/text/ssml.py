@@ -1,13 +1,14 @@
 """SSML: the part of it that people use, read into turns; every word traced to its place in the document."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 from xml.parsers import expat
 
 import msgspec
 
 from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.text.numbers.said_as import GAP, KINDS, said_as
 from orpheus_openai.text.trace import Traced, join
 from orpheus_openai.text.turns import PLAIN, Manner
 
@@ -16,6 +17,8 @@ MAX_DEPTH = 50
 SLOWEST, FASTEST = 0.25, 4.0
 """Times the speed of the whole."""
 _MAX_WARNINGS = 20
+_SHOWN = 40
+"""Characters of a name that a warning tells."""
 
 _DOCUMENT = re.compile(r"\s*(?:<\?xml[^<>]{0,200}\?>\s*)?<speak(?=[\s/>])")
 _RATES = {"x-slow": 0.5, "slow": 0.75, "medium": 1.0, "default": 1.0, "fast": 1.25, "x-fast": 1.75}
@@ -29,10 +32,6 @@ _BREAKS = {
     "x-strong": "1200ms",
 }
 _LENGTH = re.compile(r"\s*\+?(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})\s*(m?s)\s*\Z")
-_SPELT = frozenset({"characters", "spell-out", "verbatim", "digits", "telephone"})
-_AS_READ = frozenset(
-    {"cardinal", "number", "ordinal", "date", "time", "currency", "unit", "fraction", "address", "name"}
-)
 _KNOWN = frozenset({"speak", "p", "s", "break", "sub", "say-as", "lang", "prosody", "voice"})
 
 
@@ -49,13 +48,14 @@ def is_ssml(text: str) -> bool:
     return _DOCUMENT.match(text) is not None
 
 
-def read(text: str) -> Document:
+def read(text: str, language_of: Callable[[Manner], str] = lambda _: "en") -> Document:
     """Read a document: break, p, s, sub, say-as, lang, prosody's rate and voice; other elements are read through.
 
+    `language_of` tells, by ISO 639-1, what is spoken in a manner, for what say-as puts in words.
     A break becomes `[pause 500ms]`. There are no entities but XML's own five, and nothing is fetched. Raises
     InvalidRequestError, with line and column, for what is not well-formed, has a DOCTYPE, or is nested too deeply.
     """
-    return _Reader(text).document()
+    return _Reader(text, language_of).document()
 
 
 class _Open(NamedTuple):
@@ -63,13 +63,15 @@ class _Open(NamedTuple):
 
     name: str
     manner: Manner
-    spelt: bool = False
+    said_as: tuple[str, str] = ("", "")
+    """What kind of thing it holds, and in which form."""
     alias: str | None = None
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, language_of: Callable[[Manner], str]) -> None:
         self._text = text
+        self._language_of = language_of
         self._bytes = text.encode("utf-8", "replace")
         self._place = (0, 0)
         """Of the last event, in bytes and in characters."""
@@ -104,13 +106,13 @@ class _Reader:
             raise self._here(f"more than {MAX_DEPTH} elements inside each other")
         name = name.rpartition(":")[2]
         alias = attributes.get("alias") if name == "sub" else None
-        spelt = bool(self._open) and self._open[-1].spelt
+        kind = self._open[-1].said_as if self._open else ("", "")
         if name == "say-as":
-            spelt = self._said_as(attributes.get("interpret-as", ""))
+            kind = self._said_as(attributes)
         elif name not in _KNOWN:
-            self._warn(f"<{name}> is not done; what it holds is read.")
+            self._warn(f"<{name[:_SHOWN]}> is not done; what it holds is read.")
         self._put(self._mark(name, attributes) or alias or "")
-        self._open.append(_Open(name, self._manner(name, attributes), spelt, alias))
+        self._open.append(_Open(name, self._manner(name, attributes), kind, alias))
 
     def _mark(self, name: str, attributes: Mapping[str, str]) -> str:
         """What an element says where it begins."""
@@ -180,8 +182,10 @@ class _Reader:
         whole = Traced.of(self._text, start, end)
         if whole.text != data:  # an entity, or a line break of two characters
             whole = whole.replaced(0, end - start, data)
-        if here.spelt:
-            whole = whole.sub(re.compile(r"\w(?=\w)"), lambda found: f"{found[0]} ")
+        kind, form = here.said_as
+        if kind and data.strip():
+            said = said_as(data, kind, self._language_of(here.manner), form)
+            whole = whole if said is None else self._in_place(whole, said)
         self._parts.append((here.manner, whole))
 
     def _put(self, text: str, manner: Manner | None = None) -> None:
@@ -192,11 +196,17 @@ class _Reader:
         manner = manner or (self._open[-1].manner if self._open else PLAIN)
         self._parts.append((manner, Traced(text, (0,), (at,), (at,), (False,))))
 
-    def _said_as(self, kind: str) -> bool:
-        kind = kind.strip().lower()
-        if kind not in _SPELT | _AS_READ:
-            self._warn(f'<say-as interpret-as="{kind[:40]}"> is not done; what it holds is read.')
-        return kind in _SPELT
+    def _said_as(self, attributes: Mapping[str, str]) -> tuple[str, str]:
+        kind = attributes.get("interpret-as", "").strip().lower()
+        if kind not in KINDS:
+            self._warn(f'<say-as interpret-as="{kind[:_SHOWN]}"> is not done; what it holds is read.')
+            return ("", "")
+        return kind, attributes.get("format", "")
+
+    def _in_place(self, whole: Traced, said: str) -> Traced:
+        """`said` for `whole`, its letters at their places where they are only set apart."""
+        apart = whole.sub(GAP, " ")
+        return apart if apart.text == said else whole.replaced(0, len(whole.text), said)
 
     def _silence(self, attributes: Mapping[str, str]) -> str:
         if (time := attributes.get("time")) is None:
@@ -207,7 +217,7 @@ class _Reader:
 
     def _rate(self, attributes: Mapping[str, str], now: float) -> float:
         for name in attributes.keys() - {"rate", "xml:lang"}:
-            self._warn(f"<prosody {name}> is not done; only its rate is.")
+            self._warn(f"<prosody {name[:_SHOWN]}> is not done; only its rate is.")
         rate = attributes.get("rate", "medium").strip().lower()
         factor = _RATES.get(rate)
         if factor is None:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import av
+import httpx
 import pytest
 
 from tests.support.command_line import ENVIRON, run
@@ -233,6 +234,16 @@ def test_explain_asks_the_server_that_runs(server_url, tmp_path):
     done = run("speak", "# Hi", "--explain", folder=tmp_path, ORPHEUS_URL=server_url)
     assert f"told by the server at {server_url}" in done.stderr.decode()
     assert json.loads(done.stdout)["segments"][0]["text"] == "Hi"
+
+
+def test_several_speakers_sound_as_they_do_over_http(server_url, tmp_path):
+    text = "Anna: Hello there.\nBen: Good morning."
+    done = run("speak", text, "-o", "a.pcm", "--cast", "Anna=zoe", "--cast", "Ben=leo", folder=tmp_path,
+               ORPHEUS_URL=server_url)  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    asked = {"text": text, "cast": {"Anna": "zoe", "Ben": "leo"}, "response_format": "pcm"}
+    answer = httpx.post(f"{server_url}/api/generate", json=asked, timeout=60, trust_env=False)
+    assert (tmp_path / "a.pcm").read_bytes() == answer.content
 
 
 def test_a_cast_that_is_not_of_the_form_is_told(tmp_path):

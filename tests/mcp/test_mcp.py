@@ -125,6 +125,22 @@ async def test_captions_are_saved_beside_the_speech(client):
         assert "[laugh] friend." in (await http.get(found["captions"]["vtt"])).text
 
 
+async def test_several_speakers_sound_as_they_do_at_the_other_doors(server_url: str, client: Client) -> None:
+    text, cast = "Anna: Hello there.\nBen: Good morning.", {"Anna": "zoe", "Ben": "leo"}
+    asked = {"text": text, "cast": cast, "response_format": "pcm"}
+    spoken = (await client.call_tool("generate_speech", asked)).structured_content
+    async with httpx.AsyncClient(trust_env=False) as http:
+        told = (await http.get(spoken["url"])).content
+        native = await http.post(f"{server_url}/api/generate", json=asked)
+        openai = await http.post(
+            f"{server_url}/v1/audio/speech",
+            json={"model": "tts-1", "voice": "tara", "input": text, "cast": cast, "response_format": "pcm"},
+        )
+        alone = await http.post(f"{server_url}/api/generate", json={**asked, "cast": None})
+    assert told == native.content == openai.content
+    assert alone.content != told
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_the_audio_itself_is_handed_over_on_request(server_url: str, era: str) -> None:
     async with Client(f"{server_url}/mcp", mode=era) as client:

@@ -365,3 +365,24 @@ async def test_a_silence_that_is_asked_for_is_heard(service):
     assert await seconds(
         "[pause 1s] It is number 1, one. [pause 200ms] It is number 2, two. [pause 2s]"
     ) - plain == pytest.approx(3, abs=0.01)
+
+
+@pytest.mark.parametrize(("rate", "factor"), [("200%", 2.0), ("slow", 0.75), ("+25%", 1.25)])
+async def test_a_rate_that_is_asked_for_changes_how_long_it_sounds(service, rate, factor):
+    async def seconds(inner):
+        wanted = request(text=f"<speak>{inner}</speak>")
+        return sum([len(pcm) async for pcm in service.stream(wanted)]) / 24_000
+
+    plain = await seconds("It is number 1, one.")
+    asked = await seconds(f"<prosody rate='{rate}'>It is number 1, one.</prosody>")
+    assert asked == pytest.approx(plain / factor, rel=0.05)
+
+
+async def test_the_report_tells_what_a_document_asks_for_and_is_not_done(service):
+    text = "<speak><emphasis>It is number 1, one.</emphasis></speak>"
+    speech = service.prepare(request(text=text))
+    async for _ in speech.stream():
+        pass
+    assert speech.report().warnings == ["<emphasis> is not done; what it holds is read."]
+    plain = service.prepare(request(text="It is number 1, one."))
+    assert plain.report().warnings == []

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.ssml import MAX_DEPTH
 
@@ -41,6 +40,45 @@ def test_what_people_use_of_it_is_done(inner, expected):
     assert said(inner) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "written", "language", "expected"),
+    [
+        ("ordinal", "3", "en", "third"),
+        ("ordinal", "21", "en", "twenty-first"),
+        ("ordinal", "3", "de", "dritter"),
+        ("ordinal", "2", "fr", "deuxième"),
+        ("ordinal", "3", "es", "tercero"),
+        ("ordinal", "3", "it", "terzo"),
+        ("ordinal", "3", "hi", "तीसरा"),
+        ("ordinal", "3", "zh", "第三"),
+        ("ordinal", "3", "ko", "세 번째"),
+        ("cardinal", "1999", "en", "one thousand nine hundred ninety-nine"),
+        ("cardinal", "-5", "en", "minus five"),
+        ("number", "1.234", "de", "eintausendzweihundertvierunddreißig"),
+        ("fraction", "11/12", "en", "eleven twelfths"),
+        ("telephone", "555 0199", "en", "five five five, zero one nine nine"),
+        ("telephone", "+33 1 23", "fr", "plus trente-trois, un, vingt-trois"),
+        ("date", "3/5/2024", "en", "March fifth, twenty twenty-four"),
+        ("date", "3.5.2024", "de", "dritter Mai zweitausendvierundzwanzig"),
+        ('date" format="dmy', "3/5/2024", "en", "May third, twenty twenty-four"),
+        ('date" format="md', "3/5", "en", "March fifth"),
+        ('date" format="my', "3/2024", "fr", "mars deux mille vingt-quatre"),
+        ("date", "2024-3-5", "ko", "이천이십사년 삼월 오일"),
+        ("spell-out", "A.B-C", "en", "A . B - C"),
+        ("time", "9:30PM", "en", "nine thirty PM"),
+        ("ordinal", "the first", "en", "the first"),
+        ("date", "99/99/9999", "en", "ninety-nine ninety-nine nine thousand nine hundred ninety-nine"),
+    ],
+)
+def test_what_something_is_said_as(kind, written, language, expected):
+    text = (
+        f'<speak><lang xml:lang="{language}"><say-as interpret-as="{kind}">{written}</say-as></lang></speak>'
+    )
+    (segment,) = read(text)
+    assert segment.text == expected
+    assert text[slice(*segment.trace.span(0, len(expected)))] == written
+
+
 def test_voices_languages_and_rates_hold_for_what_they_hold():
     text = (
         '<?xml version="1.0"?>\n<speak xml:lang="en-US">One. <voice name="leo">Two. <lang xml:lang="de-DE">3.</lang> '
@@ -57,12 +95,12 @@ def test_voices_languages_and_rates_hold_for_what_they_hold():
 
 
 def test_the_rest_is_read_through_with_a_warning():
-    ledger = Ledger()
+    warnings: list[str] = []
     (segment,) = read(
-        "<speak><emphasis>So</emphasis> <prosody pitch='high'>it</prosody> is.</speak>", ledger=ledger
+        "<speak><emphasis>So</emphasis> <prosody pitch='high'>it</prosody> is.</speak>", warnings=warnings
     )
     assert segment.text == "So it is."
-    assert ledger.warnings == [
+    assert warnings == [
         "<emphasis> is not done; what it holds is read.",
         "<prosody pitch> is not done; only its rate is.",
     ]

@@ -105,20 +105,32 @@ class Dates:
         return f"{self.words.ordinal(int(found['d']), german_ending(found))} {month[0].upper()}{month[1:]}"
 
     def _date(self, found: re.Match[str]) -> str:
+        ending = german_ending(found) if self.language == "de" else "r"
+        return self.said(int(found["d"]), int(found["m"]), found["y"], ending)
+
+    def said(self, day: int | None, month: int | None, year: str | None, ending: str = "r") -> str:
+        """A date, or those of its parts that there are; `ending` is that of a German ordinal."""
         words = self.words
-        day, month, year = int(found["d"]), int(found["m"]), words.year(found["y"])
+        told = words.year(year) if year else ""
+        if self.language in ("zh", "ko"):
+            marks = "年月日" if self.language == "zh" else "년월일"
+            named = _KOREAN_MONTHS.get(month or 0) if self.language == "ko" else None
+            parts = (
+                f"{told}{marks[0]}" if year else "",
+                f"{named or words.cardinal(str(month))}{marks[1]}" if month else "",
+                f"{words.cardinal(str(day))}{marks[2]}" if day else "",
+            )
+            return ("" if self.language == "zh" else " ").join(filter(None, parts))
+        name = words.month(month) if month else ""
         if self.language == "en":
-            return f"{words.month(month)} {words.ordinal(day)}, {year}"
-        if self.language == "de":
-            return f"{words.ordinal(day, german_ending(found))} {words.month(month)} {year}"
-        if self.language == "zh":
-            return f"{year}年{words.cardinal(str(month))}月{words.cardinal(str(day))}日"
-        if self.language == "ko":
-            named = _KOREAN_MONTHS.get(month) or words.cardinal(str(month))
-            return f"{year}년 {named}월 {words.cardinal(str(day))}일"
-        of = " de " if self.language == "es" else " "
+            before = f"{name} {words.ordinal(day)}".strip() if day else name
+            return (", " if day else " ").join(filter(None, (before, told)))
         first = day == 1 and self.language in ("fr", "it")
-        return f"{words.ordinal(1) if first else words.cardinal(str(day))}{of}{words.month(month)}{of}{year}"
+        said = ""
+        if day:
+            said = words.ordinal(1) if first else words.cardinal(str(day))
+            said = words.ordinal(day, ending) if self.language == "de" else said
+        return (" de " if self.language == "es" else " ").join(filter(None, (said, name, told)))
 
     # --- times of day ---------------------------------------------------------------------------------------
 

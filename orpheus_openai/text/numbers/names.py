@@ -90,9 +90,13 @@ class Names:
         return self._phone(found) if _FEWEST <= figures <= _MOST else found[0]
 
     def _phone(self, found: re.Match[str]) -> str:
-        groups = [self._group(group) for group in re.findall(r"\d+", found[0])]
+        return self.phone(found[0])
+
+    def phone(self, number: str) -> str:
+        """A telephone number, group by group."""
+        groups = [self._group(group) for group in re.findall(r"\d+", number)]
         said = ("，" if self.language == "zh" else ", ").join(groups)
-        return f"{self.table.plus}{self.space}{said}" if found[0].startswith("+") else said
+        return f"{self.table.plus}{self.space}{said}" if number.lstrip().startswith("+") else said
 
     def _group(self, figures: str) -> str:
         """In French by pairs, elsewhere digit by digit."""
