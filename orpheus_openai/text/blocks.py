@@ -1,15 +1,17 @@
 """A text in blocks: what belongs together in Markdown, each of bounded size, without thoughts and fenced code."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from orpheus_openai.text.normalise import NEWLINE
 from orpheus_openai.text.trace import Traced, join
 
 MAX_BLOCK = 4_000
-"""Characters from which a block ends with the next sentence or two, if a line does: as much is worked on at once."""
+"""Characters from which a block ends with the next sentence or two, if a line does: as much is worked on at once.
+A line that is twice as long is parted at the ends of sentences."""
 
 _SENTENCE_ENDS = frozenset(".!?…。！？।")
+_LINE_CUT = re.compile(r"(?<=\w{3}[.!?…])[\"'”’»)\]]*(?=\s)|[。！？।][\"”’»」』）]*")
 _THOUGHT = re.compile(r"<(think|thinking)>", re.IGNORECASE)
 _FENCE = re.compile(r"[\s>]*(?P<marks>`{3,}(?=[^`\n]*$)|~{3,})")
 
@@ -22,7 +24,7 @@ def blocks(text: Traced, *, read_code: bool = False) -> Iterator[Traced]:
     """
     lines: list[Traced] = []
     size = 0
-    for line in _Reader(text, read_code=read_code):
+    for line in _short(_Reader(text, read_code=read_code)):
         if line.text.strip(" \t>"):
             lines.append(line)
             size += len(line.text)
@@ -32,6 +34,19 @@ def blocks(text: Traced, *, read_code: bool = False) -> Iterator[Traced]:
             lines, size = [], 0
     if lines:
         yield join("\n", lines)
+
+
+def _short(lines: Iterable[Traced]) -> Iterator[Traced]:
+    """Yield the lines, very long ones in parts, each of which ends with a sentence."""
+    for line in lines:
+        start = 0
+        while len(line.text) - start > 2 * MAX_BLOCK:
+            cut = _LINE_CUT.search(line.text, start + MAX_BLOCK, len(line.text) - MAX_BLOCK)
+            if cut is None:
+                break
+            yield line.slice(start, cut.end())
+            start = cut.end()
+        yield line.slice(start, len(line.text))
 
 
 class _Reader:

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable
 
+from orpheus_openai.text.changes import LEFT_OUT
 from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.markdown import plain
+from orpheus_openai.text.normalise import visible
 from orpheus_openai.text.trace import Traced
 
 Note = Callable[[Traced, Traced, str], None]
@@ -24,18 +26,38 @@ _EMOJI = re.compile(
     "[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\u200d\u20e3\U000e0020-\U000e007f]*"
 )
 
+_NESTED = re.compile(r"&(?:amp;)+(?=#?\w{1,31};)", re.IGNORECASE)
+"""Entities that were escaped again, as pages do that escape what has been."""
+_FENCE = re.compile(r"`{3,}|~{3,}")
+
+MOST_TIMES = 5
+"""As often is a block cleaned at most; what needs it oftener is written to that end."""
+
 _KEYCAP = re.compile("(?<=[0-9#*])\ufe0f?\u20e3")
 
 
 def cleaned(block: Traced, directions: Directions, note: Note) -> Traced:
-    """`block` without Markdown, HTML, emoji and citations, addresses shortened.
+    """`block` without Markdown, HTML, emoji and citations, addresses shortened; cleaned again, it stays as it is.
 
-    Stage directions become emotion tags, or are left out (see `Directions`). What only looks alike stays.
+    Stage directions become emotion tags, or are left out (see `Directions`). What only looks alike stays. What was
+    spelt with escapes or entities and looks like markup then goes as well, as nobody would say it.
     `note` is told of each step, what there was and what there is, and what it was for.
     """
+    seen = visible(block)  # they may hide that a line begins with markup
+    note(block, seen, LEFT_OUT)
+    block = seen
+    for _ in range(MOST_TIMES):
+        once = _once(block, directions, note)
+        if once.text == block.text:
+            break
+        block = once
+    return block
+
+
+def _once(block: Traced, directions: Directions, note: Note) -> Traced:
     steps: tuple[tuple[str, Callable[[Traced], Traced]], ...] = (
         ("stage direction", directions.acted),
-        ("markup", plain),
+        ("markup", _unfenced),
         ("address", lambda text: text.sub(_ADDRESS, _site)),
         ("citation", lambda text: text.sub(_CITATION, "")),
         ("emoji", _without_emoji),
@@ -45,6 +67,10 @@ def cleaned(block: Traced, directions: Directions, note: Note) -> Traced:
         note(block, after, why)
         block = after
     return block
+
+
+def _unfenced(text: Traced) -> Traced:
+    return plain(text.sub(_NESTED, "&")).sub(_FENCE, "")
 
 
 def _without_emoji(text: Traced) -> Traced:

@@ -69,10 +69,15 @@ def _lines(block: Traced) -> Iterator[Traced]:
     yield _clean(block.slice(start, len(block.text)))
 
 
+def visible(text: Traced) -> Traced:
+    """`text` without characters that nobody sees or hears."""
+    text = text.sub(_CONTROL, " ")
+    return text if text.text.isascii() else text.sub(_SILENT, "").sub(_STRAY_JOINER, "")
+
+
 def _clean(line: Traced) -> Traced:
     if not (line.text.isascii() and line.text.isprintable()):
-        line = line.sub(_SILENT, "").sub(_CONTROL, " ").sub(_STRAY_JOINER, "")
-        line = compose(line)
+        line = compose(visible(line))
     return _stripped(line.sub(_LONG_RUN, lambda m: m[1] * 3))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.text import markdown
+from orpheus_openai.text.blocks import MAX_BLOCK
 from orpheus_openai.text.desk import Desk, Reading
 from orpheus_openai.text.normalise import normalise, paragraphs
 from orpheus_openai.text.split import split
@@ -36,6 +37,36 @@ def test_what_is_read_of_a_text(case):
 def test_cleaning_what_is_clean_changes_nothing(case):
     once = spoken(case["text"], case.get("language", "en"))
     assert spoken("\n\n".join(once), case.get("language", "en")) == once
+
+
+WHOLE = [
+    *("**a**", "# b", "[laughs]", "(sighs)", "<laugh>", "word ", "a_b", "`x`", "[t](http://a.b)", "![i](u)", "http://x.y/z"),
+    *("&amp;", "&lt;b&gt;", "&#39;", "&amp;lt;", "&amp;amp;", "\\*", "\\", "<think>", "</think>", "<!-- c -->", "<br>"),
+    *("|a|b|\n", "|-|-|\n", "> q", "- ", "1) ", "[1]", "~~s~~", "__u__", "```", "===", "---", "5*6", "👍", "\n\n"),
+]  # fmt: skip
+PARTS = [*"*_`~[]()<>&\\#|-+=! ab1.:/;é你\t\n\u200d\x07", "&#42;", "&lt;", "amp;", "<p>", "http://", "👍"]
+
+
+@given(st.lists(st.sampled_from(WHOLE) | st.sampled_from(PARTS), max_size=20).map("".join) | st.text())
+def test_cleaning_twice_changes_nothing(text):
+    once = spoken(text)
+    assert spoken("\n\n".join(once)) == once
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("AT&amp;amp;T", ["AT&T"]),
+        ("don&amp;#39;t", ["don't"]),
+        ("&lt;b&gt;bold&lt;/b&gt;", ["bold"]),
+        (r"5 \* 6", ["5 * 6"]),
+        (r"snake\_case\_name", ["snake_case_name"]),
+        ("\u200b# Title", ["Title"]),
+        ("👍 # Title", ["Title"]),
+    ],
+)
+def test_what_is_spelt_with_escapes_is_read_as_what_it_shows(written, expected):
+    assert spoken(written) == expected
 
 
 def test_code_is_read_where_that_is_wanted():
@@ -98,6 +129,15 @@ def test_no_text_is_parsed_in_large_pieces(monkeypatch, unit):
         monkeypatch.setattr(parser, name, lambda text, plain=plain: longest.append(len(text)) or plain(text))
     list(DESK.read((unit * 20_000)[:20_000], Reading(language="en")))
     assert max(longest, default=0) <= 2 * markdown.MAX_LINE + 100
+
+
+def test_a_very_long_line_is_worked_on_in_parts_that_end_with_a_sentence():
+    line = "A sentence that is neither short nor long, all in all. " * 400
+    blocks = [block.text for block in DESK.blocks(line, Reading(language="en"))]
+    assert max(map(len, blocks)) < 2 * MAX_BLOCK
+    assert all(block.rstrip().endswith("all in all.") for block in blocks)
+    assert "".join(blocks).split() == line.split()
+    assert len(list(DESK.blocks("word" * 5_000, Reading(language="en")))) == 1
 
 
 def test_paragraphs_take_blocks_one_by_one():
