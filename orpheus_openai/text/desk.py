@@ -81,9 +81,7 @@ class Desk:
         Raises InvalidRequestError, before the first segment, for a text that asks for too much silence, and for SSML
         that cannot be read.
         """
-        place = _Place(
-            reading, acted, cast=cast, reading_of=reading_of, ledger=ledger, warnings=warnings
-        )
+        place = _Place(reading, acted, cast=cast, reading_of=reading_of, ledger=ledger, warnings=warnings)
         yield from self._read(Traced.of(text), place)
         yield from place.silences()
 
@@ -193,7 +191,6 @@ class _Place:
         self.acted = acted
         self.cast = cast
         self.reading_of = reading_of
-        self.ledger = ledger
         self.warnings = [] if warnings is None else warnings
         """What the text asks for and is not done."""
         self.note: Note = ledger.note if ledger else _unnoted
