@@ -127,6 +127,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.state.pace = Pace(settings.min_read_speed, settings.stall_timeout)
     app.state.default_model = service.factory.default_model
     app.state.unmet = service.factory.unmet()
+    app.state.pace_here = service.factory.pace(service.catalog.models[service.factory.default_model])
     app.asgi_handler = ringed(
         app.asgi_handler, settings, keys=keys, audit=audit, metrics=metrics, tracing=tracing
     )

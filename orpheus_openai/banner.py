@@ -14,10 +14,13 @@ READY = "orpheus-openai is ready"
 logger = logging.getLogger(__name__)
 
 
-def announce(listener: socket.socket, default_model: str, unmet: Sequence[str], log_format: str) -> None:
+def announce(
+    listener: socket.socket, default_model: str, unmet: Sequence[str], log_format: str, *, pace: str = ""
+) -> None:
     """Say where the server is: to people in lines, to machines in one record of the log, at whatever level that is.
 
-    Each of `unmet` is a wish of the settings that this machine cannot meet.
+    Each of `unmet` is a wish of the settings that this machine cannot meet; `pace` tells how fast the model spoke here
+    when it was loaded last.
     """
     for wish in unmet:
         logger.warning(wish)
@@ -33,7 +36,7 @@ def announce(listener: socket.socket, default_model: str, unmet: Sequence[str], 
         "Docs": f"{base}/apidocs",
         "Health": f"{base}/health",
         "Model": default_model + what,
-    }
+    } | ({"Speed": pace} if pace else {})
     if log_format == "json":
         fields = {"fields": {name.lower(): place for name, place in places.items()}}
         logger.handle(

@@ -130,6 +130,11 @@ def _models(factory: ModelFactory, catalog: Catalog) -> Iterator[Finding]:
         needed=True,
         advice=default.reason,
     )
+    if pace := factory.pace(catalog.models[factory.default_model]):
+        speed, _, advice = pace.partition(". ")
+        yield Finding(
+            f"{factory.default_model} spoke at {speed} when it was loaded last", ok=not advice, advice=advice
+        )
 
 
 def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) -> Iterator[Finding]:

@@ -91,7 +91,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started and sockets:
-            announce(sockets[0], self.state.default_model, self.state.unmet, self._log_format)
+            announce(
+                sockets[0],
+                self.state.default_model,
+                self.state.unmet,
+                self._log_format,
+                pace=self.state.pace_here,
+            )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -55,6 +55,10 @@ class ModelStatus(msgspec.Struct, frozen=True):
     pinned: bool
     engine: str | None
     """What speaks, e.g. `llama.cpp, Q4_K_M, CPU, 1.4 × real time`; null where nothing is loaded, or it does not say."""
+    real_time_factor: float | None
+    """Seconds of work for a second of audio, of one stream alone, as it was measured at load; null: it was not."""
+    advice: str | None
+    """How far off real time it is and what would help; null where it keeps up, or nobody has measured it."""
     draining_seconds: float | None
     """How long an offload still waits for its streams to end, while newcomers are held; null: none does."""
 
@@ -192,6 +196,7 @@ class Slot:
     def status(self, now: float, time_left: float | None) -> ModelStatus:
         """A snapshot."""
         draining = self.draining_seconds
+        factor = getattr(self.speaker, "real_time_factor", None)
         return ModelStatus(
             id=self.model.id,
             state=self.state,
@@ -205,5 +210,7 @@ class Slot:
             memory_bytes=self.memory,
             pinned=self.pinned,
             engine=getattr(self.speaker, "engine", None),
+            real_time_factor=None if factor is None else round(factor, 4),
+            advice=getattr(self.speaker, "advice", None),
             draining_seconds=None if draining is None else round(draining, 3),
         )

@@ -70,6 +70,10 @@ class Engine(Protocol):
         """The first place where the weights may be: a path or a name on the hub; None where none is known."""
         return next(iter(model.checkpoints), None)
 
+    def pace(self, model: Model) -> str:  # noqa: ARG002
+        """How fast it spoke here when it was loaded last, in words, with what would help; empty: nobody knows."""
+        return ""
+
     async def prepare(self, model: Model) -> None:
         """Fetch what must be here before room is made for `model`: then its footprints are known, not estimated."""
 

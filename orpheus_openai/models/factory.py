@@ -44,6 +44,10 @@ class ModelFactory:
         """Where the model's weights are; None where it has none, or they are not known."""
         return self._engine(model).checkpoint(model)
 
+    def pace(self, model: Model) -> str:
+        """How fast it spoke here when it was loaded last, in words; empty: nobody knows."""
+        return self._engine(model).pace(model)
+
     def sampling(self, model: Model) -> Sampling:
         """How it is drawn from where a request does not say."""
         return self._engine(model).sampling

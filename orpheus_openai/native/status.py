@@ -22,7 +22,7 @@ from orpheus_openai.limits.caller import Caller
 from orpheus_openai.native.ready import require_ready
 from orpheus_openai.speech.service import SpeechService
 
-PACKAGES = ("litestar", "msgspec", "numpy", "av", "espeakng-loader", "torch", "snac", "vllm")
+PACKAGES = ("litestar", "msgspec", "numpy", "av", "espeakng-loader", "torch", "snac", "vllm", "xllamacpp")
 """Those whose versions explain most when something is odd."""
 
 

@@ -10,8 +10,9 @@ from orpheus_openai.models.cards import Cards
 from orpheus_openai.models.engine import AVAILABLE, Availability, Engine, missing
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.models.orpheus.budget import Budget
-from orpheus_openai.models.orpheus.gguf_file import downloaded_gguf, means_gguf
+from orpheus_openai.models.orpheus.gguf_file import downloaded_gguf, gguf_at_hand, means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
+from orpheus_openai.models.orpheus.pace import kept
 from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import SpeechModel
 
@@ -66,6 +67,13 @@ class OrpheusEngine(Engine):
         if not self._local:
             return missing(("torch", "snac"), "orpheus") or AVAILABLE
         return self._llama_availability() if self._in_llama_cpp(model) else self._vllm_availability()
+
+    def pace(self, model: Model) -> str:
+        """As llama.cpp was measured, where its file is on this machine."""
+        checkpoint = self.checkpoint(model)
+        path = gguf_at_hand(checkpoint) if checkpoint and self._in_llama_cpp(model) else None
+        pace = kept(path) if path else None
+        return "" if pace is None else f"{1 / pace.real_time_factor:.1f} × real time. {pace.advice}".strip()
 
     async def prepare(self, model: Model) -> None:
         """Fetch the model's checkpoint where its weights are held here in vLLM."""

@@ -3,6 +3,7 @@
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
+import contextlib
 import mmap
 import re
 import struct
@@ -266,6 +267,19 @@ def available_memory() -> int | None:
     return free
 
 
+def gguf_at_hand(checkpoint: str) -> Path | None:
+    """The file that a name means, where it is on this machine's disk; its header is not looked at."""
+    path = Path(checkpoint).expanduser()
+    if path.is_file():
+        return path
+    repo, _, wanted = checkpoint.partition(":")
+    files = list(path.glob(f"*{SUFFIX}")) if path.is_dir() else sorted(_cached(repo))
+    with contextlib.suppress(ModelUnavailableError):
+        chosen = _chosen([file.name for file in files], "" if path.is_dir() else wanted, checkpoint)
+        return next(file for file in files if file.name == chosen)
+    return None
+
+
 def downloaded_gguf(repos: Sequence[str]) -> str | None:
     """The name, `repo:quantisation`, of a file that is there already of one of the repositories."""
     for repo in repos:
@@ -291,10 +305,8 @@ def _chosen(names: list[str], wanted: str, where: str) -> str:
 def _download(name: str) -> Path:
     """Fetch the file that a hub name means, `repo` or `repo:quantisation`, or find it among what was fetched."""
     repo, _, wanted = name.partition(":")
-    here = sorted(_cached(repo))
-    if here and (not wanted or wanted.lower() in quantisations_of([file.name for file in here])):
-        chosen = _chosen([file.name for file in here], wanted, repo)
-        return next(file for file in here if file.name == chosen)
+    if here := gguf_at_hand(name):
+        return here
     from huggingface_hub import hf_hub_download  # noqa: PLC0415  # heavy, and only needed here
 
     names = [sibling.rfilename for sibling in look(repo).siblings or []]

@@ -17,8 +17,9 @@ from orpheus_openai.gpu.device import cuda_device
 from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.codec import SnacDecoder
-from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND, FrameAssembler
+from orpheus_openai.models.orpheus.frames import FrameAssembler
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
+from orpheus_openai.models.orpheus.pace import Pace
 from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
 from orpheus_openai.models.orpheus.snac_noise import Noise
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer, load_tokenizer
@@ -98,8 +99,16 @@ class OrpheusSpeechModel:
     @property
     def real_time_factor(self) -> float | None:
         """Seconds of work for a second of audio, where its engine was measured when it was loaded."""
-        rate = self._source.tokens_per_second if isinstance(self._source, LlamaTokenSource) else None
-        return REALTIME_TOKENS_PER_SECOND / rate if rate else None
+        return self._pace.real_time_factor if self._pace else None
+
+    @property
+    def advice(self) -> str | None:
+        """How far off it is and what would help, where it will not keep up with a listener."""
+        return (self._pace.advice or None) if self._pace else None
+
+    @property
+    def _pace(self) -> Pace | None:
+        return self._source.pace if isinstance(self._source, LlamaTokenSource) else None
 
     @property
     def engine(self) -> str:

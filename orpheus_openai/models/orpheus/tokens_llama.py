@@ -12,9 +12,10 @@ import httpx
 import msgspec
 
 from orpheus_openai.errors import EngineError, NotReadyError
-from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND, TOKENS_PER_FRAME
+from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.gguf_file import GIB, GGUFHeader, available_memory, fetch_gguf
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
+from orpheus_openai.models.orpheus.pace import Pace, keep
 from orpheus_openai.models.orpheus.prompt import build_prompt
 from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts, UnansweredError
 from orpheus_openai.models.threads import in_thread
@@ -23,9 +24,6 @@ from orpheus_openai.synthesis import Sampling
 MEASURED_TOKENS = 7 * TOKENS_PER_FRAME
 MEASURED_SECONDS = 4.0
 """How long it is measured at load at most, on machines that do not get so far."""
-
-COMFORT = 1.1
-"""How many times as fast as it is played speech must be made, to keep up when other programs want something, too."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +54,8 @@ class LlamaTokenSource:
 
     def __init__(self, process: LlamaProcess, header: GGUFHeader, options: LlamaOptions) -> None:
         self.header = header
-        self.tokens_per_second: float | None = None
-        """Of one stream, as measured when it was loaded; None where that gave too few."""
+        self.pace: Pace | None = None
+        """Of one stream, as measured when it was loaded; None where that gave too few tokens."""
         self._process = process
         self._options = options
         self._slots = asyncio.Semaphore(process.parameters.slots)
@@ -87,8 +85,8 @@ class LlamaTokenSource:
     def engine(self) -> str:
         """What it is, for people: engine, quantisation, device, speed."""
         words = ["llama.cpp", self.header.quantisation, self._device]
-        if self.tokens_per_second is not None:
-            words.append(f"{self.tokens_per_second / REALTIME_TOKENS_PER_SECOND:.1f} × real time")
+        if self.pace is not None:
+            words.append(f"{1 / self.pace.real_time_factor:.1f} × real time")
         return ", ".join(words)
 
     @property
@@ -140,6 +138,7 @@ class LlamaTokenSource:
         """Find out how fast it speaks, and say so where speech will not keep up."""
         prompt = build_prompt(await self.encode("tara: The train to the coast leaves from platform nine."))
         times: list[float] = []
+        rate = None
         try:
             async with (
                 asyncio.timeout(MEASURED_SECONDS),
@@ -148,18 +147,20 @@ class LlamaTokenSource:
                 async for _ in stream:
                     times.append(time.monotonic())  # noqa: PERF401  those before the time is over count
         except TimeoutError:
-            self.tokens_per_second = len(times) / MEASURED_SECONDS
+            rate = len(times) / MEASURED_SECONDS
         if len(times) > TOKENS_PER_FRAME:
-            self.tokens_per_second = (len(times) - 1) / (times[-1] - times[0])
-        rate = self.tokens_per_second
-        if rate is not None and rate < COMFORT * REALTIME_TOKENS_PER_SECOND:
-            logger.warning(
-                "speech will not keep up with a listener: %.0f tokens a second of the %.0f it takes; what helps is "
-                "a smaller quantisation than %s, faster memory or a graphics card (docs/hardware.md)",
-                rate,
-                REALTIME_TOKENS_PER_SECOND,
-                self.header.quantisation,
-            )
+            rate = (len(times) - 1) / (times[-1] - times[0])
+        if not rate:
+            return
+        self.pace = Pace(
+            tokens_per_second=round(rate, 2),
+            quantisation=self.header.quantisation,
+            device=self._device,
+            threads=self._process.parameters.threads,
+        )
+        await asyncio.to_thread(keep, self.header, self.pace)
+        if self.pace.advice:
+            logger.warning("%s", self.pace.advice)
 
     async def close(self) -> None:
         """End the process: it is gone, and its memory is free, when this returns."""
