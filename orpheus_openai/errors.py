@@ -100,6 +100,13 @@ class AdminOnlyError(InvalidRequestError):
     code = "admin_only"
 
 
+class BusyError(InvalidRequestError):
+    """Something that can be done once at a time is being done."""
+
+    status = 409
+    code = "busy"
+
+
 class CrossSiteError(InvalidRequestError):
     """A page of another site sent the request, and the server has not been told to trust it."""
 

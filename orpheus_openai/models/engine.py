@@ -70,6 +70,10 @@ class Engine(Protocol):
         """The first place where the weights may be: a path or a name on the hub; None where none is known."""
         return next(iter(model.checkpoints), None)
 
+    def use_of_download(self, model: Model) -> Availability:
+        """Whether a file that is downloaded for it could speak here."""
+        return Availability("unavailable", f"{model.id} has no file to download.")
+
     def pace(self, model: Model) -> str:  # noqa: ARG002
         """How fast it spoke here when it was loaded last, in words, with what would help; empty: nobody knows."""
         return ""

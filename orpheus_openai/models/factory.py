@@ -44,6 +44,20 @@ class ModelFactory:
         """Where the model's weights are; None where it has none, or they are not known."""
         return self._engine(model).checkpoint(model)
 
+    def require_use_of_download(self, model: Model) -> None:
+        """Raise ModelUnavailableError, with the way out, unless a file that is downloaded for it could speak here."""
+        found = self._engine(model).use_of_download(model)
+        if found.status != "available":
+            raise ModelUnavailableError(
+                f"A file of {model.id} could not speak here. {found.reason}", param="model"
+            )
+
+    def after_download(self, model: Model, name: str) -> str:
+        """What is to be done to speak with a file that has come, by its name; empty: nothing."""
+        if self.checkpoint(model) == name and self.availability(model).status == "available":
+            return ""
+        return f"To speak with it, set {checkpoint_variable(model.id)}={name} and restart the server."
+
     def pace(self, model: Model) -> str:
         """How fast it spoke here when it was loaded last, in words; empty: nobody knows."""
         return self._engine(model).pace(model)

@@ -53,16 +53,13 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
     """
     from huggingface_hub import hf_hub_download  # noqa: PLC0415  # heavy, and only needed here
 
-    if not model.gguf:
-        raise InvalidRequestError(
-            f"No GGUF file of {model.id} is known. Where you have one, set {checkpoint_variable(model.id)} to it."
-        )
+    _require_known(model)
     wanted = (quantisation or USUAL_QUANTISATION).lower()
 
     def fetch(repo: str) -> str:
         try:
             offer = _offer(repo, wanted)
-            _check_room(offer)
+            check_room(offer)
             tell(f"{offer.name}, {offer.size / GIB:.2f} GiB")
             with fetching(repo):
                 path = Path(hf_hub_download(repo, offer.file))
@@ -74,6 +71,23 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
         return offer.name
 
     return first_that_gives(model.gguf, fetch, f"No mirror gave {model.id} as {wanted}.")
+
+
+def offered(model: Model, quantisation: str | None = None) -> Offer:
+    """What the first mirror that has the file tells of it. Blocking; raises as `pull` does."""
+    _require_known(model)
+    wanted = (quantisation or USUAL_QUANTISATION).lower()
+    return first_that_gives(
+        model.gguf, lambda repo: _offer(repo, wanted), f"No mirror has {model.id} as {wanted}."
+    )
+
+
+def _require_known(model: Model) -> None:
+    if not model.gguf:
+        raise InvalidRequestError(
+            f"No GGUF file of {model.id} is known. Where you have one, set {checkpoint_variable(model.id)} to it.",
+            param="model",
+        )
 
 
 def save_setting(dotenv: Path, name: str, value: str) -> None:
@@ -95,18 +109,20 @@ def _offer(repo: str, wanted: str) -> Offer:
     return Offer(repo, file.rfilename, wanted, file.size or 0, file.lfs.sha256 if file.lfs else None)
 
 
-def _check_room(offer: Offer) -> None:
+def check_room(offer: Offer) -> None:
+    """Raise ModelUnavailableError where the disk has no room for it."""
     folder = hub_cache()
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if free < offer.size + SPARE_BYTES and not _is_here(offer):
+    if free < offer.size + SPARE_BYTES and not is_here(offer):
         raise ModelUnavailableError(
             f"It takes {offer.size / GIB:.2f} GiB, and {free / GIB:.2f} GiB are free in {folder}. Make room, or name "
             "another disk in HF_HUB_CACHE."
         )
 
 
-def _is_here(offer: Offer) -> bool:
+def is_here(offer: Offer) -> bool:
+    """Whether it has been downloaded."""
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
 
     return isinstance(try_to_load_from_cache(offer.repo, offer.file), str)

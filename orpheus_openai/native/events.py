@@ -98,8 +98,8 @@ async def events(
     `seconds` at most (null: no more); `speech.queued`, `speech.started`, `speech.segment`, `speech.progress`
     and `speech.ended` of every speech, by its id, which is the `x-request-id` of its answer, and
     `speech.underrun` that its listener had to wait for more, `speech.words` when its words sound, where that was
-    asked for with `word_times`; `gpu.sample` of the GPUs each second, where there
-    are any. `events.lost` says how many events a slow listener missed.
+    asked for with `word_times`; `model.download` how far a model's file is on its way; `gpu.sample` of the GPUs each
+    second, where there are any. `events.lost` says how many events a slow listener missed.
 
     Where there are several keys, each hears of its own speeches, an admin's of all.
 

@@ -5,6 +5,7 @@ from litestar.di import Provide
 from litestar.openapi.spec import Tag
 
 from orpheus_openai.gpu.monitor import GPUMonitor
+from orpheus_openai.native.download import DownloadController
 from orpheus_openai.native.events import Pulse, events
 from orpheus_openai.native.files import FileController
 from orpheus_openai.native.generate import generate
@@ -39,7 +40,17 @@ def native_router(
     }
     api = Router(
         "/api",
-        route_handlers=[generate, plan_text, FileController, download_take, catalog, offload, status, events],
+        route_handlers=[
+            generate,
+            plan_text,
+            FileController,
+            download_take,
+            catalog,
+            DownloadController,
+            offload,
+            status,
+            events,
+        ],
     )
     return Router(
         "/",

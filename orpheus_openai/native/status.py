@@ -19,6 +19,7 @@ from orpheus_openai.gpu.slot import ModelStatus
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.limits.caller import Caller
+from orpheus_openai.models.downloads import Download
 from orpheus_openai.native.ready import require_ready
 from orpheus_openai.speech.service import SpeechService
 
@@ -34,6 +35,9 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     ready: Annotated[bool, Meta(description="What /ready says.")]
     default_model: Annotated[str, Meta(examples=["medium-3b"])]
     models: Annotated[list[ModelStatus], Meta(description="Every model that was asked for since the start.")]
+    downloads: Annotated[
+        list[Download], Meta(description="Models that are being downloaded, and how the last of each ended.")
+    ]
     active_speeches: Annotated[int, Meta(description="Requests that are speaking now.", examples=[2])]
     queued_speeches: Annotated[int, Meta(description="Requests that wait for their turn.", examples=[0])]
     admin: Annotated[
@@ -71,6 +75,7 @@ class StatusBoard:
             ready=self._ready(),
             default_model=self._service.offer.default,
             models=models,
+            downloads=self._service.downloads.all(),
             active_speeches=sum(model.leases for model in models),
             queued_speeches=self._service.gate.queue.waiting if caller.admin else seen.waiting(caller),
             admin=caller.admin,

@@ -14,6 +14,7 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
 from orpheus_openai.limits.caller import ANONYMOUS
 from orpheus_openai.limits.gate import Gate
+from orpheus_openai.models.downloads import Downloads
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.preview.model import stand_in
 from orpheus_openai.models.preview.reading import Reader
@@ -62,6 +63,7 @@ class SpeechService:
         self.manager = manager
         self.factory = factory
         self.seen = Seen(events, manager)
+        self.downloads = Downloads(events)
         self.offer = Offer(catalog, factory, manager)
         self._settings = settings
         self._lexicon = ServerLexicon(settings.lexicon)
@@ -259,6 +261,7 @@ class SpeechService:
 
     async def close(self) -> None:
         """Unload all models and end what reads along."""
+        await self.downloads.close()
         await self.manager.close()
         await self._reader.close()
 

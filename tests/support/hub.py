@@ -1,5 +1,6 @@
 """A stand-in for the Hugging Face hub on 127.0.0.1: repositories, their files, sizes and checksums."""
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -7,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 COMMIT = "0" * 40
+LARGE = 1 << 20
+"""Bytes from which a file may be held back."""
 
 
 class Hub:
@@ -18,6 +21,8 @@ class Hub:
         """Files of which it gives other bytes than it tells of."""
         self.breaks_at: int | None = None
         """Bytes of a file after which the connection breaks, once."""
+        self.held: threading.Event | None = None
+        """Until it is set, only the first half of a file is sent."""
         self.ranges: list[str | None] = []
         """What was asked of files."""
 
@@ -78,8 +83,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, content: bytes, *, body: bool, **headers: str) -> None:
         self.head(status, len(content), headers)
+        if body and self.hub.held is not None and len(content) > LARGE:
+            self.wfile.write(content[: len(content) // 2])
+            self.hub.held.wait(60)
+            content = content[len(content) // 2 :]
         if body:
-            self.wfile.write(content)
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(content)
 
     def head(self, status: int, size: int, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -68,6 +68,12 @@ class OrpheusEngine(Engine):
             return missing(("torch", "snac"), "orpheus") or AVAILABLE
         return self._llama_availability() if self._in_llama_cpp(model) else self._vllm_availability()
 
+    def use_of_download(self, model: Model) -> Availability:  # noqa: ARG002
+        """Whether llama.cpp is there to speak with it."""
+        if not self._local:
+            return Availability("unavailable", "The weights are those of the servers in ORPHEUS_REMOTE_URL.")
+        return self._llama_availability()
+
     def pace(self, model: Model) -> str:
         """As llama.cpp was measured, where its file is on this machine."""
         checkpoint = self.checkpoint(model)
