@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import Catalog, Gender, OwnVoice, VoiceKind
 from orpheus_openai.catalog_form import written
 from orpheus_openai.expected import complaint
@@ -129,11 +130,17 @@ def _memory(recording: Path | None, adapter: str) -> int:
 def _seconds(recording: Path) -> float:
     try:
         with wave.open(str(recording), "rb") as file:
+            form = (file.getframerate(), file.getnchannels(), file.getsampwidth())
             seconds = file.getnframes() / file.getframerate()
     except (wave.Error, EOFError, ZeroDivisionError) as error:
         raise VoiceError(
             f"recording: {recording.name} is no WAV file; `orpheus-openai voices add` makes one of any recording"
         ) from error
+    if form != (SAMPLE_RATE, 1, 2):
+        raise VoiceError(
+            f"recording: {recording.name} is not of {SAMPLE_RATE} Hz, mono, 16 bit; `orpheus-openai voices add` makes "
+            "such a one of any recording"
+        )
     if not SHORTEST_RECORDING <= seconds <= LONGEST_RECORDING:
         raise VoiceError(
             f"recording: it lasts {seconds:.1f} s; from {SHORTEST_RECORDING} to {LONGEST_RECORDING} s can be taken"

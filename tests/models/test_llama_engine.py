@@ -1,14 +1,17 @@
 """Orpheus as a GGUF file through real doors: real llama.cpp, a SNAC of the true size, two models side by side."""
 
 import asyncio
+import json
 import signal
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
 from orpheus_openai.app import create_app
 from orpheus_openai.settings import Settings
+from orpheus_openai.voices.recordings import write_wav
 from tests.support.fake_engine import Clock
 from tests.support.llama_children import llama_children
 from tests.support.local_server import running
@@ -54,7 +57,9 @@ def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
             "ORPHEUS_MODEL_MEDIUM_3B": str(tiny_gguf),
             "ORPHEUS_MODEL_SMALL_1B": str(folder / "endless.gguf"),
             "ORPHEUS_MODEL_TINY_400M": str(folder / "tiny.gguf"),
+            "ORPHEUS_MODEL_MEDIUM_3B_PRETRAINED": str(tiny_gguf),
         },
+        voices=recorded_voice(folder / "voices"),
         max_streams="4",
         output_dir=tmp_path_factory.mktemp("outputs"),
     )
@@ -67,6 +72,17 @@ def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
 async def client(url):
     async with httpx.AsyncClient(base_url=url, timeout=200) as client:
         yield client
+
+
+def recorded_voice(voices):
+    """A folder with Ann, who is four seconds of noise."""
+    (voices / "ann").mkdir(parents=True)
+    noise = np.random.default_rng(2).normal(0, 3_000, 4 * 24_000).astype(np.int16)
+    write_wav(voices / "ann" / "recording.wav", noise)
+    (voices / "ann" / "voice.toml").write_text(
+        'name = "Ann"\nkind = "prompt"\nrecording = "recording.wav"\ntranscript = "So it is."'
+    )
+    return voices
 
 
 def engines():
@@ -111,6 +127,16 @@ async def test_every_format_comes_out(client, form):
     sound = await speak(client, response_format=form)
     assert sound.startswith(CONTAINERS[form])
     assert len(sound) > 1_000
+
+
+async def test_a_recordings_voice_is_spoken_with_by_the_pretrained_model(client):
+    answer = await client.post(
+        "/v1/audio/speech", json=request(model="tts-1", voice="Ann", stream_format="sse")
+    )
+    assert answer.headers["x-orpheus-model"] == "medium-3b-pretrained"
+    done = json.loads(answer.text.splitlines()[-2].removeprefix("data: "))
+    assert done["usage"]["input_tokens"] > 4 * 82, "the recording is in the prompt"
+    await client.post("/api/offload", json={"model": "medium-3b-pretrained"})
 
 
 async def test_a_long_text_is_spoken_to_its_end(client):

@@ -104,6 +104,7 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
         ('name = "A"\nkind = "prompt"\ntranscript = "x"', "expected the name of the recording"),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "gone.wav"', "there is no gone.wav"),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "voice.toml"', "is no WAV file"),
+        ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "other.wav"', "is not of 24000 Hz"),
         (
             'name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "short.wav"',
             "it lasts 1.0 s; from 3 to 30 s",
@@ -118,6 +119,7 @@ def test_what_cannot_be_a_voice_is_left_out_and_the_others_go_on(folder, text, w
     place = put(folder, "bad", text)
     (place / "link").symlink_to("/etc")
     write_recording(place / "short.wav", 1)
+    write_recording(place / "other.wav", 5, rate=44_100)
     write_recording(place / "long.wav", 31)
     put(folder, "good", 'name = "Good"\nkind = "named"')
     found = folder.read(CATALOG)

@@ -53,11 +53,11 @@ class Budget:
         """
         wish = self._settings.max_streams
         if card is None:
-            return self._options(self.wished_streams)
+            return self._options(self.wished_streams, model)
         cards = (card.index, *card.also)
         free, total = card.free // len(cards), card.total // len(cards)
         fills = wish == AUTO and self._settings.mode == "single"
-        wished = self._options(MOST_STREAMS if fills else self.wished_streams)
+        wished = self._options(MOST_STREAMS if fills else self.wished_streams, model)
         checkpoint = self._known[model.id]
         fitted = wished.fitted(checkpoint, free - margin(total)) or wished.with_streams(1).fitted(
             checkpoint, free
@@ -92,10 +92,10 @@ class Budget:
         checkpoint = self._known.get(model.id)
         if checkpoint is None:
             return round(model.memory_gib * GIB)
-        options = self._options(streams)
+        options = self._options(streams, model)
         return options.footprint(checkpoint).total * options.tensor_parallel
 
-    def _options(self, streams: int) -> EngineOptions:
+    def _options(self, streams: int, model: Model) -> EngineOptions:
         settings = self._settings
         return EngineOptions(
             max_streams=streams,
@@ -104,5 +104,6 @@ class Budget:
             quantization=settings.quantization or None,
             kv_cache_dtype=settings.kv_cache_dtype,
             tensor_parallel=settings.tensor_parallel,
+            prefix_caching=model.voices == "own",  # whose voices are recordings, in every prompt
             enforce_eager=settings.device == "cpu",  # compiling takes longer there than it ever saves
         )

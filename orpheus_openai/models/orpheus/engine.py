@@ -4,7 +4,7 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
-from orpheus_openai.catalog import Catalog, Model
+from orpheus_openai.catalog import Catalog, Model, OwnVoice, Voice
 from orpheus_openai.gpu.device import gpu_count, number_as_listed
 from orpheus_openai.models.cards import Cards
 from orpheus_openai.models.engine import AVAILABLE, Availability, Engine, missing
@@ -80,6 +80,14 @@ class OrpheusEngine(Engine):
         path = gguf_at_hand(checkpoint) if checkpoint and self._in_llama_cpp(model) else None
         pace = kept(path) if path else None
         return "" if pace is None else f"{1 / pace.real_time_factor:.1f} × real time. {pace.advice}".strip()
+
+    def voice_availability(self, model: Model, voice: Voice) -> Availability:
+        """All but adapters, which no engine has been taught yet."""
+        if isinstance(voice, OwnVoice) and voice.kind == "prompt" and model.prompt != "standard":
+            return Availability("unavailable", "A recording needs a checkpoint with the standard prompt.")
+        if isinstance(voice, OwnVoice) and voice.kind == "adapter":
+            return Availability("unavailable", "Adapters cannot be loaded yet.")
+        return AVAILABLE
 
     async def prepare(self, model: Model) -> None:
         """Fetch the model's checkpoint where its weights are held here in vLLM."""

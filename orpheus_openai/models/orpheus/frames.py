@@ -79,3 +79,10 @@ class FrameAssembler:
                 self.stray += 1
         self._partial = partial
         return np.array(complete, np.int16) if complete else _NO_FRAMES
+
+
+def token_ids(frames: NDArray[np.int16]) -> list[int]:
+    """The ids that say `frames`, shape `(n, 7)`: what FrameAssembler takes apart."""
+    slots = FIRST_AUDIO_TOKEN + CODEBOOK_SIZE * np.arange(TOKENS_PER_FRAME)
+    ids: list[int] = (frames.astype(np.int64) + slots).reshape(-1).tolist()
+    return ids

@@ -5,13 +5,14 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Model, Voice
+from orpheus_openai.catalog import Model, OwnVoice, Voice
 from orpheus_openai.errors import EngineError, ModelUnavailableError
 from orpheus_openai.gpu.device import cuda_device
 from orpheus_openai.gpu.policy import Card
@@ -21,6 +22,7 @@ from orpheus_openai.models.orpheus.frames import FrameAssembler
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.pace import Pace
 from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
+from orpheus_openai.models.orpheus.recordings import Recordings
 from orpheus_openai.models.orpheus.snac_noise import Noise
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer, load_tokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
@@ -47,12 +49,14 @@ class OrpheusSpeechModel:
         encode: Encode,
         *,
         form: PromptForm = "standard",
+        recordings: Recordings | None = None,
         release_decoder: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source = source
         self._decoder = decoder
         self._encode = encode
-        self._form = form
+        self._form: PromptForm = form
+        self._recordings = recordings
         self._release_decoder = release_decoder
 
     @property
@@ -72,8 +76,7 @@ class OrpheusSpeechModel:
         self, text: str, voice: Voice, sampling: Sampling, usage: Usage, watch: Watch | None
     ) -> AsyncGenerator[PCM]:
         """Like `synthesize`, while `watch` looks at the frames; the engine stops where it wants no more."""
-        text_ids = await self._encode(prompt_text(text, voice, self._form))
-        prompt = build_prompt(text_ids, self._form)
+        prompt = await self._prompt(text, voice)
         usage.input_tokens += len(prompt)
         frames = _Frames(self._source.generate(prompt, sampling), usage, watch)
         async with (
@@ -90,6 +93,12 @@ class OrpheusSpeechModel:
             )
         if frames.count == 0:
             raise EngineError("The model ended without a sound; send the request again.", code="no_audio")
+
+    async def _prompt(self, text: str, voice: Voice) -> list[int]:
+        text_ids = await self._encode(prompt_text(text, voice, self._form))
+        if self._recordings is not None and isinstance(voice, OwnVoice) and voice.kind == "prompt":
+            return await self._recordings.prompt(text_ids, voice, self._encode)
+        return build_prompt(text_ids, self._form)
 
     @property
     def streams(self) -> int | None:
@@ -172,6 +181,7 @@ class OrpheusLoader:
         self._budget = budget
         self._cards = cards
         self._decoder: SnacDecoder | None = None
+        self._recordings = Recordings(partial(_encode_recording, settings.snac))
         self._users = 0
         self._lock = asyncio.Lock()
 
@@ -202,7 +212,12 @@ class OrpheusLoader:
                 source = await self._source(model, found, gpu)
             undo.pop_all()
         return OrpheusSpeechModel(
-            source, decoder, encode, form=model.prompt, release_decoder=self._release_decoder
+            source,
+            decoder,
+            encode,
+            form=model.prompt,
+            recordings=self._recordings,
+            release_decoder=self._release_decoder,
         )
 
     def _remote(self, tokenizer: CheckpointTokenizer) -> RemoteTokenSource:
@@ -249,6 +264,12 @@ class OrpheusLoader:
             if self._users == 0 and self._decoder is not None:
                 decoder, self._decoder = self._decoder, None
                 await decoder.close()
+
+
+def _encode_recording(source: str, pcm: PCM) -> NDArray[np.int16]:
+    from orpheus_openai.models.orpheus.snac_encoder import encode_recording  # noqa: PLC0415  where it is needed
+
+    return encode_recording(source, pcm)
 
 
 def _at_once(encode: Callable[[str], list[int]]) -> Encode:

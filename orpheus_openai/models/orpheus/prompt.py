@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 from orpheus_openai.catalog import Voice
 from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.models.orpheus.frames import END_OF_SPEECH
 
 PromptForm: TypeAlias = Literal["standard", "smaller"]
 """Which of the two forms that Orpheus' authors publish (Orpheus-TTS, engine)."""
@@ -19,6 +20,9 @@ START_OF_HUMAN = _FIRST_CUSTOM_TOKEN + 3
 END_OF_HUMAN = _FIRST_CUSTOM_TOKEN + 4
 START_OF_AI = _FIRST_CUSTOM_TOKEN + 5
 START_OF_SPEECH = _FIRST_CUSTOM_TOKEN + 1
+
+
+END_OF_AI = _FIRST_CUSTOM_TOKEN + 6
 
 
 def prompt_text(text: str, voice: Voice, form: PromptForm = "standard") -> str:
@@ -57,3 +61,12 @@ def build_prompt(text_ids: Sequence[int], form: PromptForm = "standard") -> list
             START_OF_SPEECH,
         ]
     return [BEGIN_OF_TEXT, START_OF_HUMAN, *text_ids, END_OF_HUMAN, START_OF_AI]
+
+
+def recorded_prompt(text_ids: Sequence[int], said_ids: Sequence[int], recording: Sequence[int]) -> list[int]:
+    """Return the ids of the whole prompt that has a recording's voice go on.
+
+    First a turn in which the recording's audio tokens, `recording`, answer what is said in it, `said_ids`; then the one
+    that is to be answered (Orpheus-TTS, its notebook for the pretrained model). Raises as `build_prompt` does.
+    """
+    return [*build_prompt(said_ids), *recording, END_OF_SPEECH, END_OF_AI, *build_prompt(text_ids)]

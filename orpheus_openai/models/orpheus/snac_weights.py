@@ -45,7 +45,12 @@ SMALLEST_ALPHA = 1e-6
 
 
 def load_snac(source: str) -> SnacNetwork:
-    """Read a checkpoint directory or a Hugging Face repo id onto the CPU. Blocking, may download.
+    """Read a checkpoint's decoding half; see `read_snac`."""
+    return fold(read_snac(source))
+
+
+def read_snac(source: str) -> Any:
+    """Read a checkpoint directory or a Hugging Face repo id onto the CPU, as a `snac.SNAC`. Blocking, may download.
 
     What is in the cache is used without asking the hub. Raises ModelUnavailableError when there is no such checkpoint
     or it is not the 24 kHz SNAC, and NotReadyError when the hub cannot be reached.
@@ -70,7 +75,7 @@ def load_snac(source: str) -> SnacNetwork:
             f"{source} is not the SNAC that Orpheus speaks through: its {CONFIG_FILE} differs in "
             f"{', '.join(differing)}. Set ORPHEUS_SNAC to hubertsiuzdak/snac_24khz or a copy of it."
         )
-    return fold(model)
+    return model
 
 
 def to_device(network: SnacNetwork, device: torch.device) -> SnacNetwork:

@@ -51,6 +51,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it can be put to sleep, where it knows how; its weights are in the host's memory then."""
     load_format: Literal["auto", "dummy"] = "auto"
     """`dummy` makes random weights up, to measure speed without a checkpoint's."""
+    prefix_caching: bool = False
+    """Whether what prompts begin with is kept for those after them: worth it where it is a recording."""
     gpus: tuple[int, ...] = ()
     """The cards, by the numbers that `list_gpus` gives them; none: as many as CUDA shows first."""
     stall_seconds: float = 120.0
@@ -159,8 +161,8 @@ def engine_arguments(
         "max_num_batched_tokens": max(BATCHED_TOKENS, options.max_streams),
         # A newcomer's first segment goes before what others want ahead of their listeners.
         "scheduling_policy": "priority",
-        # Prompts share a voice's name and little else: hashing them for reuse costs more than it saves.
-        "enable_prefix_caching": False,
+        # Most prompts share a voice's name and little else: hashing them for reuse costs more than it saves.
+        "enable_prefix_caching": options.prefix_caching,
         "stream_interval": TOKENS_PER_FRAME,
         "logits_processors": [_LOGITS_PROCESSOR],
         "disable_log_stats": True,
