@@ -53,7 +53,12 @@ class PacedSource(VLLMTokenSource):
     dead = False
     can_sleep = False
 
-    async def generate(self, _prompt_ids: list[int], _sampling: Sampling) -> AsyncGenerator[list[int]]:
+    async def generate(
+        self,
+        prompt_ids: list[int],  # noqa: ARG002
+        sampling: Sampling,  # noqa: ARG002
+        adapter: str | None = None,  # noqa: ARG002
+    ) -> AsyncGenerator[list[int]]:
         """Three frames at once, then one each time that its turn comes."""
         if self._ticking is None:
             self._ticking = asyncio.create_task(self._tick())

@@ -53,6 +53,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="The folder of voices that were added (see docs/voices.md); several servers may share it."
         ),
     ] = Path("voices")
+    adapters: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="LoRA adapters that a model holds at once in vLLM, for voices of the kind `adapter`; 0: none, "
+            "which is faster for all. See docs/voices.md.",
+        ),
+    ] = 0
+    adapter_rank: Annotated[
+        int, Meta(ge=1, le=512, description="The largest rank of an adapter; memory for it is set aside.")
+    ] = 64
     voice_consent: Annotated[
         Literal["required", "off"],
         Meta(

@@ -104,6 +104,8 @@ class Budget:
             quantization=settings.quantization or None,
             kv_cache_dtype=settings.kv_cache_dtype,
             tensor_parallel=settings.tensor_parallel,
+            adapters=settings.adapters,
+            adapter_rank=settings.adapter_rank,
             prefix_caching=model.voices == "own",  # whose voices are recordings, in every prompt
             enforce_eager=settings.device == "cpu",  # compiling takes longer there than it ever saves
         )

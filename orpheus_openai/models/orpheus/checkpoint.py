@@ -66,6 +66,8 @@ class Weights(msgspec.Struct, frozen=True):
     """Numbers in embedding, head and norms."""
     stored: int
     """Bytes of all of them as they are in the files."""
+    linear_edges: int = 0
+    """Rows and columns together of the layers that an adapter can change."""
     plain_ends: bool = True
     """Whether embedding and head are plain numbers with a row for each id, under the names of a Llama."""
 
@@ -140,8 +142,8 @@ def read_checkpoint(directory: Path) -> Checkpoint:
 
 def _weights(files: Sequence[Path], shape: Shape) -> Weights:
     """Count what an engine keeps, from the files' headers alone."""
-    tensors = {name: tensor for file in files for name, tensor in _header(file).items()}
-    linear = other = stored = 0
+    tensors = {name: tensor for file in files for name, tensor in header(file).items()}
+    linear = other = stored = edges = 0
     for name, tensor in tensors.items():
         if name.endswith(".inv_freq") or (shape.tie_word_embeddings and name.startswith("lm_head.")):
             continue
@@ -149,12 +151,15 @@ def _weights(files: Sequence[Path], shape: Shape) -> Weights:
         stored += tensor.data_offsets[1] - tensor.data_offsets[0]
         if _LINEAR.search(name):
             linear += count
+            edges += sum(tensor.shape)
         else:
             other += count
-    return Weights(linear=linear, other=other, stored=stored, plain_ends=_plain_ends(tensors, shape))
+    return Weights(
+        linear=linear, other=other, stored=stored, linear_edges=edges, plain_ends=_plain_ends(tensors, shape)
+    )
 
 
-def _plain_ends(tensors: "dict[str, _Tensor]", shape: Shape) -> bool:
+def _plain_ends(tensors: "dict[str, Tensor]", shape: Shape) -> bool:
     ends = {name: tensor for name, tensor in tensors.items() if "embed_tokens" in name or "lm_head" in name}
     needed = {_EMBEDDING} if shape.tie_word_embeddings else {_EMBEDDING, _HEAD}
     rows_of_ids = [shape.vocab_size, shape.hidden_size]
@@ -163,13 +168,15 @@ def _plain_ends(tensors: "dict[str, _Tensor]", shape: Shape) -> bool:
     )
 
 
-class _Tensor(msgspec.Struct, frozen=True):
+class Tensor(msgspec.Struct, frozen=True):
+    """A tensor of a safetensors file, as its header tells."""
+
     dtype: str
     shape: list[int]
     data_offsets: tuple[int, int]
 
 
-def _header(file: Path) -> dict[str, _Tensor]:
+def header(file: Path) -> dict[str, Tensor]:
     """Names and shapes of a safetensors file: eight bytes of length, then JSON (its format's description)."""
     try:
         with file.open("rb") as opened:
@@ -177,7 +184,7 @@ def _header(file: Path) -> dict[str, _Tensor]:
             text = opened.read(min(length, HEADER_BYTES))
         entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
-        return {name: msgspec.json.decode(entry, type=_Tensor) for name, entry in entries.items()}
+        return {name: msgspec.json.decode(entry, type=Tensor) for name, entry in entries.items()}
     except (OSError, ValueError, struct.error) as error:
         raise ModelUnavailableError(
             f"{file} does not hold weights: its header cannot be read ({error}). Download it again."

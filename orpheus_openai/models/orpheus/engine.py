@@ -82,11 +82,18 @@ class OrpheusEngine(Engine):
         return "" if pace is None else f"{1 / pace.real_time_factor:.1f} × real time. {pace.advice}".strip()
 
     def voice_availability(self, model: Model, voice: Voice) -> Availability:
-        """All but adapters, which no engine has been taught yet."""
+        """All where the engine is here; adapters where vLLM is, and was told to hold some."""
         if isinstance(voice, OwnVoice) and voice.kind == "prompt" and model.prompt != "standard":
             return Availability("unavailable", "A recording needs a checkpoint with the standard prompt.")
         if isinstance(voice, OwnVoice) and voice.kind == "adapter":
-            return Availability("unavailable", "Adapters cannot be loaded yet.")
+            if not self._local or self._in_llama_cpp(model):
+                return Availability(
+                    "unavailable", "Adapters are loaded by vLLM on this machine, and by nothing else yet."
+                )
+            if not self._settings.adapters:
+                return Availability(
+                    "unavailable", "Set ORPHEUS_ADAPTERS to how many adapters are to be held at once."
+                )
         return AVAILABLE
 
     async def prepare(self, model: Model) -> None:

@@ -78,7 +78,7 @@ class OrpheusSpeechModel:
         """Like `synthesize`, while `watch` looks at the frames; the engine stops where it wants no more."""
         prompt = await self._prompt(text, voice)
         usage.input_tokens += len(prompt)
-        frames = _Frames(self._source.generate(prompt, sampling), usage, watch)
+        frames = _Frames(self._tokens(prompt, voice, sampling), usage, watch)
         async with (
             contextlib.aclosing(frames.read()) as read,
             contextlib.aclosing(self._decoder.decode(read, seed=sampling.seed)) as pcm,
@@ -93,6 +93,11 @@ class OrpheusSpeechModel:
             )
         if frames.count == 0:
             raise EngineError("The model ended without a sound; send the request again.", code="no_audio")
+
+    def _tokens(self, prompt: list[int], voice: Voice, sampling: Sampling) -> AsyncGenerator[list[int]]:
+        if isinstance(voice, OwnVoice) and voice.adapter:
+            return self._source.generate(prompt, sampling, voice.adapter)
+        return self._source.generate(prompt, sampling)
 
     async def _prompt(self, text: str, voice: Voice) -> list[int]:
         text_ids = await self._encode(prompt_text(text, voice, self._form))

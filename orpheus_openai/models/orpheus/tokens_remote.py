@@ -77,7 +77,12 @@ class RemoteTokenSource:
             raise _nobody_answered(failures)
         return (await (self._tokenizer or CheckpointTokenizer()).load()).encode(text)
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
+    async def generate(
+        self,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        adapter: str | None = None,  # noqa: ARG002  refused before
+    ) -> AsyncGenerator[list[int]]:
         """Continue the prompt on the server with the fewest streams, on another if that one does not begin.
 
         Ids come as the server sends them, ended by the end token where it sends that. Closing the

@@ -6,11 +6,13 @@ import importlib.util
 import secrets
 import uuid
 from collections.abc import AsyncGenerator, Awaitable
+from functools import partial
 from typing import Any
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.installation import installing
-from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
+from orpheus_openai.models.orpheus.adapters import Adapter, Resident, fetch_adapter
+from orpheus_openai.models.orpheus.checkpoint import Checkpoint, fetch_checkpoint
 from orpheus_openai.models.orpheus.draw import NO_ID, Draw
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.spoken_ids import TURN, turned, turned_back
@@ -32,6 +34,15 @@ class VLLMTokenSource:
     def __init__(self, engine: Engine, options: EngineOptions) -> None:
         self._engine = engine
         self._stall_seconds = options.stall_seconds
+        self._adapters = (
+            Resident(
+                _LoraEngine(engine),
+                options.adapters,
+                partial(_fetched, engine.checkpoint, options.adapter_rank),
+            )
+            if options.adapters
+            else None
+        )
         self.streams = options.max_streams
         """Prompts that it continues at once; more wait inside the engine."""
         self._context: int = engine.llm.vllm_config.model_config.max_model_len
@@ -49,7 +60,26 @@ class VLLMTokenSource:
         """Whether `sleep` frees memory here."""
         return self._engine.can_sleep
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> AsyncGenerator[list[int]]:
+    async def generate(
+        self, prompt_ids: list[int], sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[list[int]]:
+        """Continue a prompt, with an adapter by its folder or repository; see `_generate`."""
+        if adapter is None:
+            async with contextlib.aclosing(self._generate(prompt_ids, sampling)) as stream:
+                async for ids in stream:
+                    yield ids
+            return
+        if self._adapters is None:
+            raise EngineError("This engine was started without adapters.")
+        async with self._adapters.use(adapter) as number:
+            lora = _lora(number, adapter)
+            async with contextlib.aclosing(self._generate(prompt_ids, sampling, lora)) as stream:
+                async for ids in stream:
+                    yield ids
+
+    async def _generate(
+        self, prompt_ids: list[int], sampling: Sampling, lora: Any = None
+    ) -> AsyncGenerator[list[int]]:
         """Continue a prompt: one id at once, then 7 at a time.
 
         Audio tokens come in the order of their places in the frame and the end token between two frames; only the
@@ -72,7 +102,9 @@ class VLLMTokenSource:
             prompt_ids = turned(prompt_ids, self._vocabulary)
         prompt = {"type": "token", "prompt_token_ids": prompt_ids}
         priority = AHEAD if sampling.ahead else 0
-        outputs = self._engine.llm.generate(prompt, parameters, uuid.uuid4().hex, priority=priority)
+        outputs = self._engine.llm.generate(
+            prompt, parameters, uuid.uuid4().hex, priority=priority, lora_request=lora
+        )
         # vLLM aborts a request when its generator is closed: here, not whenever the garbage is collected.
         async with contextlib.aclosing(outputs):
             while (ids := await self._next(outputs)) is not None:
@@ -129,6 +161,31 @@ class VLLMTokenSource:
         if (handler := self._engine.llm.output_handler) is not None:
             handler.cancel()
         await in_thread(self._engine.end)
+
+
+class _LoraEngine:
+    """vLLM's own words for what `adapters.Resident` wants of an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def add(self, number: int, adapter: Adapter) -> None:
+        """See AdapterEngine."""
+        await self._engine.llm.add_lora(_lora(number, str(adapter.directory)))
+
+    async def remove(self, number: int) -> None:
+        """See AdapterEngine."""
+        await self._engine.llm.remove_lora(number)
+
+
+def _lora(number: int, path: str) -> Any:
+    from vllm.lora.request import LoRARequest  # noqa: PLC0415  # vLLM is imported where an engine runs
+
+    return LoRARequest(lora_name=str(number), lora_int_id=number, lora_path=path)
+
+
+async def _fetched(checkpoint: Checkpoint, largest_rank: int, named: str) -> Adapter:
+    return await in_thread(lambda: fetch_adapter(named, checkpoint, largest_rank))
 
 
 async def load_vllm(checkpoint: str, options: EngineOptions) -> VLLMTokenSource:

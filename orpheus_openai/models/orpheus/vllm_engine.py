@@ -52,6 +52,7 @@ class Engine(msgspec.Struct):
     """vLLM's `AsyncLLM`; None when the engine has ended."""
     processes: Family
     can_sleep: bool
+    checkpoint: Checkpoint
     audio_head: bool = False
     """Whether it knows only the ids that can be spoken, turned as `spoken_ids` tells."""
 
@@ -133,6 +134,7 @@ class EngineStart:
                 llm=AsyncLLM.from_engine_args(arguments),
                 processes=Family(self._processes()),
                 can_sleep=can_sleep,
+                checkpoint=self._checkpoint,
                 audio_head=whole_head is None,
             )
         except NotReadyError:

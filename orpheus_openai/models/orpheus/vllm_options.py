@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orpheus_openai.models.orpheus.adapters import RANKS
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.memory import ONLINE_BYTES, Footprint, sampler_bytes
@@ -51,6 +52,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it can be put to sleep, where it knows how; its weights are in the host's memory then."""
     load_format: Literal["auto", "dummy"] = "auto"
     """`dummy` makes random weights up, to measure speed without a checkpoint's."""
+    adapters: int = 0
+    """LoRA adapters that are held at once; 0: none, which is faster for all."""
+    adapter_rank: int = 64
+    """The largest rank of an adapter."""
     prefix_caching: bool = False
     """Whether what prompts begin with is kept for those after them: worth it where it is a recording."""
     gpus: tuple[int, ...] = ()
@@ -89,6 +94,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Memory that is taken of each GPU, with the codec."""
         weights = checkpoint.weight_bytes(self._number_bytes, self.quantization_of(checkpoint))
         weights += self._head_rows(checkpoint) * checkpoint.shape.hidden_size * self._number_bytes
+        weights += self._adapter_bytes(checkpoint)
         return Footprint(
             weights=weights // self.tensor_parallel,
             cache=self.cache_bytes(checkpoint),
@@ -119,6 +125,13 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             return COLUMNS - checkpoint.shape.vocab_size
         return COLUMNS if self.tensor_parallel > 1 else 0
 
+    def _adapter_bytes(self, checkpoint: Checkpoint) -> int:
+        """What the places of adapters take, used or not: of each linear layer a row and a column for each rank."""
+        if not self.adapters:
+            return 0
+        numbers = checkpoint.weights.linear_edges * self.adapter_rank * (self.adapters + 1)
+        return numbers * self._number_bytes
+
     @property
     def _number_bytes(self) -> int:
         return 4 if self.dtype == "float32" else 2  # `auto` makes half of float32 checkpoints, too
@@ -145,6 +158,14 @@ def engine_arguments(
     if options.whole_head_because(checkpoint) is None:
         arguments["hf_overrides"] = {"architectures": [ARCHITECTURE]}
         arguments["worker_extension_cls"] = _WORKER
+    if options.adapters:
+        places = options.adapters + 1  # vLLM up to 0.32 gives the last place's adapter to streams without one
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": places,
+            "max_cpu_loras": places,
+            "max_lora_rank": next(rank for rank in RANKS if rank >= options.adapter_rank),
+        }
     return {
         "model": str(checkpoint.directory),
         "skip_tokenizer_init": True,

@@ -1,0 +1,187 @@
+"""LoRA adapters: which are refused and why, which an engine holds, and what real vLLM says with them."""
+
+import asyncio
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.orpheus import adapters
+from orpheus_openai.models.orpheus.adapters import Adapter, Resident, read_adapter
+from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
+
+torch = pytest.importorskip("torch")
+from safetensors.torch import save_file  # noqa: E402  needs torch
+
+from tests.support.tiny_checkpoint import HIDDEN, LAYERS  # noqa: E402
+
+RANK = 8
+
+
+def write_adapter(
+    folder, seed=1, *, rank=RANK, layers=LAYERS, width=HIDDEN, strength=0.5, extra=None, **config
+):
+    """An adapter of the two projections of each layer's attention, and of its MLP's end."""
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(seed)
+    sides = {
+        "self_attn.q_proj": (width, width),
+        "self_attn.o_proj": (width, width),
+        "mlp.down_proj": (2 * width, width),
+    }
+    weights = dict(extra or {})
+    for layer in range(layers):
+        for name, (inside, outside) in sides.items():
+            prefix = f"base_model.model.model.layers.{layer}.{name}"
+            weights[f"{prefix}.lora_A.weight"] = strength * torch.randn(rank, inside, generator=generator)
+            weights[f"{prefix}.lora_B.weight"] = strength * torch.randn(outside, rank, generator=generator)
+    save_file(weights, folder / "adapter_model.safetensors")
+    told = {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": ["q_proj", "o_proj", "down_proj"],
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(told | config))
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tiny_checkpoint):
+    return read_checkpoint(tiny_checkpoint)
+
+
+def test_an_adapter_of_the_checkpoint_is_taken(tmp_path, checkpoint):
+    folder = write_adapter(tmp_path / "a", alpha_pattern={}, modules_to_save=None)
+    assert read_adapter(folder, checkpoint, 64) == Adapter(folder, RANK)
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ({"use_dora": True}, "it is a DoRA"),
+        ({"modules_to_save": ["lm_head", "embed_tokens"]}, "brings whole layers of its own"),
+        ({"peft_type": "IA3"}, "it is no LoRA adapter but IA3"),
+        ({"bias": "all"}, "it changes biases"),
+        ({"rank_pattern": {"q_proj": 4}}, "different ranks"),
+        ({"rank": 128}, "its rank is 128, and ORPHEUS_ADAPTER_RANK allows 64"),
+        ({"layers": 5}, "more layers than the 2 here"),
+        ({"width": 96}, "layers are 96 wide; here they are 64"),
+        ({"r": 4}, "is not of the rank 4 that its adapter_config.json says"),
+        (
+            {"extra": {"base_model.model.lm_head.lora_A.weight": torch.zeros(8, 64)}},
+            "it changes base_model.model.lm_head, which cannot be changed",
+        ),
+        (
+            {"extra": {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(8, 64)}},
+            "embed_tokens, which cannot be changed",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_reason(tmp_path, checkpoint, made, why):
+    folder = write_adapter(tmp_path / "a", **made)
+    with pytest.raises(ModelUnavailableError) as refused:
+        read_adapter(folder, checkpoint, 64)
+    assert why in refused.value.message
+    if {"use_dora", "modules_to_save", "rank"} & made.keys():
+        assert "merge_and_unload" in refused.value.message
+
+
+def test_pickled_weights_are_never_read(tmp_path, checkpoint):
+    folder = write_adapter(tmp_path / "a")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(ModelUnavailableError, match="pickled weights are not loaded"):
+        read_adapter(folder, checkpoint, 64)
+
+
+class _Engine:
+    def __init__(self):
+        self.loaded, self.log = set(), []
+
+    async def add(self, number, adapter):
+        await asyncio.sleep(0)
+        self.loaded.add(number)
+        self.log.append(f"+{adapter.directory}")
+
+    async def remove(self, number):
+        await asyncio.sleep(0)
+        self.loaded.remove(number)
+        self.log.append(f"-{number}")
+
+
+async def _fetch(named):
+    if named == "gone":
+        raise FileNotFoundError(named)
+    return Adapter(Path(named), RANK)
+
+
+async def test_an_adapter_is_loaded_once_and_the_one_not_used_for_longest_makes_room():
+    engine = _Engine()
+    resident = Resident(engine, 2, _fetch)
+
+    async def use(named):
+        async with resident.use(named) as number:
+            assert number in engine.loaded
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(use("a") for _ in range(5)))
+    await use("b")
+    await use("a")
+    await use("c")
+    assert engine.log == ["+a", "+b", "-2", "+c"]
+    assert resident.held == ["a", "c"]
+    with pytest.raises(InvalidRequestError, match="adapter of this voice is gone"):
+        await use("gone")
+
+
+async def test_an_adapter_that_is_spoken_with_never_makes_room_and_who_waits_has_an_end(monkeypatch):
+    monkeypatch.setattr(adapters, "ROOM_SECONDS", 0.05)
+    resident = Resident(_Engine(), 1, _fetch)
+    async with resident.use("a"):
+        with pytest.raises(Exception, match="All 1 adapters that may be loaded at once"):
+            async with resident.use("b"):
+                pass
+        monkeypatch.setattr(adapters, "ROOM_SECONDS", 30)
+        waiting = asyncio.create_task(resident.use("b").__aenter__())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+    assert await waiting == 2
+    assert resident.held == ["b"]
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+async def test_two_adapters_and_the_base_in_one_batch_say_what_each_says_alone(tiny_checkpoint, tmp_path):
+    from orpheus_openai.models.orpheus.tokens_vllm import load_vllm  # noqa: PLC0415  needs vLLM
+    from orpheus_openai.models.orpheus.vllm_options import EngineOptions  # noqa: PLC0415
+    from orpheus_openai.synthesis import Sampling  # noqa: PLC0415
+
+    one, two, third = (str(write_adapter(tmp_path / str(seed), seed)) for seed in (1, 2, 3))
+    options = EngineOptions(max_streams=4, stream_tokens=272, dtype="float32", adapters=2, adapter_rank=RANK)
+    source = await load_vllm(str(tiny_checkpoint), options)
+    prompt = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
+
+    async def say(adapter, tokens=42):
+        said = []
+        async for ids in source.generate(prompt, Sampling(temperature=0.0, max_tokens=tokens), adapter):
+            said += ids
+        return said
+
+    try:
+        alone = {each: await say(each) for each in (None, one, two)}
+        assert len({tuple(said) for said in alone.values()}) == 3, "three different voices"
+        longer = asyncio.create_task(say(one, 210))
+        together = await asyncio.gather(*(say(each) for each in (one, None, two, None, two, one)))
+        assert together == [alone[each] for each in (one, None, two, None, two, one)]
+        replaced = await say(third)
+        assert replaced not in alone.values(), "added while another speaks"
+        assert (await longer)[:42] == alone[one]
+        with pytest.raises((ModelUnavailableError, EngineError)):
+            await say(str(tmp_path / "nowhere"))
+        assert await say(two) == alone[two], "loaded again, and the engine lives"
+        assert not source.dead
+    finally:
+        await source.close()
