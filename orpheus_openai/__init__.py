@@ -6,7 +6,10 @@ if TYPE_CHECKING:
     from orpheus_openai.api import OrpheusModel
 
 __version__ = "0.2.0.dev0"
-__all__ = ["OrpheusModel", "__version__"]
+__all__ = ["NAME", "OrpheusModel", "__version__"]
+
+NAME = "orpheus-openai"
+"""How a server of ours names itself at `/health`, where many other programs answer, too."""
 
 
 def __getattr__(name: str) -> Any:

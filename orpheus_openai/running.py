@@ -5,11 +5,9 @@ from collections.abc import Mapping
 
 import httpx
 
+from orpheus_openai import NAME
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.settings import Settings, dotenv
-
-NAME = "orpheus-openai"
-"""How a server of ours names itself at `/health`, where many other programs answer, too."""
 
 URL = "ORPHEUS_URL"
 API_KEY = "ORPHEUS_API_KEY"

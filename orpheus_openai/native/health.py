@@ -3,9 +3,8 @@
 import msgspec
 from litestar import get
 
-from orpheus_openai import __version__
+from orpheus_openai import NAME, __version__
 from orpheus_openai.http.openapi import operation
-from orpheus_openai.running import NAME
 
 
 class Health(msgspec.Struct, frozen=True):

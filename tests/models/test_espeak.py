@@ -21,7 +21,7 @@ from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import EngineError, UnspeakableError
 from orpheus_openai.models.preview import children, process
 from orpheus_openai.models.preview import espeak as module
-from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
+from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, When, Word
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.synthesis import Sampling, Usage
 from tests.support.environment import environ
@@ -426,22 +426,43 @@ async def test_more_speeches_than_there_may_be_children_wait_in_their_order(
     assert all(abs(place - number) <= 2 for place, number in enumerate(order)), order
 
 
-async def test_speech_that_can_wait_has_few_children_at_once_and_waits_for_no_stalled_listener(
+async def test_few_speak_at_once_and_whoever_is_waited_for_goes_first(
     espeak: Espeak, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", PATIENCE)
-    stalled = [espeak.speak([Part(LONG)], TARA.espeak, urgent=False) for _ in range(module.LATER_AT_ONCE)]
+    monkeypatch.setattr(module, "STILL_SECONDS", PATIENCE)
+    stalled = [espeak.speak([Part(LONG)], TARA.espeak, when="soon") for _ in range(module.AT_ONCE)]
     await asyncio.gather(*map(anext, stalled))
-    assert len(speakers(os.getpid())) == module.LATER_AT_ONCE
-    waits = asyncio.create_task(spoken_by(espeak, Part(SENTENCE), urgent=False))
-    said = await spoken_by(espeak, Part(SENTENCE))  # which waits for nobody
-    assert not waits.done()
+    ended: list[str] = []
+
+    async def say(name: str, when: When) -> bytes:
+        said = await spoken_by(espeak, Part(SENTENCE), when=when)
+        ended.append(name)
+        return said
+
+    said = await spoken_by(
+        espeak, Part(SENTENCE)
+    )  # whose listener has heard nothing yet, and which waits for nobody
+    later = asyncio.create_task(say("later", "later"))
+    gone = asyncio.create_task(say("gone", "soon"))
+    await asyncio.sleep(0)
+    soon = asyncio.create_task(say("soon", "soon"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert len(speakers(os.getpid())) == module.AT_ONCE
     await stalled.pop().aclose()
-    assert await waits == said
-    stalled.append(espeak.speak([Part(LONG)], TARA.espeak, urgent=False))
-    await anext(stalled[-1])
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
-    assert await spoken_by(espeak, Part(SENTENCE), urgent=False) == said
+    assert await later == await soon == said
+    assert ended == ["soon", "later"]
+    for each in stalled:
+        await each.aclose()
+
+
+async def test_whoever_has_stopped_to_listen_keeps_nobody_waiting(
+    espeak: Espeak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STILL_SECONDS", 0.2)
+    stalled = [espeak.speak([Part(LONG)], TARA.espeak, when="soon") for _ in range(module.AT_ONCE + 4)]
+    await asyncio.gather(*map(anext, stalled))
+    assert await spoken_by(espeak, Part(SENTENCE), when="later")
     for each in stalled:
         await each.aclose()
 
@@ -466,8 +487,8 @@ async def test_words_come_with_their_places_in_text_and_speech(model: PreviewMod
     assert places[spoken.index("Dear")] - places[0] > 0.3 * SAMPLE_RATE
 
 
-async def spoken_by(espeak: Espeak, *parts: Part | Pause, urgent: bool = True) -> bytes:
-    items = espeak.speak(parts, TARA.espeak, urgent=urgent)
+async def spoken_by(espeak: Espeak, *parts: Part | Pause, when: When = "first") -> bytes:
+    items = espeak.speak(parts, TARA.espeak, when=when)
     return b"".join([item async for item in items if not isinstance(item, Word)])
 
 

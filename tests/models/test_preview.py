@@ -16,6 +16,8 @@ from orpheus_openai.catalog import EspeakVoice, Voice, load_catalog
 from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
 from orpheus_openai.installation import installing
 from orpheus_openai.models.preview.model import TAG_PAUSE_SECONDS, PreviewModel
+from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
+from orpheus_openai.models.preview.upsample import Upsampling
 from orpheus_openai.synthesis import Sampling, Usage
 
 pytest.importorskip("espeakng_loader")
@@ -326,3 +328,36 @@ async def test_a_voice_without_a_table_for_espeak_is_read_in_its_language_and_ge
         pitch(await speak(model, SENTENCE, Voice("x", "en", "male"))),
     ]
     assert pitches[0] > pitches[1]
+
+
+# --- to our sample rate ----------------------------------------
+
+
+def upsampled(samples: PCM, chunk: int) -> PCM:
+    upsampling = Upsampling()
+    parts = [upsampling.process(samples[i : i + chunk]) for i in range(0, len(samples), chunk)]
+    return np.concatenate([*parts, upsampling.flush()])
+
+
+@pytest.mark.parametrize("length", [0, 1, 147, 1_000, 22_050, 100_001])
+def test_the_rate_is_changed_in_pieces_as_in_one_and_exact_in_length(length: int) -> None:
+    samples = np.random.default_rng(7).integers(-32_768, 32_768, length).astype(np.int16)
+    whole = upsampled(samples, max(length, 1))
+    assert len(whole) == round(length * 160 / 147)
+    for chunk in (37, 1_102, 4_410):
+        assert np.array_equal(upsampled(samples, chunk), whole)
+
+
+@pytest.mark.parametrize("frequency", [300, 9_000, 10_000, 10_900])
+def test_the_change_of_rate_adds_no_images_and_keeps_level_and_place(frequency: int) -> None:
+    seconds = np.arange(ESPEAK_SAMPLE_RATE) / ESPEAK_SAMPLE_RATE
+    dither = np.random.default_rng(7).uniform(-0.5, 0.5, len(seconds))
+    tone = (20_000 * np.sin(2 * np.pi * frequency * seconds) + dither).round().astype(np.int16)
+    pcm = upsampled(tone, 1_102).astype(float)
+    window = np.blackman(len(pcm))
+    spectrum = 20 * np.log10(np.abs(np.fft.rfft(pcm * window)) / (20_000 * window.sum() / 2) + 1e-9)
+    assert spectrum[np.fft.rfftfreq(len(pcm), 1 / SAMPLE_RATE) > ESPEAK_SAMPLE_RATE / 2 + 10].max() < -85
+    if frequency <= 10_000:
+        assert spectrum.max() == pytest.approx(0, abs=0.1)
+        ideal = 20_000 * np.sin(2 * np.pi * frequency * np.arange(len(pcm)) / SAMPLE_RATE)
+        assert np.abs(pcm - ideal)[2_000:22_000].max() < 300

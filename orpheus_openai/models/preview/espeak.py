@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import heapq
+import itertools
 import logging
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from orpheus_openai.catalog import EspeakVoice
@@ -26,10 +28,15 @@ PARENTS_A_SPEECH: Final = 3
 _LATER: Final = 10
 """How nice speech is that nobody waits for yet."""
 
-LATER_AT_ONCE: Final = 16
-"""Children for such speech: more would take memory, and be done no sooner."""
-PATIENCE_SECONDS: Final = 2.0
-"""For so long it waits for one of them to end, and no longer: their listeners may have stopped to listen."""
+AT_ONCE: Final = 16
+"""Children beside those whose listener has heard nothing yet: more would take memory, and all be done no sooner."""
+STILL_SECONDS: Final = 1.0
+"""A turn ends when nothing has moved for so long: its listener may have stopped to listen, or it may hang."""
+
+When = Literal["first", "soon", "later"]
+"""When speech is waited for: its listener has heard nothing yet; is about to come to it; has something in hand."""
+_WANTED_IN: Final[dict[When, float]] = {"soon": 0.0, "later": 5.0}
+"""Seconds."""
 
 _logger = logging.getLogger(__name__)
 
@@ -71,30 +78,31 @@ class Espeak:
         """Start the parent, which takes some 30 ms. Raises ModelUnavailableError when there is no eSpeak NG."""
         self._starting = threading.Lock()
         self._slots = asyncio.Semaphore(process.MAX_CHILDREN)
-        self._later = asyncio.Semaphore(LATER_AT_ONCE)
+        self._turns = _Turns()
         self._closed = False
         self._parent = Parent()
 
     async def speak(
-        self, parts: Sequence[Part | Pause], voice: EspeakVoice, *, urgent: bool = True
+        self, parts: Sequence[Part | Pause], voice: EspeakVoice, *, when: When = "first"
     ) -> AsyncGenerator[Spoken]:
         """Speak `parts` one after the other, the same samples every time.
 
         The child is about a second and a half ahead of whoever takes them, at most; closing the generator kills it.
-        What is not `urgent` leaves the processor to others, and may wait a moment before it starts. Raises
-        ModelUnavailableError when eSpeak NG does not have the voice, UnspeakableError when it dies of the text,
-        EngineError when it fails otherwise.
+        What is the `first` starts at once; of the rest few speak at a time, those that are waited for `soon` before
+        those of `later`, who leave them the processor, too. Raises ModelUnavailableError when eSpeak NG does not have
+        the voice, UnspeakableError when it dies of the text, EngineError when it fails otherwise.
         """
         request = _encode(parts, voice)
         progress = _Progress()
-        async with self._turn(urgent=urgent), self._slots:
+        async with self._slots, self._turns.turn(when) as moves:
             for _ in range(PARENTS_A_SPEECH):
                 parent = await self._living()
                 progress.restart()
-                spoken = _spoken(parent, request, 0 if urgent else _LATER)
+                spoken = _spoken(parent, request, _LATER if when == "later" else 0)
                 try:
                     async with contextlib.aclosing(spoken):
                         async for item in spoken:
+                            moves()
                             if new := progress.new(item):
                                 yield new
                 except ParentDiedError:
@@ -110,16 +118,6 @@ class Espeak:
                 else:
                     return
             raise EngineError("The preview's eSpeak NG process died again and again; try again.")
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, *, urgent: bool) -> AsyncGenerator[None]:
-        """Speech that can wait has few children at once, unless it has waited for long enough."""
-        async with contextlib.AsyncExitStack() as turn:
-            if not urgent:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PATIENCE_SECONDS):
-                        await turn.enter_async_context(self._later)
-            yield
 
     async def close(self) -> None:
         """End all processes."""
@@ -141,6 +139,81 @@ class Espeak:
     def _end(self) -> None:
         with self._starting:  # a parent that is just being started must be ended, too
             self._parent.end()
+
+
+class _Turns:
+    """Who speaks next: whoever will be waited for first. Lives on one event loop."""
+
+    def __init__(self) -> None:
+        self._free = AT_ONCE
+        self._line: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, when: When) -> AsyncGenerator[Callable[[], None]]:
+        """Wait for a turn, which ends with the block; what is the first needs none.
+
+        It ends before, too, when what is yielded has not been called for STILL_SECONDS: something moves.
+        """
+        if when == "first":
+            yield lambda: None
+            return
+        await self._come(_WANTED_IN[when])
+        turn = _Turn(self._next)
+        try:
+            yield turn.moves
+        finally:
+            turn.end()
+
+    async def _come(self, wanted_in: float) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        loop = asyncio.get_running_loop()
+        come = loop.create_future()
+        heapq.heappush(self._line, (loop.time() + wanted_in, next(self._numbers), come))
+        try:
+            await come
+        except asyncio.CancelledError:
+            if not come.cancelled():
+                self._next()  # it came in the very moment in which nobody waited for it any more
+            raise
+
+    def _next(self) -> None:
+        while self._line:
+            *_, come = heapq.heappop(self._line)
+            if not come.done():
+                come.set_result(None)
+                return
+        self._free += 1
+
+
+class _Turn:
+    """One that somebody has, until it ends or nothing moves."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self._ended: Callable[[], None] | None = ended
+        self._loop = asyncio.get_running_loop()
+        self._moved = self._loop.time()
+        self._look: asyncio.TimerHandle | None = None
+        self._look_later()
+
+    def moves(self) -> None:
+        self._moved = self._loop.time()
+
+    def end(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+        if self._ended is not None:
+            self._ended()
+            self._ended = None
+
+    def _look_later(self) -> None:
+        left = self._moved + STILL_SECONDS - self._loop.time()
+        if left <= 0:
+            self.end()
+        else:
+            self._look = self._loop.call_later(left, self._look_later)
 
 
 class _Progress:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.resample import Resampler
 from orpheus_openai.catalog import EspeakVoice, Voice
 from orpheus_openai.errors import ShuttingDownError
 from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, TOKENS_PER_FRAME
-from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
+from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, When, Word
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
+from orpheus_openai.models.preview.upsample import Upsampling, filter_table
 from orpheus_openai.synthesis import Sampling, Usage
 
 TAG_PAUSE_SECONDS = 0.3
@@ -58,6 +58,7 @@ class PreviewModel:
         """
         self._tag = re.compile(rf"<(?:{'|'.join(map(re.escape, emotion_tags)) or '(?!)'})>", re.IGNORECASE)
         self._espeak = Espeak()
+        filter_table()  # else the first speech would wait for it
         self._speaking = 0
         self._closed = False
 
@@ -94,14 +95,14 @@ class PreviewModel:
         when it dies of the text, EngineError when it fails otherwise.
         """
         async with contextlib.aclosing(
-            self.read(text, stand_in(voice), usage, urgent=not sampling.ahead)
+            self.read(text, stand_in(voice), usage, ahead=sampling.ahead)
         ) as items:
             async for item in items:
                 if not isinstance(item, WordTime):
                     yield item
 
     async def read(
-        self, text: str, voice: EspeakVoice, usage: Usage, *, urgent: bool = True
+        self, text: str, voice: EspeakVoice, usage: Usage, *, ahead: bool = False
     ) -> AsyncGenerator[PCM | WordTime]:
         """Like `synthesize`, with each word before the samples in which it begins, in eSpeak NG's idea of words."""
         if self._closed:
@@ -109,12 +110,13 @@ class PreviewModel:
         parts = self._parts(text)
         if not parts:
             return
+        when: When = "later" if ahead else "soon" if usage.input_tokens else "first"
         usage.input_tokens += sum(len(part.text) for part in parts if isinstance(part, Part))
         async with (
             self._counted(),
-            contextlib.aclosing(self._espeak.speak(parts, voice, urgent=urgent)) as spoken,
+            contextlib.aclosing(self._espeak.speak(parts, voice, when=when)) as spoken,
         ):
-            resampler = Resampler(ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
+            upsampling = Upsampling()
             samples = 0
             async for item in spoken:
                 if isinstance(item, Word):
@@ -122,11 +124,11 @@ class PreviewModel:
                         round(item.sample * SAMPLE_RATE / ESPEAK_SAMPLE_RATE), item.start, item.length
                     )
                     continue
-                pcm = resampler.process(np.frombuffer(item, np.int16))
+                pcm = upsampling.process(np.frombuffer(item, np.int16))
                 samples = _count(usage, samples, len(pcm))
                 if len(pcm):
                     yield pcm
-            rest = resampler.flush()
+            rest = upsampling.flush()
             _count(usage, samples, len(rest))
             if len(rest):
                 yield rest
