@@ -19,7 +19,9 @@ NAMES: Mapping[str, set[str]] = {
     "v1/engine/async_llm.py": {
         *("AsyncLLM", "from_engine_args", "generate", "prompt", "sampling_params", "request_id", "priority"),
         *("sleep", "level", "wake_up", "shutdown", "errored", "output_handler", "vllm_config"),
+        *("add_lora", "remove_lora", "lora_request"),
     },
+    "lora/request.py": {"LoRARequest", "lora_name", "lora_int_id", "lora_path"},
     "sampling_params.py": {
         *(
             "SamplingParams",
@@ -54,7 +56,7 @@ NAMES: Mapping[str, set[str]] = {
 
 def engine_names(checkpoint: Checkpoint) -> set[str]:
     """The engine arguments that the server may give."""
-    every = (EngineOptions(), EngineOptions(memory_fraction=0.5))
+    every = (EngineOptions(), EngineOptions(memory_fraction=0.5), EngineOptions(adapters=1))
     given = {name for options in every for name in engine_arguments(checkpoint, options, 1 << 40)}
     return given | {"enable_sleep_mode", "distributed_executor_backend"}
 
