@@ -171,6 +171,17 @@ class ServerUnreadyError(SpeechError):
     code = "model_unavailable"
 
 
+class SpeechInterruptedError(SpeechError):
+    """Whoever asked for the speech has cut in: what follows is not wanted any more."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "interrupted"
+
+    def __init__(self, message: str = "The speech was interrupted, as was asked for.") -> None:
+        super().__init__(message)
+
+
 class EngineError(SpeechError):
     """The engine behind a model failed at this request; the next one may work."""
 

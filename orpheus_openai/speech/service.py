@@ -21,6 +21,7 @@ from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.feed import TextFeed
+from orpheus_openai.speech.interruption import Playing
 from orpheus_openai.speech.lexicon import ServerLexicon
 from orpheus_openai.speech.offer import Offer
 from orpheus_openai.speech.plan import Plan, Planner
@@ -57,6 +58,7 @@ class SpeechService:
         self.voices = VoiceShelf(VoiceFolder(settings.voices), catalog)
         self.keeper = VoiceKeeper(self.voices, catalog, settings)
         self.takes = Takes(settings.takes_max_bytes)
+        self.playing = Playing()
         self.gate = gate
         self.catalog = catalog
         self.events = events
@@ -149,6 +151,8 @@ class SpeechService:
             buffer=self._settings.buffer,
             word_times=times,
             verification=self._verification(read_by, sampling),
+            playing=self.playing,
+            emotion_tags=self.catalog.emotion_tags,
         )
 
     async def plan(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> Plan:

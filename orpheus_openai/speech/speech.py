@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.speech.buffer import estimated_seconds, held_back, reserve
 from orpheus_openai.speech.casting import Casting
+from orpheus_openai.speech.interruption import Breakable, Heard, Interruption, Playing, Sounded
 from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import AnyScript
@@ -58,6 +59,8 @@ class Speech:
         buffer: str = "off",
         word_times: WordTimes | None = None,
         verification: Verification | None = None,
+        playing: Playing | None = None,
+        emotion_tags: Sequence[str] = (),
     ) -> None:
         self.id = request_id or f"spk_{uuid.uuid4().hex}"
         """The request's id, which names the speech in events and log."""
@@ -98,13 +101,16 @@ class Speech:
         """Samples there are so far, those that are held back included."""
         self._begun = 0.0
         """Seconds that the segments which were begun will about sound."""
+        self._playing = playing
+        self._heard = Heard(request.speed, emotion_tags)
+        self._sounds = Breakable(self._in_turn())
         self._sampling = sampling
         self._segments = 0
         """How many were begun."""
         self._outcome: str | None = None
         self._real_time_factor: float | None = None
         """Of a model's work alone: waiting for turn or reader is none."""
-        self._held = 0.0
+        self._stalled = 0.0
         """Seconds in which there was a sound, and nobody took it."""
 
     def report(self) -> SpeechReport:
@@ -148,21 +154,23 @@ class Speech:
         the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
         """
         self.timeline.mark("asked")
+        if self._playing is not None:
+            self._playing.begin(self)
         try:
             self.share = await self._script.admit(self._gate, self.account)
         except BaseException:
-            self._script.close()
+            self._let_go()
             raise
         self._tell("queued", model=self.model.id, voice=self.voice.id, characters=len(self.input))
         try:
-            async with contextlib.aclosing(self._in_turn()) as sounds:
+            async with contextlib.aclosing(self._sounds) as sounds:
                 async for pcm in sounds:
                     if self.samples == 0:
                         self._tell_start()
                     self.samples += len(pcm)
                     offered = time.monotonic()
                     yield pcm
-                    self._held += time.monotonic() - offered
+                    self._stalled += time.monotonic() - offered
                     self._tell("progress", audio_seconds=self.audio_seconds)
             self._complete()
         except SpeechError as error:
@@ -172,12 +180,32 @@ class Speech:
             self._outcome, self.error = "The server failed.", "internal_error"
             raise
         finally:
-            self._script.close()
+            self._let_go()
             self._outcome = self._outcome or "cancelled"
             for ears in (self.word_times, self.verification):
                 if ears is not None and self._outcome != "completed":
                     ears.cancel()
             self._tell("ended", **msgspec.structs.asdict(self.report()))
+
+    async def interrupt(self, played: float) -> Interruption:
+        """Stop, as the listener has cut in after `played` seconds of it; returns what was heard of the text.
+
+        The model is free when this returns. Whoever reads the stream gets a SpeechInterruptedError, if it goes on.
+        """
+        if self._outcome is None:
+            await self._sounds.break_off()
+        return self.sounded().told(played)
+
+    def sounded(self) -> Sounded:
+        """What there is to know for interruptions."""
+        return Sounded(
+            account=self.account,
+            text=self.input,
+            heard=self._heard,
+            word_times=self.word_times,
+            sent=self.samples / SAMPLE_RATE,
+            complete=self._outcome == "completed",
+        )
 
     def tell_underrun(self, silence: float) -> None:
         """Whoever plays the stream as it comes heard nothing for so many seconds."""
@@ -188,12 +216,17 @@ class Speech:
             silence_seconds=round(silence, 3),
         )
 
+    def _let_go(self) -> None:
+        self._script.close()
+        if self._playing is not None:
+            self._playing.end(self)
+
     def _complete(self) -> None:
         if self.samples == 0:
             raise EngineError(f"The model {self.model.id} ended without a sound; try again.", code="no_audio")
         self._outcome = "completed"
         if (ready := self.timeline.at("ready")) is not None:
-            worked = time.monotonic() - ready - self._held
+            worked = time.monotonic() - ready - self._stalled
             self._real_time_factor = round(worked * SAMPLE_RATE / self.samples, 4)
 
     def _tell_start(self) -> None:
@@ -290,10 +323,12 @@ class Speech:
                     )
                     pause = PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE
                     ready = joiner.start_segment(pause, silence=item.silence)
+                    self._heard.begin(item, joiner.offset)
                 else:
                     if times is not None:
                         times.hear(item)
                     ready = joiner.push(item)
+                    self._heard.hear(len(item), joiner.offset)
                 if len(ready):
                     yield ready
         if times is not None:

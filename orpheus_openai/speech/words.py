@@ -117,6 +117,11 @@ class WordTimes:
         self.taken += ready
         return ready
 
+    def known(self) -> list[TimedSegment]:
+        """All that have been timed so far, taken or not."""
+        found = [t.result() for t in self._found if t.done() and not t.cancelled() and t.exception() is None]
+        return [*self.taken, *found]
+
     async def rest(self) -> list[TimedSegment]:
         """Those that were not given yet, once the speech has ended."""
         if self._found:
