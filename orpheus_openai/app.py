@@ -127,6 +127,8 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     )
     app.state.events = service.events
     app.state.pace = Pace(settings.min_read_speed, settings.stall_timeout)
+    app.state.request_timeout = settings.request_timeout
+    app.state.draining = asyncio.Event()
     app.state.default_model = service.factory.default_model
     app.state.unmet = service.factory.unmet()
     app.state.pace_here = service.factory.pace(service.catalog.models[service.factory.default_model])

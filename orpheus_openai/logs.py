@@ -57,5 +57,8 @@ def configure_logging(settings: Settings) -> None:
 
 
 def _is_told_by_none_else(record: logging.LogRecord) -> bool:
-    """Whether it is not uvicorn's line for each connection that does not speak HTTP: ours counts them."""
-    return not str(record.msg).startswith("Invalid HTTP request received")
+    """Whether it is none of uvicorn's lines of which we have our own: for what is not HTTP, and for each socket.
+
+    Those for sockets show what stands in the query, which may be a key.
+    """
+    return not str(record.msg).startswith(("Invalid HTTP request received", '%s - "WebSocket'))

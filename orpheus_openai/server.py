@@ -20,6 +20,7 @@ from orpheus_openai.banner import announce, warn_if_open
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.http.connections import BACKLOG, LOOPBACK, Connections, make_room_for
 from orpheus_openai.http.protocol import BoundedProtocol
+from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES, PING_SECONDS, BoundedSocket
 from orpheus_openai.logs import configure_logging
 from orpheus_openai.settings import Settings
 
@@ -63,7 +64,12 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",  # there are none: who asks for one is answered as everybody, by what asks for keys and keeps the log
+        ws=BoundedSocket,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=settings.stall_timeout
+        or None,  # a pong waits behind all the audio that is on its way
+        ws_per_message_deflate=False,  # audio does not shrink, and each socket would keep two windows for it
         forwarded_allow_ips=_believed_proxies(settings),
     )
     _Server(config, app.state, settings.log_format).run(sockets=[listener])
@@ -129,6 +135,7 @@ class _Server(uvicorn.Server):
         return leaving and (self.force_exit or time.monotonic() >= self._closes_at)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.state.draining.set()
         self.state.events.close()  # listeners would stay for ever, and the server wait to its limit for them
         await super().shutdown(sockets=sockets)
 

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
 from orpheus_compat import openapi
+from orpheus_compat.live import stream_speech
 from orpheus_compat.schemas import (
     AudioModel,
     AudioModelList,
@@ -249,5 +250,12 @@ def _event(data: dict[str, Any]) -> bytes:
 def compat_router() -> Router:
     """Everything below /v1."""
     return Router(
-        "/v1", route_handlers=[SpeechController, ModelController, ConsentController, CustomVoiceController]
+        "/v1",
+        route_handlers=[
+            SpeechController,
+            ModelController,
+            ConsentController,
+            CustomVoiceController,
+            stream_speech,
+        ],
     )

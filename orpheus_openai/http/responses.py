@@ -4,13 +4,13 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from litestar import Request
 from litestar.response.streaming import ASGIStreamingResponse
 
-from orpheus_openai.errors import SpeechError
+from orpheus_openai.errors import SpeechError, SpeechInterruptedError
 from orpheus_openai.http.delivery import ListenerTooSlowError, Pace, Started, start, while_connected
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.timeline import Timeline
@@ -18,6 +18,8 @@ from orpheus_openai.speech.underrun import Listener
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
+
+T = TypeVar("T")
 
 TAKES = "/api/takes"
 """Where speech that was kept is fetched, by its take's id."""
@@ -41,6 +43,8 @@ class StreamResponse(ASGIStreamingResponse):
             try:
                 async for chunk in self._chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except SpeechInterruptedError:
+                logger.info("the answer breaks off: the speech was interrupted, as was asked for")
             except SpeechError as error:
                 # Without the terminating chunk the server closes the connection, and every client sees that.
                 logger.error("the stream broke off: %s", error.message)  # noqa: TRY400  the trace is the engine's own
@@ -59,7 +63,7 @@ async def answer_with_speech(
     Raises ClientGoneError when the client hangs up first, and whatever goes wrong before the first chunk.
     """
     pace: Pace = request.app.state.get("pace", Pace())
-    started = await while_connected(request.receive, start(_played(speech, chunks, pace)))
+    started = await while_connected(request.receive, start(played(speech, chunks, pace)))
     headers = {
         "x-orpheus-model": speech.model.id,
         "x-orpheus-voice": speech.voice.id.encode("ascii", "xmlcharrefreplace").decode(),
@@ -83,7 +87,7 @@ def _server_timing(timeline: Timeline) -> str:
     )
 
 
-async def _played(speech: Speech, chunks: AsyncGenerator[bytes], pace: Pace) -> AsyncGenerator[bytes]:
+async def played(speech: Speech, chunks: AsyncGenerator[T], pace: Pace) -> AsyncGenerator[T]:
     """The chunks on their way out, each heard at once by somebody who notices every silence.
 
     Raises ListenerTooSlowError when whoever really reads them does not keep `pace`.

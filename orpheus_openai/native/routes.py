@@ -9,6 +9,7 @@ from orpheus_openai.native.download import DownloadController
 from orpheus_openai.native.events import Pulse, events
 from orpheus_openai.native.files import FileController
 from orpheus_openai.native.generate import generate
+from orpheus_openai.native.interrupt import interrupt
 from orpheus_openai.native.models import catalog
 from orpheus_openai.native.offload import offload
 from orpheus_openai.native.ready import ready
@@ -43,6 +44,7 @@ def native_router(
         route_handlers=[
             generate,
             plan_text,
+            interrupt,
             FileController,
             download_take,
             catalog,

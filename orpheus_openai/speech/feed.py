@@ -20,9 +20,13 @@ class TextFeed:
     however it did, what is still written is dropped.
     """
 
-    def __init__(self, *, clauses: Clauses = "first") -> None:
-        """`clauses`: which pieces may end with a clause, and not only with a sentence."""
+    def __init__(self, *, clauses: Clauses = "first", packed: bool = True) -> None:
+        """`clauses`: which pieces may end with a clause, and not only with a sentence.
+
+        `packed`: short ones that are there together are spoken together.
+        """
         self.clauses: Clauses = clauses
+        self._is_packed = packed
         self.text = ""
         """All that was written so far."""
         self._pieces: Pieces | None = None
@@ -45,13 +49,17 @@ class TextFeed:
         self._written_at = time.monotonic()
 
     async def write(self, text: str) -> None:
-        """More of the text; waits while much of it is still to be spoken.
-
-        Raises InvalidRequestError when the text is longer than one request's may be.
-        """
+        """More of the text; waits while much of it is still to be spoken. Raises as `put` does."""
         while self._unspoken >= MOST_UNSPOKEN and not self._closed:
             self._room.clear()
             await self._room.wait()
+        self.put(text)
+
+    def put(self, text: str) -> None:
+        """More of the text, at once.
+
+        Raises InvalidRequestError when it is longer than one request's may be.
+        """
         if self._closed or self._over or self._pieces is None or not text:
             return
         if (length := len(self.text) + len(text)) > self._most:
@@ -119,7 +127,7 @@ class TextFeed:
 
     def _packed(self) -> Piece:
         first = last = self._ready.popleft()
-        if first.start > 0:  # the very first is heard the sooner the shorter it is
+        if first.start > 0 and self._is_packed:  # the very first is heard the sooner the shorter it is
             while self._ready and self._ready[0].end - first.start <= MAX_CHARS:
                 last = self._ready.popleft()
         self._unspoken -= last.end - first.start

@@ -155,6 +155,13 @@ class SpeechService:
             emotion_tags=self.catalog.emotion_tags,
         )
 
+    def check(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> None:
+        """Raise what `prepare` would for all but the text, without asking for anything."""
+        catalog = self.voices.catalog(account)
+        voice, model = self._speaking(request, catalog)
+        self.factory.require_voice(model, voice)
+        self._casting(request, catalog, model, voice)
+
     async def plan(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> Plan:
         """What `request` would say, and what of its text is changed; it needs no model that can speak here.
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ from orpheus_openai.text.split import Segment
 
 if TYPE_CHECKING:
     from orpheus_openai.speech.takes import Take
+
+BEGUN_KEPT = 64
+"""More segments than these are not held back before whoever reads the stream takes their sound."""
 
 NOTHING_TO_SAY: PCM = np.zeros(SAMPLE_RATE // 5, np.int16)
 """What a text sounds like that holds nothing to speak, such as a dash that was sent as a sentence of its own."""
@@ -102,7 +106,10 @@ class Speech:
         self._begun = 0.0
         """Seconds that the segments which were begun will about sound."""
         self._playing = playing
+        self.begun: deque[tuple[int, Segment]] = deque(maxlen=BEGUN_KEPT)
+        """The segments that have begun last, and before which sample, at 24 kHz."""
         self._heard = Heard(request.speed, emotion_tags)
+        self._played: float | None = None
         self._sounds = Breakable(self._in_turn())
         self._sampling = sampling
         self._segments = 0
@@ -192,9 +199,15 @@ class Speech:
 
         The model is free when this returns. Whoever reads the stream gets a SpeechInterruptedError, if it goes on.
         """
+        self._played = played
         if self._outcome is None:
             await self._sounds.break_off()
         return self.sounded().told(played)
+
+    @property
+    def interruption(self) -> Interruption | None:
+        """What was heard when its listener cut in, if they did."""
+        return None if self._played is None else self.sounded().told(self._played)
 
     def sounded(self) -> Sounded:
         """What there is to know for interruptions."""
@@ -312,6 +325,7 @@ class Speech:
                         times.text = self.input  # it may have grown
                         times.begin(item)
                     self._segments += 1
+                    self.begun.append((self._made, item))
                     self._begun += estimated_seconds(item.text) / self._speed
                     self._tell(
                         "segment",

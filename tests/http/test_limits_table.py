@@ -8,19 +8,24 @@ import msgspec
 import pytest
 import uvicorn
 
+from orpheus_compat import live
 from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CALLER
 from orpheus_mcp.tools import MOST_HANDED
 from orpheus_openai.events import LISTENER_BACKLOG, EventHub
 from orpheus_openai.gpu.manager import HELD_SECONDS
 from orpheus_openai.gpu.monitor import ANSWER_SECONDS
+from orpheus_openai.http import sockets
 from orpheus_openai.http.body import MAX_BODY_BYTES
 from orpheus_openai.http.form import MAX_FORM_BYTES
 from orpheus_openai.http.middleware.audit import BACKLOG
+from orpheus_openai.http.middleware.keys import MOST_UNKNOWN
 from orpheus_openai.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES
+from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES
 from orpheus_openai.limits.filter import MODERATION_SECONDS
 from orpheus_openai.limits.rates import ACCOUNTS_KEPT
 from orpheus_openai.settings import Settings, variable_name
 from orpheus_openai.settings.reading import plain
+from orpheus_openai.speech.interruption import KEPT
 from orpheus_openai.speech.plan import PLANS_WAITING
 from orpheus_openai.text.turns import MOST_SILENCE
 from orpheus_openai.voices.form import LONGEST_RECORDING
@@ -52,6 +57,15 @@ SHOWN = {
     "Callers whose shares are remembered": "test_callers_without_number_do_not_fill_the_memory",
     "Seconds of waiting for a model to load": "test_waiting_for_a_load_has_an_end",
     "Seconds of waiting while a model is offloaded": "test_whoever_comes_while_an_offload_waits_is_told_to_come_again",
+    "Seconds without more of a text that is being written": "test_who_neither_writes_nor_ends_is_told_so",
+    "Bytes of a message on a socket": "test_a_message_that_is_too_large_closes_the_socket",
+    "Seconds until a socket's first message": "test_a_socket_that_says_nothing_is_closed",
+    "Seconds in which a socket says nothing, and nothing is spoken on it": "test_a_socket_that_says_nothing_is_closed",
+    "Utterances of a socket that wait for those before them": "test_more_text_than_is_held_waits_in_the_clients_socket",
+    "Characters of theirs": "test_more_text_than_is_held_waits_in_the_clients_socket",
+    "Audio of one message, where it is not streamed": "test_audio_that_is_too_long_for_one_message_is_said_to_be",
+    "Sockets on which no key has come yet": "test_a_key_may_come_late_on_elevenlabs_paths_and_few_may_wait_so",
+    "Speeches that can be interrupted after their end": "test_only_so_many_speeches_are_remembered_after_their_end",
     "MCP sessions": "test_all_sessions_together_have_a_bound_and_idle_ones_make_room",
     "MCP sessions of one caller": "test_who_opens_too_many_sessions_loses_the_one_they_have_not_used_for_longest",
     "Seconds an MCP session is not used": "test_a_session_that_nobody_uses_ends",
@@ -80,6 +94,14 @@ FIXED = {
     "Seconds of silence that a text asks for": MOST_SILENCE,
     "Dry runs that wait": PLANS_WAITING,
     "Seconds for a judge of your own": MODERATION_SECONDS,
+    "Bytes of a message on a socket": f"{MAX_MESSAGE_BYTES // 1024 // 1024} MiB",
+    "Seconds until a socket's first message": sockets.FIRST_SECONDS,
+    "Seconds in which a socket says nothing, and nothing is spoken on it": sockets.IDLE_SECONDS,
+    "Utterances of a socket that wait for those before them": live.MOST_AHEAD,
+    "Characters of theirs": live.MOST_AHEAD_CHARACTERS,
+    "Audio of one message, where it is not streamed": f"{live.MOST_WHOLE_BYTES // 1024 // 1024} MiB",
+    "Sockets on which no key has come yet": MOST_UNKNOWN,
+    "Speeches that can be interrupted after their end": KEPT,
     "Callers whose shares are remembered": ACCOUNTS_KEPT,
     "Seconds of waiting while a model is offloaded": HELD_SECONDS,
     "MCP sessions": MAX_SESSIONS,

@@ -13,9 +13,10 @@ import pytest
 
 from benchmarks.serving import serving
 from orpheus_openai.app import create_app, ringed
-from orpheus_openai.errors import ConfigurationError, RateLimitError
+from orpheus_openai.errors import AuthenticationError, ConfigurationError, RateLimitError
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
+from orpheus_openai.http.middleware import keys as key_ring
 from orpheus_openai.http.middleware.audit import AuditLog
 from orpheus_openai.http.middleware.hosts import HostRule
 from orpheus_openai.http.middleware.keys import KEY_HEADERS, OPEN_LISTS, PUBLIC_FOLDERS, PUBLIC_PATHS, KeyRing
@@ -258,7 +259,7 @@ def test_who_asks_for_a_websocket_is_asked_for_a_key_as_everybody(tmp_path):
             answer = httpx.get(f"{server.url}{path}", headers=upgrade)
             assert answer.status_code == 401, path
             assert answer.headers["x-request-id"].startswith("req_")
-        assert httpx.get(f"{server.url}/v1/models", headers={**upgrade, **bearer(KEY)}).status_code == 200
+        assert httpx.get(f"{server.url}/v1/models", headers={**upgrade, **bearer(KEY)}).status_code == 403
         log = server.log.read_text()
     assert "pip install" not in log
     assert KEY not in log
@@ -293,7 +294,7 @@ async def knock(handler, path="/v1/speech", headers=(), **scope):
 
 
 async def test_a_websocket_passes_the_same_rings_as_every_request(tmp_path):
-    """There is no door for one yet; whichever server runs the application, none gets past keys and audit log."""
+    """Whichever server runs the application, none gets past keys and audit log."""
     seen, audit = [], AuditLog(str(tmp_path / "audit.jsonl"))
 
     async def application(scope, receive, send):
@@ -321,6 +322,30 @@ async def test_a_websocket_passes_the_same_rings_as_every_request(tmp_path):
     told = [(line["status"], line["key"], line["method"]) for line in lines]
     refusals = [(403, None, "WEBSOCKET")] * 2 + [(401, None, "WEBSOCKET")]
     assert told == [*refusals, (101, "phone", "WEBSOCKET")]
+
+
+async def test_a_key_may_come_late_on_elevenlabs_paths_and_few_may_wait_so(monkeypatch):
+    monkeypatch.setattr(key_ring, "MOST_UNKNOWN", 1)
+    path, refused = "/v1/text-to-speech/tara/stream-input", {"websocket.http.response": {}}
+    callers = []
+
+    async def application(scope, receive, send):
+        if callers:
+            await send({"type": "websocket.accept"})
+            return
+        assert (await knock(handler, path, extensions=refused))["status"] == 429
+        with pytest.raises(AuthenticationError):
+            scope["state"]["unlock"](b"sk-wrong")
+        scope["state"]["unlock"](KEY.encode())
+        callers.append(caller_of(scope).account)
+        await send({"type": "websocket.accept"})
+        assert (await knock(handler, path))["type"] == "websocket.accept"
+
+    handler = inside_rings(application)
+    assert (await knock(handler, path))["type"] == "websocket.accept"
+    assert callers == ["key:phone"]
+    assert (await knock(handler, "/v1/audio/speech/stream", extensions=refused))["status"] == 401
+    assert (await knock(handler, path, [(b"xi-api-key", b"sk-wrong")], extensions=refused))["status"] == 401
 
 
 async def test_speech_over_a_websocket_counts_against_its_callers_share():

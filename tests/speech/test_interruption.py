@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import NotFoundError, SpeechInterruptedError
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech import interruption as interruptions
 from orpheus_openai.speech.feed import TextFeed
 from orpheus_openai.speech.interruption import Heard, interruption
 from orpheus_openai.speech.request import SpeechRequest
@@ -135,6 +136,20 @@ async def test_a_speech_that_waits_for_text_or_for_its_turn_is_interrupted_too(s
         with pytest.raises(SpeechInterruptedError):
             await waiting
     assert service.gate.queue.waiting == 0
+
+
+async def test_only_so_many_speeches_are_remembered_after_their_end(service, monkeypatch):
+    monkeypatch.setattr(interruptions, "KEPT", 1)
+    speeches = [
+        service.prepare(SpeechRequest(text="Hello.", model="preview"), account="me") for _ in range(2)
+    ]
+    for speech in speeches:
+        stream = speech.stream()
+        await anext(stream)
+        await stream.aclose()
+    with pytest.raises(NotFoundError):
+        await service.playing.interrupt(speeches[0].id, "me", 0.0)
+    assert (await service.playing.interrupt(speeches[1].id, "me", 0.0)).text_spoken == ""
 
 
 async def test_nobody_interrupts_what_is_not_theirs_or_what_is_long_over(service, monkeypatch):

@@ -1,13 +1,14 @@
 """Says of every request who asks, tells the answer what is left of the caller's share, and has it audited."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orpheus_openai.http.caller import caller_of, speech_of
 from orpheus_openai.http.middleware.answer import Answer, is_request, method_of
 from orpheus_openai.http.middleware.audit import AuditLog, describe
 from orpheus_openai.http.middleware.keys import is_public
 from orpheus_openai.limits.caller import Caller
+from orpheus_openai.speech.speech import Speech
 
 if TYPE_CHECKING:
     from litestar.datastructures import MutableScopeHeaders
@@ -37,21 +38,34 @@ class Callers:
             if speech := speech_of(scope):
                 headers.update(speech.share)
 
+        def audit_utterance(speech: Speech, status: int, seconds: float) -> None:
+            self._write(scope, speech.id, speech, status, seconds)
+
+        if audited:
+            scope["state"].setdefault("accounts", []).append(audit_utterance)
         answer = Answer(send, tell_share)
         try:
             await self._app(scope, receive, answer.send)
         finally:
-            if self._audit is not None and audited:
-                self._audit.write(
-                    describe(
-                        scope["state"]["request_id"],
-                        caller_of(scope),
-                        speech_of(scope),
-                        method=method_of(scope),
-                        path=scope["state"]["shown_path"],
-                        status=answer.status,
-                        seconds=time.monotonic() - began,
-                        with_text=self._audit_text,
-                        voice=scope["state"].get("voice"),
-                    )
-                )
+            if audited:
+                seconds = time.monotonic() - began
+                self._write(scope, scope["state"]["request_id"], speech_of(scope), answer.status, seconds)
+
+    def _write(
+        self, scope: "Scope", line_id: str, speech: Speech | None, status: int, seconds: float
+    ) -> None:
+        assert self._audit is not None  # noqa: S101  it is audited
+        state: dict[str, Any] = scope["state"]
+        self._audit.write(
+            describe(
+                line_id,
+                caller_of(scope),
+                speech,
+                method=method_of(scope),
+                path=state["shown_path"],
+                status=status,
+                seconds=seconds,
+                with_text=self._audit_text,
+                voice=state.get("voice"),
+            )
+        )

@@ -5,14 +5,16 @@ import hmac
 import logging
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from litestar.enums import ScopeType
 
-from orpheus_openai.errors import AuthenticationError, ConfigurationError
+from orpheus_openai.errors import AuthenticationError, ConfigurationError, OverloadedError
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.middleware.answer import is_request, method_of, path_of
 from orpheus_openai.http.refusal import refuse
+from orpheus_openai.limits.caller import Caller
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -24,8 +26,21 @@ PUBLIC_FOLDERS = ("/ui/", "/apidocs/")
 OPEN_LISTS = frozenset({"/v1/audio/voices", "/v1/audio/models"})
 """Names to choose from, which some programs (Open WebUI) read without the key that they speak with."""
 
+_LATE = re.compile(r"/v1/text-to-speech/[^/]+/(?:multi-)?stream-input/?")
+"""Sockets of ElevenLabs', whose clients may send the key in the first message."""
+
+MOST_UNKNOWN = 64
+"""Such sockets at once on which no key has come yet."""
+UNKNOWN_SECONDS = 5.0
+"""How long the door waits for one."""
+
+INCORRECT = "Incorrect API key provided; whoever runs this server can give you one."
+
 KEY_HEADERS = (b"x-api-key", b"api-key", b"xi-api-key")
 """Where a key may stand beside `Authorization: Bearer`, which counts if it is there; else the first of these."""
+
+KEY_PROTOCOL = "openai-insecure-api-key."
+"""What a key stands behind among the subprotocols of a socket, for browsers, which send no headers: OpenAI's way."""
 
 ADMIN = "admin"
 _HASH = "sha256"
@@ -112,6 +127,7 @@ class KeyGuard:
         self._app = app
         self._ring = ring
         self._open_lists = open_lists
+        self._unknown = 0
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Pass on what has a key or needs none."""
@@ -120,18 +136,60 @@ class KeyGuard:
             return
         token = _token(scope)
         key = None if token is None else self._ring.find(token)
-        scope["state"]["caller"] = msgspec.structs.replace(
-            caller_of(scope), key=key.name if key else None, admin=key is not None and key.admin
-        )
+        _name(scope, key)
+        if token is None and is_late(scope):
+            await self._pass_unknown(scope, receive, send)
+            return
         if key is None and not is_public(scope) and not (self._open_lists and _reads_open_list(scope)):
             error = AuthenticationError(
                 "This server needs an API key: send it as 'Authorization: Bearer YOUR_KEY' or 'x-api-key: YOUR_KEY'."
                 if token is None
-                else "Incorrect API key provided; whoever runs this server can give you one."
+                else INCORRECT
             )
             await refuse(scope, send, error)
             return
         await self._app(scope, receive, send)
+
+    async def _pass_unknown(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Let somebody in who says only in a message who they are; the door asks for that, in time."""
+        if self._unknown >= MOST_UNKNOWN:
+            error = OverloadedError("Too many sockets are open on which no key has come yet.", retry_after=1)
+            await refuse(scope, send, error)
+            return
+        self._unknown += 1
+        known = False
+
+        def know() -> None:
+            nonlocal known
+            if not known:
+                known = True
+                self._unknown -= 1
+
+        def unlock(token: bytes) -> Caller:
+            key = self._ring.find(token)
+            if key is None:
+                raise AuthenticationError(INCORRECT)
+            know()
+            return _name(scope, key)
+
+        scope["state"]["unlock"] = unlock
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            know()
+
+
+def is_late(scope: "Scope") -> bool:
+    """Whether it asks for a socket on which the key may come in the first message."""
+    return scope["type"] == ScopeType.WEBSOCKET and _LATE.fullmatch(_path(scope)) is not None
+
+
+def _name(scope: "Scope", key: Key | None) -> Caller:
+    caller = msgspec.structs.replace(
+        caller_of(scope), key=key.name if key else None, admin=key is not None and key.admin
+    )
+    scope["state"]["caller"] = caller
+    return caller
 
 
 def is_public(scope: "Scope") -> bool:
@@ -147,11 +205,16 @@ def _reads_open_list(scope: "Scope") -> bool:
 
 
 def _token(scope: "Scope") -> bytes | None:
-    """The key that came with a request, in whichever header."""
+    """The key that came with a request, in whichever header, or for a socket among its subprotocols."""
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         found.setdefault(name, value.strip())
     scheme, _, token = found.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer" and (token := token.strip()):
         return token
-    return next((found[name] for name in KEY_HEADERS if found.get(name)), None)
+    if headed := next((found[name] for name in KEY_HEADERS if found.get(name)), None):
+        return headed
+    offered: list[str] = list(cast("Any", scope).get("subprotocols", ()))
+    return next(
+        (name.removeprefix(KEY_PROTOCOL).encode() for name in offered if name.startswith(KEY_PROTOCOL)), None
+    )

@@ -3,6 +3,7 @@
 import logging
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orpheus_openai.http.caller import speech_of
@@ -11,6 +12,7 @@ from orpheus_openai.http.redaction import Redaction
 from orpheus_openai.logs import current_request_id
 from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.observability.tracing import Answered, Tracing
+from orpheus_openai.speech.speech import Speech
 
 if TYPE_CHECKING:
     from litestar.datastructures import MutableScopeHeaders
@@ -54,6 +56,7 @@ class Telemetry:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         state["shown_path"] = self._redaction.path(path)
+        state["accounts"] = [partial(self._tell_utterance, scope, path)]
         token = current_request_id.set(request_id)
 
         def name(_status: int, headers: "MutableScopeHeaders") -> None:
@@ -66,6 +69,19 @@ class Telemetry:
         finally:
             self._close(scope, path, answer.status, time.perf_counter() - started)
             current_request_id.reset(token)
+
+    def _tell_utterance(self, scope: "Scope", path: str, speech: Speech, status: int, seconds: float) -> None:
+        """Count one speech of many on a socket, and log it."""
+        self._metrics.count_request(_door(path), status, None)  # the speech tells of its own errors
+        measured = speech.report().facts()
+        fields = {"method": "UTTERANCE", "path": scope["state"]["shown_path"], "speech": speech.id}
+        fields |= {"status": status, "seconds": round(seconds, 4)}
+        logger.info(
+            "an utterance on a socket: %s in %.3f s",
+            status,
+            seconds,
+            extra={"fields": {**fields, **measured}},
+        )
 
     def _close(self, scope: "Scope", path: str, status: int, seconds: float) -> None:
         """Count the request, log it and write its trace."""

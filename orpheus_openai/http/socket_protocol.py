@@ -1,0 +1,48 @@
+"""uvicorn's WebSockets, with an end to what it would keep, and an end of its own for whoever is served."""
+
+import logging
+from typing import Any
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Text and configuration are far smaller, however they are escaped."""
+MAX_FRAGMENTS = 1_000
+"""Frames of one message: empty ones weigh nothing on the wire, but each is kept."""
+PING_SECONDS = 20.0
+"""A socket that is silent for a minute is closed by most that stand between."""
+TOO_BIG = 1009
+
+_quiet = logging.getLogger("orpheus_openai.http.socket_protocol.frames")
+_quiet.setLevel(logging.WARNING)
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """One socket."""
+
+    def __init__(self, *uvicorns: Any, **and_more: Any) -> None:
+        super().__init__(*uvicorns, **and_more)
+        # It would log every head with its key, and every frame with its text.
+        self.conn.logger, self.conn.debug = _quiet, False
+
+    def handle_cont(self, event: Any) -> None:
+        """Keep one more part of a message, if it has not too many."""
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self.conn.fail(TOO_BIG, "too many fragments")
+            self.handle_parser_exception()
+            return
+        super().handle_cont(event)
+
+    def keepalive_timeout(self) -> None:
+        """Close a socket whose other end is dead, and none that cannot answer: we do not read, or it reads slowly."""
+        if self.read_paused or not self.writable.is_set() or self.transport.get_write_buffer_size():
+            self.pong_timer = None
+            self.pending_ping_payload = None
+            self.schedule_ping()
+            return
+        super().keepalive_timeout()
+
+    def shutdown(self) -> None:
+        """The server stops: whoever is served is served to the end, by the door, which then closes the socket."""
+        if not self.handshake_complete:
+            super().shutdown()

@@ -1,0 +1,71 @@
+"""Sockets are guests like others: keys, log, audit, an end in order when the server stops."""
+
+import json
+import os
+import signal
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from benchmarks.serving import serving
+from tests.support.environment import environ
+from tests.support.socket_client import PCM, Talk
+
+pytest.importorskip("espeakng_loader")
+
+KEY = "sk-phone-5521"
+
+
+def test_a_socket_needs_a_key_each_utterance_is_audited_and_the_last_is_spoken_when_the_server_stops(
+    tmp_path,
+):
+    audit = tmp_path / "audit.jsonl"
+    settings = environ(
+        ORPHEUS_API_KEYS=f"phone:{KEY}", ORPHEUS_AUDIT_LOG=str(audit), ORPHEUS_RATE_LIMIT="3/hour"
+    )
+    bearer = {"authorization": f"Bearer {KEY}"}
+    with serving(tmp_path, settings) as server:
+        for headers in ({}, {"authorization": "Bearer sk-wrong"}):
+            with pytest.raises(InvalidStatus) as refused:
+                Talk(server.url, additional_headers=headers)
+            assert refused.value.response.status_code == 401
+        with pytest.raises(InvalidStatus) as refused:
+            Talk(server.url.rstrip("/") + "/nowhere", additional_headers=bearer)
+        assert refused.value.response.status_code in (403, 404)
+
+        protocols = ["speech", f"openai-insecure-api-key.{KEY}"]
+        with Talk(server.url, subprotocols=protocols) as talk:
+            assert talk.socket.subprotocol == "speech"
+            socket_id = talk.socket.response.headers["x-request-id"]
+            talk.send("session.config", **PCM)
+            for _ in range(4):
+                talk.say("Hello.")
+            codes = [[error["code"] for error in talk.until("session.done").of("error")] for _ in range(4)]
+            assert codes == [[], [], [], ["rate_limit_exceeded"]]
+            status = httpx.get(f"{server.url}/metrics", headers=bearer).text
+            assert 'outcome="completed"' in status or "completed" in status
+
+        lines = [json.loads(line) for line in audit.read_text().splitlines()]
+        spoken = [line for line in lines if line["id"].startswith(f"{socket_id}.")]
+        assert [(line["status"], line["key"], line["characters"]) for line in spoken] == [
+            *[(200, "phone", 6)] * 3,
+            (429, "phone", 6),
+        ]
+        assert KEY not in server.log.read_text()
+    assert KEY not in audit.read_text()
+
+
+def test_when_the_server_stops_the_utterance_ends_and_the_socket_is_closed_in_order(tmp_path):
+    with serving(tmp_path, environ()) as server:
+        with Talk(server.url) as idle, Talk(server.url) as talk:
+            idle.send("session.config", **PCM)
+            talk.send("session.config", **PCM)
+            talk.say("Good morning, everybody, and so on. ", done=False)
+            heard = talk.until(bytes)
+            os.kill(server.pid, signal.SIGTERM)
+            assert idle.closed() == 1012
+            talk.say("This is still said.")
+            talk.until("session.done", heard)
+            assert not heard.of("error")
+            assert talk.closed() == 1012
