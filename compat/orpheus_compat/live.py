@@ -432,7 +432,7 @@ class _Parts:
 
     def _at_mark(self) -> bool:
         """Whether a segment begins with the next sound."""
-        begun, found = self._speech.begun, False
+        begun, found = self._speech.heard.marks, False
         while begun and begun[0][0] <= self._taken:
             segment = begun.popleft()[1]
             self.text, found = self._speech.input[segment.start : segment.end], True

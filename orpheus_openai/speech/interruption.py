@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
@@ -28,6 +28,10 @@ STILL_SOUNDING = 30.0
 """Seconds after the time that it takes to play a speech in which it may still be interrupted: players pause."""
 
 
+MARKS_KEPT = 64
+"""More segments than these are never held back before whoever reads the stream takes their sound."""
+
+
 class Interruption(msgspec.Struct, frozen=True, kw_only=True):
     """What was heard of a speech when its listener cut in."""
 
@@ -49,6 +53,15 @@ class Heard:
         self._segments: list[Segment] = []
         self._offsets: list[int] = []
         self._samples: list[int] = []
+        self.marks: deque[tuple[int, Segment]] = deque(maxlen=MARKS_KEPT)
+        """The last ones, and before which sample of the stream, at 24 kHz; for whoever reads it to take."""
+        self.played: float | None = None
+        """Seconds that were heard when the listener cut in, if they did."""
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self._segments)
 
     def begin(self, segment: Segment, offset: int) -> None:
         """A segment begins, about `offset` samples of the joined speech after its start."""

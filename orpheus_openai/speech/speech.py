@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +33,6 @@ from orpheus_openai.text.split import Segment
 
 if TYPE_CHECKING:
     from orpheus_openai.speech.takes import Take
-
-BEGUN_KEPT = 64
-"""More segments than these are not held back before whoever reads the stream takes their sound."""
 
 NOTHING_TO_SAY: PCM = np.zeros(SAMPLE_RATE // 5, np.int16)
 """What a text sounds like that holds nothing to speak, such as a dash that was sent as a sentence of its own."""
@@ -106,14 +102,10 @@ class Speech:
         self._begun = 0.0
         """Seconds that the segments which were begun will about sound."""
         self._playing = playing
-        self.begun: deque[tuple[int, Segment]] = deque(maxlen=BEGUN_KEPT)
-        """The segments that have begun last, and before which sample, at 24 kHz."""
-        self._heard = Heard(request.speed, emotion_tags)
-        self._played: float | None = None
+        self.heard = Heard(request.speed, emotion_tags)
+        """Which of its segments have begun to sound."""
         self._sounds = Breakable(self._in_turn())
         self._sampling = sampling
-        self._segments = 0
-        """How many were begun."""
         self._outcome: str | None = None
         self._real_time_factor: float | None = None
         """Of a model's work alone: waiting for turn or reader is none."""
@@ -127,7 +119,7 @@ class Speech:
             model=self.model.id,
             voice=self.voice.id,
             characters=len(self.input),
-            segments=self._segments,
+            segments=self.heard.count,
             queue_seconds=_seconds(self.timeline.seconds("asked", "admitted")) or 0.0,
             load_seconds=_seconds(self.timeline.seconds("admitted", "ready")) or 0.0,
             first_token_seconds=_seconds(self.timeline.seconds("asked", "first_token")),
@@ -199,7 +191,7 @@ class Speech:
 
         The model is free when this returns. Whoever reads the stream gets a SpeechInterruptedError, if it goes on.
         """
-        self._played = played
+        self.heard.played = played
         if self._outcome is None:
             await self._sounds.break_off()
         return self.sounded().told(played)
@@ -207,14 +199,14 @@ class Speech:
     @property
     def interruption(self) -> Interruption | None:
         """What was heard when its listener cut in, if they did."""
-        return None if self._played is None else self.sounded().told(self._played)
+        return None if self.heard.played is None else self.sounded().told(self.heard.played)
 
     def sounded(self) -> Sounded:
         """What there is to know for interruptions."""
         return Sounded(
             account=self.account,
             text=self.input,
-            heard=self._heard,
+            heard=self.heard,
             word_times=self.word_times,
             sent=self.samples / SAMPLE_RATE,
             complete=self._outcome == "completed",
@@ -324,8 +316,7 @@ class Speech:
                     if times is not None:
                         times.text = self.input  # it may have grown
                         times.begin(item)
-                    self._segments += 1
-                    self.begun.append((self._made, item))
+                    self.heard.marks.append((self._made, item))
                     self._begun += estimated_seconds(item.text) / self._speed
                     self._tell(
                         "segment",
@@ -337,12 +328,12 @@ class Speech:
                     )
                     pause = PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE
                     ready = joiner.start_segment(pause, silence=item.silence)
-                    self._heard.begin(item, joiner.offset)
+                    self.heard.begin(item, joiner.offset)
                 else:
                     if times is not None:
                         times.hear(item)
                     ready = joiner.push(item)
-                    self._heard.hear(len(item), joiner.offset)
+                    self.heard.hear(len(item), joiner.offset)
                 if len(ready):
                     yield ready
         if times is not None:

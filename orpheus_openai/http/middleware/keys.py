@@ -181,7 +181,7 @@ class KeyGuard:
 
 def is_late(scope: "Scope") -> bool:
     """Whether it asks for a socket on which the key may come in the first message."""
-    return scope["type"] == ScopeType.WEBSOCKET and _LATE.fullmatch(_path(scope)) is not None
+    return scope["type"] == ScopeType.WEBSOCKET and _LATE.fullmatch(path_of(scope)) is not None
 
 
 def _name(scope: "Scope", key: Key | None) -> Caller:
