@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -16,9 +16,6 @@ from orpheus_openai.speech.buffer import estimated_seconds
 from orpheus_openai.speech.words import HowTimed, TimedSegment, WordTimes, timed_segment
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.words import letters, words_of
-
-if TYPE_CHECKING:
-    from orpheus_openai.speech.speech import Speech
 
 T = TypeVar("T")
 
@@ -211,23 +208,35 @@ class Breakable(Generic[T]):
             self._free.set()
 
 
+class Interruptible(Protocol):
+    """A speech, as far as interruptions go."""
+
+    id: str
+    account: str
+
+    def sounded(self) -> Sounded:
+        """What there is to know of it now."""
+
+    async def interrupt(self, played: float) -> Interruption:
+        """Stop after `played` seconds were heard."""
+
+
 class Playing:
     """The speeches that somebody may be listening to, by their ids."""
 
     def __init__(self) -> None:
-        self._going: dict[str, Speech] = {}
+        self._going: dict[str, Interruptible] = {}
         self._ended: OrderedDict[str, tuple[Sounded, float]] = OrderedDict()
 
-    def begin(self, speech: "Speech") -> None:
+    def begin(self, speech: Interruptible) -> None:
         """It is being spoken."""
         self._going[speech.id] = speech
 
-    def end(self, speech: "Speech") -> None:
+    def end(self, speech: Interruptible) -> None:
         """Nothing more is made of it; what was sent may sound for a while."""
         self._going.pop(speech.id, None)
-        if speech.samples:
-            until = time.monotonic() + speech.audio_seconds + STILL_SOUNDING
-            self._ended[speech.id] = speech.sounded(), until
+        if (sounded := speech.sounded()).sent:
+            self._ended[speech.id] = sounded, time.monotonic() + sounded.sent + STILL_SOUNDING
             while len(self._ended) > KEPT:
                 self._ended.popitem(last=False)
 
