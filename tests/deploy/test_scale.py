@@ -17,9 +17,10 @@ import httpx
 import pytest
 
 from benchmarks.serving import Server, serving
-from tests.support.balancers import BALANCERS, balancer, caddy_version, free_port, listens, make_certificate
+from tests.support.balancers import BALANCERS, balancer, caddy_version, listens, make_certificate
 from tests.support.environment import environ
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
+from tests.support.ports import free_port
 
 GONE_SECONDS = 1.0
 """Until a killed process' port refuses: what its kernel took before that breaks with it."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.balancers import free_port
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 

@@ -31,6 +31,7 @@ from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from tests.support.environment import environ
 from tests.support.local_server import running
+from tests.support.ports import free_port
 
 pytest.importorskip("espeakng_loader")
 
@@ -139,12 +140,6 @@ def test_rates_are_read_as_people_write_them():
         Rate("characters", 20_000, 86_400.0),
         Rate("characters", 1, 3600.0),
     )
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

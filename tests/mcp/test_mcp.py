@@ -27,6 +27,7 @@ from benchmarks.serving import serving
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.tools import MOST_HANDED
 from tests.support.environment import environ
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TOOLS = {"generate_speech", "list_voices", "list_models", "get_gpu_status", "offload_gpu"}
@@ -55,12 +56,6 @@ def stdio(folder: Path, **settings: str) -> StdioTransport:
         keep_alive=False,
         log_file=folder / "stderr.log",
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -21,7 +21,7 @@ from orpheus_openai.models.orpheus.snac_network import START_FRAMES, SnacNetwork
 from orpheus_openai.models.orpheus.snac_noise import Noise, StreamNoise  # noqa: E402
 from orpheus_openai.models.orpheus.snac_runner import SnacRunner  # noqa: E402
 from orpheus_openai.models.orpheus.snac_weights import load_snac, to_device  # noqa: E402
-from tests.support.tiny_snac import tiny_snac, write_snac  # noqa: E402
+from tests.support.tiny_snac import SLIM, tiny_snac, write_snac  # noqa: E402
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -40,7 +40,12 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_snac(tmp_path_factory.mktemp("snac"))
+    return write_snac(tmp_path_factory.mktemp("snac"), decoder_dim=SLIM)
+
+
+@pytest.fixture(scope="module")
+def published_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_snac(tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +56,8 @@ def network(checkpoint: Path) -> SnacNetwork:
 class Reference:
     """`SNAC.decode` of whole utterances, with the noise that it is given."""
 
-    def __init__(self) -> None:
-        self.model = tiny_snac()
+    def __init__(self, model: Any) -> None:
+        self.model = model
         self.noises: list[Any] = []
         for module in self.model.modules():
             if type(module).__name__ == "NoiseBlock":
@@ -74,7 +79,7 @@ class Reference:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    return Reference()
+    return Reference(tiny_snac(decoder_dim=SLIM))
 
 
 def decoder_of(network: SnacNetwork, noise: Noise) -> SnacDecoder:
@@ -132,6 +137,12 @@ def test_every_length_is_the_whole_utterance_decode(
     ours, theirs = in_hops(network, frames, hops.tolist()), reference.decode(frames)
     assert ours.shape == (count * SAMPLES_PER_FRAME,)
     assert relative_error(ours, theirs) < 1e-5
+
+
+def test_a_network_of_the_published_size_gives_the_whole_utterance_decode_too(published_size: Path) -> None:
+    frames = random_frames(16)
+    ours = in_hops(load_snac(str(published_size)), frames, [1, 2, 4])
+    assert relative_error(ours, Reference(tiny_snac()).decode(frames)) < 1e-5
 
 
 async def test_streams_side_by_side_are_each_their_own_whole_utterance(
@@ -399,17 +410,18 @@ def test_a_checkpoint_that_is_no_snac_is_refused_in_words(checkpoint: Path, tmp_
 
 
 @needs_cuda
-def test_a_gpu_decodes_the_same(network: SnacNetwork, reference: Reference) -> None:
+def test_a_gpu_decodes_the_same(published_size: Path) -> None:
     torch.backends.cudnn.allow_tf32 = False
-    frames = random_frames(40)
-    on_gpu = in_hops(to_device(network, torch.device("cuda")), frames, [1, 2, 4, 8])
+    frames, reference = random_frames(40), Reference(tiny_snac())
+    on_gpu = in_hops(to_device(load_snac(str(published_size)), torch.device("cuda")), frames, [1, 2, 4, 8])
     assert relative_error(on_gpu, reference.decode(frames)) < 1e-4
 
 
 @needs_cuda
 @pytest.mark.parametrize("noise", ["off", 5])
-async def test_a_gpus_graphs_decode_the_same(checkpoint: Path, reference: Reference, noise: Any) -> None:
-    decoder = await asyncio.to_thread(SnacDecoder.load, str(checkpoint), "cuda", noise)
+async def test_a_gpus_graphs_decode_the_same(published_size: Path, noise: Any) -> None:
+    reference = Reference(tiny_snac())
+    decoder = await asyncio.to_thread(SnacDecoder.load, str(published_size), "cuda", noise)
     utterances = [random_frames(count, seed=count) for count in (1, 3, 4, 9, 12, 20, 33)]
     heard = await asyncio.gather(*[collect(decoder, source(f, range(1, len(f)), 0.002)) for f in utterances])
     await decoder.close()

@@ -1,4 +1,4 @@
-"""Orpheus as a GGUF file through real doors: real llama.cpp, a SNAC of the true size, two models side by side."""
+"""Orpheus as a GGUF file through real doors: real llama.cpp, a slim SNAC, two models side by side."""
 
 import asyncio
 import json

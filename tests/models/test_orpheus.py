@@ -1,4 +1,4 @@
-"""Orpheus through real doors: real vLLM on the CPU, a tiny checkpoint, SNAC at its true size."""
+"""Orpheus through real doors: real vLLM on the CPU, a tiny checkpoint, a slim SNAC."""
 
 import asyncio
 import base64
@@ -23,6 +23,7 @@ from orpheus_openai.app import create_app
 from orpheus_openai.gpu.device import list_gpus
 from orpheus_openai.settings import Settings
 from tests.support.fake_engine import Clock
+from tests.support.forked import from_template
 from tests.support.local_server import running
 from tests.support.sampling import PLAIN
 
@@ -53,7 +54,7 @@ def url(clock, tiny_checkpoint, tiny_snac, tmp_path_factory):
         max_model_len=384,
         output_dir=tmp_path_factory.mktemp("outputs"),
     )
-    with running(create_app(settings, clock=clock)) as address:
+    with from_template(), running(create_app(settings, clock=clock)) as address:
         yield address
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections import Counter
 
-import gguf
 import httpx
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from orpheus_openai.settings import Settings
 from orpheus_openai.synthesis import Sampling
 from tests.support.llama_server import llama_server
 from tests.support.local_server import running
-from tests.support.tiny_gguf import SLOTS, mark_special, write_gguf
+from tests.support.tiny_gguf import SLOTS, mark_special, tensors, write_gguf
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -164,10 +163,9 @@ def published(logits, earlier, sampling):
 
 
 @pytest.fixture(scope="module")
-def first_slot(tiny_gguf):
+def first_slot():
     """The logits after start-of-speech, and a prompt that has some of the likeliest tokens in it."""
-    reader = gguf.GGUFReader(tiny_gguf)
-    head = next(tensor.data for tensor in reader.tensors if tensor.name == "output.weight")
+    head = tensors()["output.weight"]
     logits = head[:, SLOTS].astype(float) * np.sqrt(head.shape[1])
     likeliest = np.argsort(-logits)[:3].tolist()
     return logits, [*PROMPT[:-1], *likeliest, PROMPT[-1]]
@@ -199,7 +197,7 @@ async def test_the_shares_from_which_tokens_are_drawn_are_the_published_ones(ser
 async def test_tokens_are_drawn_as_often_as_the_published_sampling_has_it(server, first_slot):
     logits, prompt = first_slot
     expected = published(logits, prompt, Sampling())
-    draws = 600
+    draws = 300
     async with source_of(server, timeouts=RemoteTimeouts(first_token=100.0)) as source:
         drawn = await asyncio.gather(
             *(speak(source, prompt=prompt, seed=seed, max_tokens=1) for seed in range(draws))

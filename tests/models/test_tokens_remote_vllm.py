@@ -6,10 +6,10 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import multiprocessing
 import os
+import runpy
 import signal
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,7 +26,10 @@ from orpheus_openai.models.orpheus.tokenizer import load_tokenizer
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.settings import Settings
 from orpheus_openai.synthesis import Sampling
+from tests.support.forked import from_template
+from tests.support.gate import Gate
 from tests.support.local_server import running
+from tests.support.ports import free_port
 from tests.support.sampling import PLAIN
 
 openai = pytest.importorskip("openai")
@@ -46,13 +49,22 @@ CONTEXT = 512
 """Tokens of prompt and speech: what a stream of this seed fills in some seconds when it is not stopped."""
 
 
+def vllm_serve(arguments: list[str], log: Path) -> None:
+    """What `vllm serve` runs; the command itself is missing something in the build for CPUs."""
+    os.setsid()
+    with log.open("w") as output:
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+    os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    sys.argv[1:] = arguments
+    runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)
+
+
 class Serve:
     """`vllm serve` as a user starts it, with this project's logits processor."""
 
     def __init__(self, checkpoint: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.checkpoint = checkpoint
         self._log = checkpoint / "log"
@@ -74,14 +86,10 @@ class Serve:
             # Starts in two thirds of the time on a CPU, with a process less.
             *("--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor"),
         ]
-        self._process = subprocess.Popen(
-            # What `vllm serve` runs; the command itself is missing something in the build for CPUs.
-            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "VLLM_NO_USAGE_STATS": "1"},
-            stdout=self._log.open("w"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with from_template():
+            context = multiprocessing.get_context("spawn")
+            self._process = context.Process(target=vllm_serve, args=(arguments, self._log))
+            self._process.start()
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -89,7 +97,7 @@ class Serve:
             try:
                 httpx.get(f"{self.url}/health").raise_for_status()
             except httpx.HTTPError:
-                assert self._process.poll() is None, self._log.read_text()
+                assert self._process.is_alive(), self._log.read_text()
                 assert time.monotonic() < deadline, "vllm serve did not become ready"
                 time.sleep(0.5)
             else:
@@ -98,7 +106,7 @@ class Serve:
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.join()
 
     async def generated(self) -> int:
         """How many tokens it has made of all prompts so far."""
@@ -182,13 +190,16 @@ async def test_leaving_ends_the_work_of_a_real_server(server):
     await source.close()
 
 
-async def test_a_server_that_stops_is_an_error_and_speaks_again_when_it_is_back(server, tiny_snac, tmp_path):
+async def test_a_server_that_goes_is_an_error_and_speaks_again_when_it_is_back(server, tiny_snac, tmp_path):
     """Through the source alone and through our HTTP door, which first speak with it."""
-    source = RemoteTokenSource(server.url)
+    gate = Gate(server.port)
+    await gate.open()
+    gone = f"http://127.0.0.1:{gate.port}"
+    source = RemoteTokenSource(gone)
     settings = Settings(
         device="cpu",
         snac=str(tiny_snac),
-        remote_url=(server.url,),
+        remote_url=(gone,),
         checkpoints={"ORPHEUS_MODEL_MEDIUM_3B": str(server.checkpoint)},
         output_dir=tmp_path,
     )
@@ -207,21 +218,21 @@ async def test_a_server_that_stops_is_an_error_and_speaks_again_when_it_is_back(
                 long = request(text="One two three. " * 90)
                 async with plain.stream("POST", "/api/generate", json=long) as answer:
                     async for _ in answer.aiter_raw():
-                        server.stop()
-            with pytest.raises(EngineError, match=server.url):
+                        await gate.shut()
+            with pytest.raises(EngineError, match=gone):
                 async for _ in tokens:
                     pass
             with pytest.raises(EngineError, match="cannot be reached"):
                 await speak(source)
-            with pytest.raises(openai.APIStatusError, match=server.url) as caught:
+            with pytest.raises(openai.APIStatusError, match=gone) as caught:
                 await spoken_frames(client)
             assert caught.value.status_code == 502
 
-            server.start()
-            await asyncio.to_thread(server.wait_until_ready)
+            await gate.open()
             assert await generated_frames(plain) > 0
             assert await speak(source, max_tokens=14, **PLAIN)
     await source.close()
+    await gate.shut()
 
 
 def request(**fields):

@@ -7,7 +7,6 @@ import importlib.util
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
 from orpheus_openai.models.orpheus.vllm_engine import ENVIRONMENT
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.synthesis import Sampling
+from tests.support.forked import from_template
 from tests.support.paper_checkpoint import write_paper
 from tests.support.sampling import PLAIN, PUBLISHED
 
@@ -34,19 +34,6 @@ pytestmark = [
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
 OPTIONS = EngineOptions(max_streams=8, stream_tokens=272, dtype="float32", enforce_eager=True)
 """Numbers are exact enough to compare what is drawn, and long streams have to make room for each other."""
-SERVER = """
-import asyncio, sys
-from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
-from tests.models.test_tokens_vllm import OPTIONS, engine_processes
-
-async def main():
-    source = await load_vllm(sys.argv[1], OPTIONS)
-    print("engine", *(process.pid for process in engine_processes()), flush=True)
-    await asyncio.sleep(300)
-
-if __name__ == "__main__":
-    asyncio.run(main())
-"""
 FIRST_AUDIO, START, END = 128_266, 128_257, 128_258
 
 
@@ -322,20 +309,31 @@ async def test_a_start_that_is_cancelled_leaves_no_process(checkpoint, processes
     await gone(started, within=1)
 
 
+def serve(checkpoint, told):
+    """A server, but for its doors: names its engine's processes and waits to die."""
+
+    async def main():
+        source = await load_vllm(checkpoint, OPTIONS)
+        told.send([process.pid for process in engine_processes()])
+        await asyncio.sleep(300)
+        await source.close()
+
+    asyncio.run(main())
+
+
 async def test_an_engine_ends_with_a_server_that_is_killed(checkpoint):
-    """The server is a process of its own here, which names its engine's processes and waits to die."""
-    server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", SERVER, checkpoint),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert server.stdout is not None
-    while not (line := await server.stdout.readline()).startswith(b"engine "):
-        assert line, "the server has ended"
-    processes = [psutil.Process(int(pid)) for pid in line.split()[1:]]
-    assert processes
-    server.kill()
-    await server.wait()
+    with from_template():
+        context = multiprocessing.get_context("spawn")
+        hears, tells = context.Pipe(duplex=False)
+        server = context.Process(target=serve, args=(checkpoint, tells))
+        server.start()
+        tells.close()
+    try:
+        processes = [psutil.Process(pid) for pid in await asyncio.to_thread(hears.recv)]
+        assert processes
+    finally:
+        server.kill()
+        server.join()
     await gone(processes, within=30)
 
 
@@ -353,8 +351,9 @@ async def test_another_shape_takes_what_was_reckoned_too(tmp_path, monkeypatch):
     options = EngineOptions(
         max_streams=1, enforce_eager=True, load_format="dummy"
     )  # a segment is all that must fit
-    source = await load_vllm(paper, options)
-    try:
-        assert await deviation(source, paper, options) < 0.1
-    finally:
-        await source.close()
+    with from_template():
+        source = await load_vllm(paper, options)
+        try:
+            assert await deviation(source, paper, options) < 0.1
+        finally:
+            await source.close()

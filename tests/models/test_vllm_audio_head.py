@@ -5,7 +5,6 @@ import contextlib
 import importlib
 import importlib.util
 import multiprocessing
-import socket
 
 import numpy as np
 import pytest
@@ -13,20 +12,16 @@ import pytest
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
 from orpheus_openai.models.orpheus.spoken_ids import COLUMNS, turned, turned_back
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions, engine_arguments
+from tests.support.forked import from_template
 from tests.support.heads import columns, untie
 from tests.support.paper_checkpoint import write_paper
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.timeout(600)]
 
 VOCABULARY = 156_940
 IDS = [0, 65, 128_000, 128_257, 128_266, 156_937, 156_939]
 LLAMA = ["LlamaForCausalLM"]
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 @pytest.mark.vllm
@@ -40,8 +35,9 @@ def test_its_logits_over_two_cards_are_the_whole_heads_tied_or_not(tmp_path):
     weights = {path: safetensors.load_file(path / "model.safetensors") for path in (tied, apart)}
     torch = importlib.import_module("torch")
     hidden = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
-    context, port = multiprocessing.get_context("spawn"), free_port()
-    with contextlib.ExitStack() as stack:
+    port = free_port()
+    with from_template(), contextlib.ExitStack() as stack:
+        context = multiprocessing.get_context("spawn")
         cards = [
             stack.enter_context(concurrent.futures.ProcessPoolExecutor(1, mp_context=context))
             for _ in range(2)

@@ -159,5 +159,5 @@ def test_the_newer_sampler_draws_what_the_older_does(torch, audio_only, processo
     ]
     asked = [(prompt, output, given) for (prompt, output, _), given in zip(requests, as_told, strict=True)]
     with interpreting() as pool:
-        straight, turned, again = pool.submit(newer_sampler_draws, asked, numbers).result()
-    assert straight == turned == again == expected
+        turned, again = pool.submit(newer_sampler_draws, asked, numbers).result()
+    assert turned == again == expected

@@ -87,12 +87,6 @@ def make_certificate(folder: Path) -> None:
     subprocess.run([*new_key.split(), *names.split(), *files], check=True, capture_output=True)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextlib.contextmanager
 def balancer(command: list[str], folder: Path, port: int) -> Iterator[None]:
     log = folder / "balancer.log"

@@ -109,14 +109,13 @@ def newer_sampler_draws(requests, logits):
     names = [str(index) for index in range(len(requests))]
     for name, (prompt, output, parameters) in zip(names, requests, strict=True):
         sampler.add(name, prompt, output, **parameters)
-    straight = sampler.sample(names, logits)
     turned = sampler.sample(names[::-1], logits[::-1])
     # A slot that is given back and taken again, with what was drawn so far: as after a preemption.
     for name in names:
         sampler.states.remove_request(name)
     for name, (prompt, output, parameters) in zip(names, requests, strict=True):
         sampler.add(name, prompt, output, **parameters)
-    return straight, turned[::-1], sampler.sample(names, logits)
+    return turned[::-1], sampler.sample(names, logits)
 
 
 def compile_kernel(architecture):

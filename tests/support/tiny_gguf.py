@@ -57,7 +57,7 @@ def write_gguf(
     _add_tokenizer(writer, vocabulary)
     for name, value in (fields or {}).items():
         writer.add_string(name, value)
-    for name, tensor in _tensors(vocabulary, frames).items():
+    for name, tensor in tensors(vocabulary, frames).items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -118,8 +118,11 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
     writer.add_add_bos_token(True)
 
 
-def _tensors(vocabulary: int, frames: float) -> dict[str, np.ndarray[Any, Any]]:
-    """Attention and feed-forward add nothing, so that the last token's own embedding is what the head sees."""
+def tensors(vocabulary: int = VOCABULARY, frames: float = 30.0) -> dict[str, np.ndarray[Any, Any]]:
+    """What the file holds.
+
+    Attention and feed-forward add nothing, so that the last token's own embedding is what the head sees.
+    """
     embedding = np.zeros((vocabulary, HIDDEN), np.float16)
     head = np.zeros((vocabulary, HIDDEN), np.float16)
     if vocabulary == VOCABULARY:

@@ -1,4 +1,4 @@
-"""A SNAC checkpoint of the true shape and cost, with seeded random weights: it speaks noise, at its price."""
+"""A SNAC checkpoint of the true shape, with seeded random weights: it speaks noise, at the true price or a tenth."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,11 @@ CONFIG: dict[str, Any] = {
 }
 """What hubertsiuzdak/snac_24khz has in its config.json."""
 
+SLIM = 128
+"""Channels of a decoder that speaks the same noise, but for its sound, at a tenth of the price."""
 
-def tiny_snac(seed: int = 0, decoder_dim: int = 1_024) -> SNAC:
+
+def tiny_snac(seed: int = 0, decoder_dim: int = CONFIG["decoder_dim"]) -> SNAC:
     """Untrained, and as loud as a trained one: enough that errors show, not so much that tanh hides them.
 
     With a smaller `decoder_dim` it is narrower, and cheaper.
@@ -39,9 +42,10 @@ def tiny_snac(seed: int = 0, decoder_dim: int = 1_024) -> SNAC:
     return model
 
 
-def write_snac(directory: Path, seed: int = 0) -> Path:
+def write_snac(directory: Path, seed: int = 0, decoder_dim: int = CONFIG["decoder_dim"]) -> Path:
     """Write config.json and pytorch_model.bin, as the published checkpoint has them."""
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
-    torch.save(tiny_snac(seed).state_dict(), directory / "pytorch_model.bin")
+    config = CONFIG | {"decoder_dim": decoder_dim}
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    torch.save(tiny_snac(seed, decoder_dim).state_dict(), directory / "pytorch_model.bin")
     return directory
