@@ -31,7 +31,7 @@ def with_gpus(tmp_path):
     smi.parent.mkdir()
     smi.write_text(SMI)
     smi.chmod(0o755)
-    return {"PATH": f"{smi.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    return {"PATH": f"{smi.parent}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHON": sys.executable}
 
 
 def shell(command, environ, folder=ROOT):

@@ -50,6 +50,12 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
+@pytest.fixture(scope="module")
+def alone(server: Server) -> bytes:
+    """LONG as it is heard where nobody else speaks."""
+    return httpx.post(f"{server.url}/v1/audio/speech", json=body(LONG), timeout=PATIENCE).content
+
+
 @pytest.fixture
 async def espeak() -> AsyncIterator[Espeak]:
     speaker = Espeak()
@@ -116,9 +122,8 @@ def speakers(pid: int) -> set[int]:
     ("voice", "text"), KILLERS, ids=[f"{voice}-{ord(text[0]):x}" for voice, text in KILLERS]
 )
 async def test_a_killer_text_ends_its_own_speech_with_502_and_nobody_elses(
-    server: Server, client: httpx.AsyncClient, voice: str, text: str
+    server: Server, client: httpx.AsyncClient, alone: bytes, voice: str, text: str
 ) -> None:
-    alone = await heard(client, LONG)
     lines = server.log.read_text().count("eSpeak NG died")
     other = asyncio.create_task(heard(client, LONG))
     answer = await client.post("/v1/audio/speech", json=body(text, voice))

@@ -29,6 +29,9 @@ IN_CHROMIUM = [
 ]
 """The marks of a module of tests in Chromium."""
 
+PATIENCE = 30.0
+"""Seconds for what happens at once on an idle machine."""
+
 ENGLISH = "The sea was calm. A small boat came out of the fog. Nobody had expected it."
 LONG = "The sea was calm, and a small boat came out of the fog. " * 800
 
@@ -91,7 +94,7 @@ def wait_for_silence(page: "Page") -> None:
     until(page, "heard.sounds() < 0.001")
 
 
-def until(page: "Page", expression: str, seconds: float = 10) -> None:
+def until(page: "Page", expression: str, seconds: float = PATIENCE) -> None:
     """Playwright's own way would need eval in the page, which its policy refuses."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(expression):
@@ -103,7 +106,7 @@ def active_speeches(url: str) -> int:
     return httpx.get(f"{url}/api/status").json()["active_speeches"]
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

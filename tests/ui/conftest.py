@@ -8,13 +8,14 @@ import pytest
 
 from orpheus_openai.gpu import monitor
 from orpheus_openai.gpu.device import GPU, GPUSample
-from tests.support.chromium import CHROMIUM, FLAGS, TAP
+from tests.support.chromium import CHROMIUM, FLAGS, PATIENCE, TAP
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
+        sync_api.expect.set_options(timeout=1_000 * PATIENCE)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
@@ -41,7 +42,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
             **{"locale": "en-US", "viewport": {"width": 1280, "height": 900}, **options}
         )
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(1_000 * PATIENCE)
         context.add_init_script(TAP + script)
         page = context.new_page()
 

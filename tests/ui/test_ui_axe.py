@@ -103,7 +103,7 @@ def test_axe_finds_nothing_when_a_model_in_use_is_to_be_released_and_when_the_se
         expect(page.get_by_role("dialog")).to_be_visible()
         wrong = fault(page, "the question")
         page.keyboard.press("Escape")
-    expect(page.locator("#connection")).to_have_attribute("data-state", "lost", timeout=20_000)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "lost", timeout=60_000)
     expect(page.get_by_role("alert").locator(".notice")).to_be_visible()
     wrong |= fault(page, "the server is gone")
     page.locator("#text").fill(ENGLISH)

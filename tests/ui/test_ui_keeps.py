@@ -139,7 +139,7 @@ def test_a_server_that_is_killed_in_mid_speech_leaves_what_was_heard_with_its_do
         wait_until_heard(page)
     english = locale == "en-US"
     said = "What had arrived can still be heard" if english else "已收到的部分仍可收听"
-    expect(page.get_by_role("alert")).to_contain_text(said, timeout=20_000)
+    expect(page.get_by_role("alert")).to_contain_text(said, timeout=60_000)
     expect(kept(page)).to_contain_text("Broken off" if english else "已中断")
     with page.expect_download() as download:
         kept(page).locator("[data-does=download]").click()

@@ -52,7 +52,7 @@ def test_on_a_slow_line_the_shell_is_there_at_once_and_speech_has_no_gaps(
     page.on("request", lambda request: asked.append(request) if "generate" in request.url else None)
     speak(page, ENGLISH)
     wait_until_heard(page)
-    until(page, "document.getElementById('speak').textContent.includes('Speak')", seconds=30)
+    until(page, "document.getElementById('speak').textContent.includes('Speak')")
     assert json.loads(asked[0].post_data)["response_format"] == "opus"
     pieces = page.evaluate("heard.pieces")
     assert sum(piece["length"] for piece in pieces) > 3 * 24_000
