@@ -38,7 +38,7 @@ class GPUStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Models(msgspec.Struct, frozen=True):
-    """All models."""
+    """What `list_models` answers: every model of the catalog, whether or not it can speak here."""
 
     default: Annotated[str, Meta(description="The model that speaks when none is named.")]
     models: list[ModelEntry]

@@ -70,7 +70,7 @@ class PlainErrors(Middleware):
         context: MiddlewareContext[CallToolRequestParams],
         call_next: CallNext[CallToolRequestParams, ToolResult],
     ) -> ToolResult:
-        """Run the tool."""
+        """Run the tool; arguments that it does not take are a ToolError in plain words."""
         try:
             return await call_next(context)
         except ValidationError as error:

@@ -194,7 +194,7 @@ class Slot:
         await self._changed.wait()
 
     def status(self, now: float, time_left: float | None) -> ModelStatus:
-        """A snapshot."""
+        """What `/api/status` shows of it at `now`; `time_left` is until it leaves unused, None where it never does."""
         draining = self.draining_seconds
         factor = getattr(self.speaker, "real_time_factor", None)
         return ModelStatus(

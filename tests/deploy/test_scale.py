@@ -20,6 +20,7 @@ from benchmarks.serving import Server, serving
 from tests.support.balancers import BALANCERS, balancer, caddy_version, listens, make_certificate
 from tests.support.environment import environ
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
+from tests.support.mcp_greeting import ACCEPT, INITIALIZE
 from tests.support.ports import free_port
 
 GONE_SECONDS = 1.0
@@ -175,19 +176,8 @@ async def test_a_balancer_lets_the_server_itself_refuse_what_is_too_large(fleet:
 
 
 async def test_a_balancer_passes_mcp_on(fleet: Fleet) -> None:
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-06-18",
-            "capabilities": {},
-            "clientInfo": {"name": "test", "version": "1"},
-        },
-    }
-    accept = {"accept": "application/json, text/event-stream"}
     async with fleet.client() as client:
-        answer = await client.post("/mcp", json=hello, headers=accept)
+        answer = await client.post("/mcp", json=INITIALIZE, headers=ACCEPT)
     assert answer.status_code == 200
     assert answer.headers["mcp-session-id"]
     assert '"serverInfo"' in answer.text
@@ -238,24 +228,13 @@ async def test_a_server_that_nobody_watches_closes_its_port_at_once(server: Serv
 
 
 async def test_those_who_only_listen_to_events_do_not_keep_a_stopping_server(server: Server) -> None:
-    accept = {"accept": "application/json, text/event-stream"}
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-06-18",
-            "capabilities": {},
-            "clientInfo": {"name": "test", "version": "1"},
-        },
-    }
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
-        session = (await client.post("/mcp", json=hello, headers=accept, follow_redirects=True)).headers[
+        session = (await client.post("/mcp", json=INITIALIZE, headers=ACCEPT, follow_redirects=True)).headers[
             "mcp-session-id"
         ]
         async with (
             client.stream("GET", "/api/events") as events,
-            client.stream("GET", "/mcp", headers={**accept, "mcp-session-id": session}) as notices,
+            client.stream("GET", "/mcp", headers={**ACCEPT, "mcp-session-id": session}) as notices,
         ):
             assert (events.status_code, notices.status_code) == (200, 200)
             os.kill(server.pid, signal.SIGTERM)

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import logging
+from collections import defaultdict
 
 import httpx
 import pytest
@@ -16,7 +17,9 @@ from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.http.middleware.keys import KeyRing
 from orpheus_openai.settings import Settings
+from tests.support.command_line import run
 from tests.support.local_server import running
+from tests.support.mcp_greeting import ACCEPT, INITIALIZE
 
 pytest.importorskip("espeakng_loader")
 
@@ -170,6 +173,48 @@ async def test_a_take_is_its_keys_and_admins(folder):
             assert [(await client.get(take)).status_code for client in (ann, bob, eve)] == [200, 404, 200]
 
 
+async def test_nothing_that_another_key_can_read_tells_what_one_has_said(folder, tmp_path):
+    """All that the API's description has to be read, while one speaks, and the command line, which saves as its key."""
+    with served(folder) as url:
+        async with person(url, ANN) as ann, person(url, BOB) as bob, person(url, EVE) as eve:
+            file = await save(ann)
+            body = {"model": "tts-1", "voice": "tara", "input": WORDS}
+            kept = await ann.post("/v1/audio/speech", json=body, headers={"x-orpheus-keep": "true"})
+            take = kept.headers["x-orpheus-take"].rpartition("/")[2]
+            places = defaultdict(lambda: "tara", name=file, take=take, model="preview")
+            described = (await bob.get("/apidocs/openapi.json")).json()["paths"]
+            readable = [path for path, operations in described.items() if "get" in operations]
+            assert len(readable) > 12
+            async with ann.stream(
+                "POST", "/api/generate", json={"text": LONG, "response_format": "pcm"}
+            ) as live:
+                heard = live.aiter_raw()  # kept: without it, the connection would go
+                await anext(heard)
+                read = {}
+                for path in set(readable) - {"/api/events"}:  # which has no end, and a test of its own
+                    answers = [await client.get(path.format_map(places)) for client in (bob, eve)]
+                    read[path] = [answer.text for answer in answers]
+                command = await asyncio.to_thread(
+                    lambda: run(
+                        *("speak", "Mine.", "-o", "mine.wav", "--json"),
+                        folder=tmp_path,
+                        ORPHEUS_URL=url,
+                        ORPHEUS_API_KEY=BOB,
+                    )
+                )
+            assert command.returncode == 0, command.stderr
+            files_bob_named, files_eve_named = read.pop("/api/files/{name}")
+            assert "There is no file" in files_bob_named
+            assert files_eve_named.startswith("RIFF")
+            told = " ".join(
+                [*(bobs for bobs, _ in read.values()), command.stdout.decode(), command.stderr.decode()]
+            )
+            assert not any(secret in told for secret in (file, "combination", '"active_speeches":1'))
+            assert read["/api/takes/{take}"][0] != read["/api/takes/{take}"][1]
+            assert file in read["/api/files"][1]
+            assert '"active_speeches":1' in read["/api/status"][1]
+
+
 async def test_what_concerns_everybody_is_for_admins(folder):
     with served(folder) as url:
         async with person(url, BOB) as bob, agent(url, BOB) as bobs_agent:
@@ -184,13 +229,10 @@ async def test_what_concerns_everybody_is_for_admins(folder):
 
 
 async def test_a_session_of_mcp_is_its_keys_alone(folder):
-    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}  # fmt: skip
-    accept = {"accept": "application/json, text/event-stream"}
     with served(folder) as url:
         async with person(url, ANN) as ann, person(url, BOB) as bob:
-            session = (await ann.post("/mcp/", json=hello, headers=accept)).headers["mcp-session-id"]
-            theirs = {**accept, "mcp-session-id": session}
+            session = (await ann.post("/mcp/", json=INITIALIZE, headers=ACCEPT)).headers["mcp-session-id"]
+            theirs = {**ACCEPT, "mcp-session-id": session}
             asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
             assert (await bob.post("/mcp/", json=asked, headers=theirs)).status_code == 404
             assert (await bob.delete("/mcp/", headers=theirs)).status_code == 404

@@ -17,31 +17,21 @@ from orpheus_openai.limits.caller import Caller
 from orpheus_openai.settings import Settings
 from tests.support.fake_engine import Clock
 from tests.support.local_server import running
+from tests.support.mcp_greeting import ACCEPT, INITIALIZE
 
 ANNE, BERT = Caller("10.0.0.1"), Caller("10.0.0.2")
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
-HEADERS = {"accept": "application/json, text/event-stream"}
 
 
 async def open_session(client: httpx.AsyncClient, **headers: str) -> str:
-    answer = await client.post("/mcp", json=INITIALIZE, headers={**HEADERS, **headers})
+    answer = await client.post("/mcp", json=INITIALIZE, headers={**ACCEPT, **headers})
     assert answer.status_code == 200, answer.text
     return answer.headers["mcp-session-id"]
 
 
 async def status_of(client: httpx.AsyncClient, session: str, **headers: str) -> int:
     known = {"mcp-session-id": session, "mcp-protocol-version": "2025-06-18"}
-    return (await client.post("/mcp", json=LIST, headers={**HEADERS, **known, **headers})).status_code
+    return (await client.post("/mcp", json=LIST, headers={**ACCEPT, **known, **headers})).status_code
 
 
 def serve(folder: Path, **settings: Any) -> Any:
@@ -147,7 +137,7 @@ async def test_the_gpu_tool_asks_the_driver_as_the_server_does_once_for_all(
             async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
                 known = {"mcp-session-id": await open_session(client), "mcp-protocol-version": "2025-06-18"}
                 for _ in range(3):
-                    answer = await client.post("/mcp", json=call, headers={**HEADERS, **known})
+                    answer = await client.post("/mcp", json=call, headers={**ACCEPT, **known})
                     assert "has not answered" in answer.text
         finally:
             release.set()

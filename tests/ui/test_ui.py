@@ -5,7 +5,7 @@ import gzip
 import http.client
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -37,7 +37,7 @@ PROGRAMS = "snippets.js"
 
 
 @pytest.fixture(scope="module")
-def client(server_url: str) -> httpx.Client:
+def client(server_url: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server_url) as client:
         yield client
 
@@ -205,7 +205,7 @@ def test_what_was_heard_is_encoded_in_the_format_that_was_asked_for(
 def test_pcm_comes_back_as_it_went_in_whatever_the_pieces(client: httpx.Client) -> None:
     pcm = bytes(range(256)) * 40
 
-    def pieces() -> object:
+    def pieces() -> Iterator[bytes]:
         yield from (pcm[i : i + 333] for i in range(0, len(pcm), 333))
 
     assert client.post("/api/encode/pcm", content=pieces()).content == pcm

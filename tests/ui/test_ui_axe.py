@@ -8,9 +8,10 @@ import pytest
 from tests.support.chromium import ENGLISH, IN_CHROMIUM, LONG, speak_button, violations, wait_until_heard
 from tests.support.ui_server import page_server
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 pytest.importorskip("axe_playwright_python.sync_playwright")
-Page, expect = sync_api.Page, sync_api.expect
+from playwright.sync_api import Page, expect
+
 pytestmark = IN_CHROMIUM
 
 READERS = [("en-US", "dark", 1280), ("zh-CN", "light", 390)]

@@ -26,9 +26,10 @@ from tests.support.chromium import (
 )
 from tests.support.ui_server import page_server, slowed
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 pytest.importorskip("axe_playwright_python.sync_playwright")
-Page, expect = sync_api.Page, sync_api.expect
+from playwright.sync_api import Page, expect
+
 pytestmark = IN_CHROMIUM
 
 CHINESE = "海面很平静。一只小船从雾里驶来。没有人料到它会来。"

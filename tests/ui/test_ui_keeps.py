@@ -19,8 +19,9 @@ from tests.support.chromium import (
 )
 from tests.support.ui_server import page_server
 
-sync_api = pytest.importorskip("playwright.sync_api")
-Page, expect = sync_api.Page, sync_api.expect
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import Locator, Page, expect
+
 pytestmark = IN_CHROMIUM
 
 OPEN_DATABASE_FAILS = "indexedDB.open = () => { throw new DOMException('no', 'SecurityError'); };"
@@ -31,11 +32,11 @@ for (const name of ["localStorage", "sessionStorage"]) {
 """
 
 
-def box(page: Page) -> sync_api.Locator:
+def box(page: Page) -> Locator:
     return page.locator("#text")
 
 
-def kept(page: Page) -> sync_api.Locator:
+def kept(page: Page) -> Locator:
     return page.locator("#history .kept")
 
 

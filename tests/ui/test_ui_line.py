@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.chromium import ENGLISH, IN_CHROMIUM, speak, until, violations, wait_until_heard
 
-sync_api = pytest.importorskip("playwright.sync_api")
-Page, expect = sync_api.Page, sync_api.expect
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import Page, expect
+
 pytestmark = IN_CHROMIUM
 
 SLOW = {"offline": False, "latency": 400, "downloadThroughput": 30_000, "uploadThroughput": 30_000}

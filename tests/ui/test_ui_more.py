@@ -17,8 +17,9 @@ from tests.support.chromium import (
     wait_until_heard,
 )
 
-sync_api = pytest.importorskip("playwright.sync_api")
-Page, expect = sync_api.Page, sync_api.expect
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import Page, expect
+
 pytestmark = IN_CHROMIUM
 
 

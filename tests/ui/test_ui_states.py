@@ -10,19 +10,20 @@ import pytest
 from tests.support.chromium import ENGLISH, IN_CHROMIUM, speak, speak_button, violations, wait_until_heard
 from tests.support.ui_server import page_server
 
-sync_api = pytest.importorskip("playwright.sync_api")
-Page, expect = sync_api.Page, sync_api.expect
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import Locator, Page, expect
+
 pytestmark = IN_CHROMIUM
 
 GERMAN = "Das ist ein kleiner Text, und er ist nicht in der Sprache, die sie spricht."
 ARABIC = "مرحبا بالعالم، هذا نص قصير."
 
 
-def box(page: Page) -> sync_api.Locator:
+def box(page: Page) -> Locator:
     return page.locator("#text")
 
 
-def kept(page: Page) -> sync_api.Locator:
+def kept(page: Page) -> Locator:
     return page.locator("#history .kept")
 
 

@@ -11,8 +11,9 @@ from orpheus_openai.events import EventHub
 from tests.support.chromium import IN_CHROMIUM, speak_button, violations, wait_until_heard
 from tests.support.ui_server import page_server
 
-sync_api = pytest.importorskip("playwright.sync_api")
-Page, expect = sync_api.Page, sync_api.expect
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import Page, expect
+
 pytestmark = IN_CHROMIUM
 
 DIALOGUE = "Anna: It costs **$5**.\nBen: Hello! &lt;3"

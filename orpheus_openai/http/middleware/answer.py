@@ -25,7 +25,7 @@ class Answer:
         """0: nothing was answered yet."""
 
     async def send(self, message: "Message") -> None:
-        """ASGI's."""
+        """ASGI's `send`: takes note of the first status on its way out, then passes everything on."""
         if not self.status:
             told: Any = message
             self.status = SWITCHED.get(told["type"], 0) or told.get("status", 0)

@@ -52,7 +52,7 @@ class Part(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Silence."""
+    """Silence between two parts, where nothing of the text stands."""
 
     milliseconds: int
 

@@ -15,7 +15,7 @@ END = rf"(?![{LATIN}\d])"
 
 
 def rule(pattern: str, say: Callable[[re.Match[str]], str]) -> Rule:
-    """Make a rule."""
+    """What is said for each place at which `pattern` matches."""
     return re.compile(pattern), say
 
 
