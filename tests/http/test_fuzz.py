@@ -51,6 +51,9 @@ SERVERS = {
 SESSIONS = "TaskHandle._run_coro"
 """Tasks of MCP's sessions, which last until nobody has used them for half an hour."""
 
+WATCHER = "_shutdown_watcher"
+"""sse-starlette's one task for all its streams, from the first one on."""
+
 BREAKS = ("the stream broke off",)
 """What the log says where somebody offloads a model by force that speaks for another."""
 
@@ -132,9 +135,11 @@ def held(server: Server) -> tuple[int, int, int]:
 
 
 def tasks_of(server: Server) -> Counter[str]:
-    """The tasks of the server's event loop by what they run, but for MCP's sessions."""
+    """The tasks of the server's event loop by what they run, but for MCP's sessions and the one that watches over its streams."""
     tasks = Counter(json.loads(speak(server, QUESTION).json()["error"]["message"]))
     del tasks[SESSIONS]
+    if tasks[WATCHER] == 1:
+        del tasks[WATCHER]
     return tasks
 
 

@@ -180,10 +180,10 @@ async def test_the_same_text_gives_the_same_samples_beside_and_after_any_other(
 
 async def test_a_fuzz_of_hostile_text_touches_no_other_listener(server: Server) -> None:
     attack = Attack(server, speed=30)
-    await attack.run(pieces=250, seed=2, at_once=6, seconds=PATIENCE)
+    await attack.run(pieces=120, seed=2, at_once=6, seconds=PATIENCE)
     report = attack.report
     assert (report.failures, report.spoilt) == ([], [])
-    assert report.heard >= 8
+    assert report.heard >= 4
     assert report.answers["unspeakable"] > 0
     assert report.answers["spoken"] > 0.8 * report.answers.total()
     before, after = report.at_rest
