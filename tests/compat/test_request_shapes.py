@@ -115,7 +115,7 @@ def test_home_assistants_bridge_asks_which_server_it_is_and_takes_no_harm(url):
 
 def test_a_remapped_voice_answers_to_openais_name(tmp_path):
     page = (DOCS / "integrations.md").read_text(encoding="utf-8")
-    (catalog,) = re.findall(r"^```toml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    (catalog,) = re.findall(r"^```toml\n(# voices.toml\n.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "voices.toml").write_text(catalog, encoding="utf-8")
     settings = Settings(
         model="preview", api_keys=(KEY,), output_dir=tmp_path, catalog=tmp_path / "voices.toml"

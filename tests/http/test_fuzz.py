@@ -135,7 +135,7 @@ def held(server: Server) -> tuple[int, int, int]:
 
 
 def tasks_of(server: Server) -> Counter[str]:
-    """The tasks of the server's event loop by what they run, but for MCP's sessions and the one that watches over its streams."""
+    """The tasks of the server's event loop by what they run, but for MCP's sessions and their one watcher."""
     tasks = Counter(json.loads(speak(server, QUESTION).json()["error"]["message"]))
     del tasks[SESSIONS]
     if tasks[WATCHER] == 1:
