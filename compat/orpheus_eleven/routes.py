@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from litestar import Controller, Request, Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import PathParameter, QueryParameter
+from litestar.params import QueryParameter
 
 from orpheus_eleven import openapi
 from orpheus_eleven.output import DEFAULT_OUTPUT, Output, output_of
@@ -18,6 +18,7 @@ from orpheus_eleven.schemas import (
     VoicesAnswer,
     VoicesPage,
 )
+from orpheus_eleven.sockets import VoiceId, multi_stream_input, stream_input
 from orpheus_eleven.speech import prepared, timed_lines, timed_whole, voice_not_found
 from orpheus_openai.catalog import Voice
 from orpheus_openai.fields import from_json
@@ -35,9 +36,6 @@ AnyRequest = Request[Any, Any, Any]
 KNOWN_MODELS = ("eleven_multilingual_v2", "eleven_turbo_v2_5", "eleven_flash_v2_5")
 """Ids of ElevenLabs' that the list has, for programs that look for one of them there."""
 
-VoiceId = Annotated[
-    str, PathParameter(description="A voice's id or one of its other names, such as OpenAI's.")
-]
 OutputFormat = Annotated[
     str | None,
     QueryParameter(
@@ -246,4 +244,5 @@ def _voice(voice: Voice) -> ElevenVoice:
 def eleven_router() -> Router:
     """ElevenLabs' doors."""
     below_v1 = Router("/v1", route_handlers=[TextToSpeechController])
-    return Router("/", route_handlers=[below_v1, list_voices, search_voices, retrieve_voice, list_models])
+    lists = [list_voices, search_voices, retrieve_voice, list_models]
+    return Router("/", route_handlers=[below_v1, *lists, stream_input, multi_stream_input])

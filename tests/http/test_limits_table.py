@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from orpheus_compat import live
+from orpheus_eleven.sockets import INACTIVITY_SECONDS, MOST_CONTEXTS
 from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CALLER
 from orpheus_mcp.tools import MOST_HANDED
 from orpheus_openai.events import LISTENER_BACKLOG, EventHub
@@ -69,6 +70,8 @@ SHOWN = {
     "MCP sessions": "test_all_sessions_together_have_a_bound_and_idle_ones_make_room",
     "MCP sessions of one caller": "test_who_opens_too_many_sessions_loses_the_one_they_have_not_used_for_longest",
     "Seconds an MCP session is not used": "test_a_session_that_nobody_uses_ends",
+    "Contexts open on a socket of ElevenLabs'": "test_one_context_too_many_is_told",
+    "Seconds in which nothing comes on one": "test_a_sender_who_falls_silent_is_heard_out_and_told",
     "Events that a slow listener is behind": "test_a_listener_who_falls_behind_is_told_how_many_events_were_lost",
     "Lines of the audit log that wait for the disk": "test_what_comes_faster_than_it_can_be_written_is_counted",
     "Seconds that the GPU's driver may take to answer": "test_a_driver_that_hangs_takes_one_thread_and_nobodys_time",
@@ -107,6 +110,8 @@ FIXED = {
     "MCP sessions": MAX_SESSIONS,
     "MCP sessions of one caller": MAX_SESSIONS_PER_CALLER,
     "Seconds an MCP session is not used": IDLE_SECONDS,
+    "Contexts open on a socket of ElevenLabs'": MOST_CONTEXTS,
+    "Seconds in which nothing comes on one": INACTIVITY_SECONDS,
     "Events that a slow listener is behind": LISTENER_BACKLOG,
     "Lines of the audit log that wait for the disk": BACKLOG,
     "Seconds that the GPU's driver may take to answer": ANSWER_SECONDS,
