@@ -160,7 +160,7 @@ class SpeechService:
         catalog = self.voices.catalog(account)
         voice, model = self._speaking(request, catalog)
         self.factory.require_voice(model, voice)
-        self._casting(request, catalog, model, voice)
+        self._casting(request, catalog, model, voice, account)
 
     async def plan(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> Plan:
         """What `request` would say, and what of its text is changed; it needs no model that can speak here.
