@@ -15,25 +15,25 @@ from tests.support.tiny_tokenizer import write_tokenizer
 VOCABULARY = 156_940
 HIDDEN = 64
 LAYERS = 2
-HEADS = 2
-"""Heads of 32, the least that vLLM's CPU attention takes; as many for keys and values."""
+HEAD = 32
+"""Numbers of a head, the least that vLLM's CPU attention takes; as many heads for keys and values."""
 MAX_POSITIONS = 2_048
 SEED = 7
 
 
-def make_checkpoint(directory: Path) -> Path:
+def make_checkpoint(directory: Path, *, hidden: int = HIDDEN, layers: int = LAYERS) -> Path:
     """Write config, weights (float32, from a fixed seed) and tokenizer into `directory`, and return it."""
     directory.mkdir(parents=True, exist_ok=True)
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "vocab_size": VOCABULARY,
-        "hidden_size": HIDDEN,
-        "intermediate_size": 2 * HIDDEN,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": HEADS,
-        "head_dim": HIDDEN // HEADS,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": hidden // HEAD,
+        "num_key_value_heads": hidden // HEAD,
+        "head_dim": HEAD,
         "max_position_embeddings": MAX_POSITIONS,
         "rms_norm_eps": 1e-5,
         "rope_theta": 500_000.0,
@@ -45,12 +45,12 @@ def make_checkpoint(directory: Path) -> Path:
     }
     _write_json(directory / "config.json", config)
     _write_json(directory / "generation_config.json", {"bos_token_id": 128_000, "eos_token_id": 128_009})
-    save_file(_weights(), directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(_weights(hidden, layers), directory / "model.safetensors", metadata={"format": "pt"})
     write_tokenizer(directory)
     return directory
 
 
-def _weights() -> dict[str, torch.Tensor]:
+def _weights(hidden: int, layers: int) -> dict[str, torch.Tensor]:
     """Small normal weights under the names of transformers' Llama; the embedding is the output head too."""
     generator = torch.Generator().manual_seed(SEED)
 
@@ -58,18 +58,18 @@ def _weights() -> dict[str, torch.Tensor]:
         return torch.randn(*shape, generator=generator) * 0.05
 
     weights = {
-        "model.embed_tokens.weight": normal(VOCABULARY, HIDDEN),
-        "model.norm.weight": torch.ones(HIDDEN),
+        "model.embed_tokens.weight": normal(VOCABULARY, hidden),
+        "model.norm.weight": torch.ones(hidden),
     }
-    for layer in range(LAYERS):
+    for layer in range(layers):
         prefix = f"model.layers.{layer}"
         for name in "qkvo":
-            weights[f"{prefix}.self_attn.{name}_proj.weight"] = normal(HIDDEN, HIDDEN)
-        weights[f"{prefix}.mlp.gate_proj.weight"] = normal(2 * HIDDEN, HIDDEN)
-        weights[f"{prefix}.mlp.up_proj.weight"] = normal(2 * HIDDEN, HIDDEN)
-        weights[f"{prefix}.mlp.down_proj.weight"] = normal(HIDDEN, 2 * HIDDEN)
-        weights[f"{prefix}.input_layernorm.weight"] = torch.ones(HIDDEN)
-        weights[f"{prefix}.post_attention_layernorm.weight"] = torch.ones(HIDDEN)
+            weights[f"{prefix}.self_attn.{name}_proj.weight"] = normal(hidden, hidden)
+        weights[f"{prefix}.mlp.gate_proj.weight"] = normal(2 * hidden, hidden)
+        weights[f"{prefix}.mlp.up_proj.weight"] = normal(2 * hidden, hidden)
+        weights[f"{prefix}.mlp.down_proj.weight"] = normal(hidden, 2 * hidden)
+        weights[f"{prefix}.input_layernorm.weight"] = torch.ones(hidden)
+        weights[f"{prefix}.post_attention_layernorm.weight"] = torch.ones(hidden)
     return weights
 
 
