@@ -12,8 +12,10 @@ have 700 tokens of context, as in the middle of speech. Goals on an H100: 256 st
 import argparse
 import asyncio
 import contextlib
+import importlib
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -26,9 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import engine_vllm
+from orpheus_openai.errors import EngineError
 from orpheus_openai.gpu.device import sample_gpus
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
-from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND
+from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND, SECONDS_PER_FRAME
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.synthesis import Sampling
 
@@ -36,6 +39,14 @@ CONTEXT = 700
 STREAMS = (1, 8, 64, 128, 256)
 BATCHES = (1, 8, 32, 64, 128)
 HANG_UPS = 64
+COMPILED = (1, 64)
+"""Batches at which torch.compile is tried: it takes a minute each."""
+NARROW = 32
+"""Channels of a codec that an interpreter can run."""
+INTERPRETED = ("kernel", "snac", "beside")
+"""Steps whose kernels run in Triton's interpreter where there is no card."""
+TOLD = 25
+"""Operations that the profile names."""
 Found = dict[Any, Any]
 
 
@@ -84,8 +95,6 @@ def kernel(*, tiny: bool) -> Found:
     from orpheus_openai.models.orpheus.spoken_ids import COLUMNS, TURN  # noqa: PLC0415
 
     device, rows = _device(), 4 if tiny else STREAMS[-1]
-    if device.type == "cpu":
-        os.environ["TRITON_INTERPRET"] = "1"
     from orpheus_openai.models.orpheus.draw_kernel import WARPS, draw_rows  # noqa: PLC0415
 
     numbers, draws = np.random.default_rng(0), [Draw(0.6, 0.9, 1.1, seed) for seed in range(rows)]
@@ -123,40 +132,93 @@ def kernel(*, tiny: bool) -> Found:
     return found
 
 
-def snac(*, tiny: bool) -> Found:
-    """SNAC's step, a frame of each stream: milliseconds, and how far from fp32, by precision."""
+def _snac_network(*, tiny: bool) -> Any:
     import torch  # noqa: PLC0415
 
-    from orpheus_openai.models.orpheus.snac_network import Step  # noqa: PLC0415
-    from orpheus_openai.models.orpheus.snac_weights import load_snac, to_device  # noqa: PLC0415
-    from tests.support.tiny_snac import write_snac  # noqa: PLC0415
+    from orpheus_openai.models.orpheus import snac_fused  # noqa: PLC0415
+    from orpheus_openai.models.orpheus.snac_weights import fold, to_device  # noqa: PLC0415
+    from tests.support.tiny_snac import tiny_snac  # noqa: PLC0415
 
     device = _device()
-    with tempfile.TemporaryDirectory() as scratch:
-        network = to_device(load_snac(str(write_snac(Path(scratch)))), device)
-    found: Found = {}
-    ways = {"fp32": (False, None), "tf32": (True, None), "fp16": (True, torch.float16)}
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+        snac_fused.TILE = (8_192, 1_024)  # An interpreter pays by the program.
+    return to_device(fold(tiny_snac(decoder_dim=NARROW if tiny else 1_024)), device)
+
+
+def snac(*, tiny: bool) -> Found:
+    """SNAC's step, a frame of each stream: milliseconds, and how far from fp32, by precision and way."""
+    import torch  # noqa: PLC0415
+
+    from orpheus_openai.models.orpheus.snac_fused import FusedNetwork  # noqa: PLC0415
+    from orpheus_openai.models.orpheus.snac_network import Step  # noqa: PLC0415
+
+    network, found = _snac_network(tiny=tiny), {}
+    device = network.device
+    compiled = torch.compile(network.run, dynamic=False)
+    times = 2 if tiny else 30
     with torch.inference_mode():
         for batch in BATCHES[:1] if tiny else BATCHES:
             codes = torch.randint(0, 4_096, (batch, 3, 7), generator=torch.Generator().manual_seed(0)).to(
                 device
             )
             _, state = network.run(Step(3), codes, None, None)
-            exact = None
-            for name, (rounded, half) in ways.items():
-                torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = rounded
-
-                def step(half: Any = half, codes: Any = codes, state: Any = state) -> Any:
-                    with torch.autocast(device.type, half, enabled=half is not None):
-                        return network.run(Step(1), codes[:, :1], state, None)[0].float()
-
-                samples = step()
-                exact = samples if exact is None else exact
-                found[f"{name}, {batch}"] = {
-                    "ms": _timed(step, device, 2 if tiny else 30),
-                    "largest_error": float((samples - exact).abs().max()),
+            exact, _ = network.run(Step(1), codes[:, :1], state, None)
+            found[f"single operations, fp32, {batch}"] = {
+                "ms": _timed(partial(network.run, Step(1), codes[:, :1], state, None), device, times)
+            }
+            if not tiny and batch in COMPILED:
+                found[f"compiled, fp32, {batch}"] = {
+                    "ms": _timed(partial(compiled, Step(1), codes[:, :1], state, None), device, times)
                 }
+            for precision in ("fp32", "tf32", "fp16"):
+                torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+                fused = FusedNetwork(network, torch.float16 if precision == "fp16" else torch.float32)
+
+                def step(fused: Any = fused, codes: Any = codes, state: Any = state) -> Any:
+                    return fused.run(Step(1), codes[:, :1], state.to(fused.state_type), None)[0]
+
+                found[f"fused, {precision}, {batch}"] = {
+                    "largest_error": float((step() - exact).abs().max()),
+                    "ms": _timed(step, device, times),
+                }
+    for precision in ("fp32",) if tiny else ("fp32", "tf32", "fp16"):
+        codec = _Codec(network, precision, BATCHES[0] if tiny else STREAMS[-1])
+        for batch in BATCHES[:1] if tiny else BATCHES:
+            found[f"whole step with copies, {precision}, {batch}"] = {
+                "ms": _timed(partial(codec.frame, batch), device, times)
+            }
+        codec.runner.release()
     return found
+
+
+class _Codec:
+    """As the server runs SNAC on a card: table, graphs, copies up and down, for streams in mid-speech."""
+
+    def __init__(self, network: Any, precision: Any, streams: int) -> None:
+        import numpy as np  # noqa: PLC0415
+
+        from orpheus_openai.models.orpheus.snac_card import CardRunner  # noqa: PLC0415
+        from orpheus_openai.models.orpheus.snac_network import START_FRAMES, Step  # noqa: PLC0415
+        from orpheus_openai.models.orpheus.snac_noise import StreamNoise  # noqa: PLC0415
+        from orpheus_openai.models.orpheus.snac_runner import StreamMemory  # noqa: PLC0415
+
+        began = time.perf_counter()
+        self.runner = CardRunner(network, noise=True, precision=precision)
+        self.start_s = time.perf_counter() - began
+        self._memories = [StreamMemory(StreamNoise(4, seed)) for seed in range(streams)]
+        self._codes = np.random.default_rng(0).integers(0, 4_096, (streams, 1, 7)).astype(np.int16)
+        self._step = Step(1)
+        start = np.repeat(self._codes, START_FRAMES, 1)
+        for few in range(0, streams, BATCHES[-1]):
+            part = slice(few, few + BATCHES[-1])
+            self.runner.run(Step(START_FRAMES, first=True), list(start[part]), self._memories[part])
+
+    def frame(self, streams: int) -> None:
+        """Decode a frame of each of the first `streams`."""
+        for few in range(0, streams, BATCHES[-1]):
+            part = slice(few, min(streams, few + BATCHES[-1]))
+            self.runner.run(self._step, list(self._codes[part]), self._memories[part])
 
 
 @contextlib.contextmanager
@@ -213,6 +275,7 @@ def _with_engine(work: Callable[[Any, Found], Awaitable[None]], *, tiny: bool, *
                 "start_s": time.perf_counter() - began,
                 "memory_mib": (_used() - before) >> 20,
                 "reckoned_mib": options.footprint(read_checkpoint(directory)).of_engine >> 20,
+                "sampler": _sampler(engine),
             }
             try:
                 await work(engine, found)
@@ -221,6 +284,14 @@ def _with_engine(work: Callable[[Any, Found], Awaitable[None]], *, tiny: bool, *
             return found
 
     return asyncio.run(do())
+
+
+def _sampler(engine: Any) -> str:
+    """Which of vLLM's two samplers draws: their interfaces differ, and older versions have one."""
+    newer = getattr(engine._engine.llm.vllm_config, "use_v2_model_runner", False)  # noqa: SLF001
+    return (
+        f"the {'newer' if newer else 'older'} sampler of vLLM {importlib.import_module('vllm').__version__}"
+    )
 
 
 def _used() -> int:
@@ -244,6 +315,98 @@ def streams(*, tiny: bool, **more: Any) -> Found:
         found["first_token_after_hang_ups_ms"] = 1_000 * came[0]
 
     return _with_engine(work, tiny=tiny, sleep_mode=False, **more)
+
+
+def beside(*, tiny: bool) -> Found:
+    """The engine's steps with SNAC on the same card, at the pace of playing, and without."""
+
+    async def work(engine: Any, found: Found) -> None:
+        count = 4 if tiny else STREAMS[-1]
+        tokens = 70 if tiny else 210
+        found["alone"] = await _step(engine, count, tokens)
+        for precision in ("fp32",) if tiny else ("fp32", "tf32", "fp16"):
+            codec = await asyncio.to_thread(_Codec, _snac_network(tiny=tiny), precision, count)
+            rounds: list[float] = []
+            over = asyncio.Event()
+
+            async def decode(codec: Any = codec, rounds: list[float] = rounds, over: Any = over) -> None:
+                while not over.is_set():
+                    began = time.perf_counter()
+                    await asyncio.to_thread(codec.frame, count)
+                    rounds.append(time.perf_counter() - began)
+                    await asyncio.sleep(max(0.0, SECONDS_PER_FRAME - rounds[-1]))
+
+            decoding = asyncio.create_task(decode())
+            stepped = await _step(engine, count, tokens)
+            over.set()
+            await decoding
+            found[f"with {precision}"] = {
+                **stepped,
+                "codec_start_s": codec.start_s,
+                "codec_ms_a_frame_of_all": 1_000 * sorted(rounds)[len(rounds) // 2],
+            }
+            codec.runner.release()
+
+    return _with_engine(work, tiny=tiny, sleep_mode=False)
+
+
+def profile(*, tiny: bool) -> Found:
+    """Where a step's time goes, with as many streams as there may be: the engine's operations by their own time."""
+
+    def begin(_worker: Any) -> None:
+        import torch  # noqa: PLC0415
+
+        activities = torch.profiler.supported_activities()
+        torch.orpheus_profile = torch.profiler.profile(activities=activities)
+        torch.orpheus_profile.start()
+
+    def end(_worker: Any) -> list[tuple[str, float, int]]:
+        import torch  # noqa: PLC0415
+
+        torch.orpheus_profile.stop()
+        kind = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        rows = sorted(torch.orpheus_profile.key_averages(), key=lambda row: -getattr(row, kind))
+        return [(row.key[:100], getattr(row, kind) / 1_000, row.count) for row in rows[:25]]
+
+    async def work(engine: Any, found: Found) -> None:
+        count = 4 if tiny else STREAMS[-1]
+        await _step(engine, count, 35)
+        llm = engine._engine.llm  # noqa: SLF001
+        await llm.collective_rpc(begin)
+        found["steps"] = {count: await _step(engine, count, 35)}
+        (rows, *_) = await llm.collective_rpc(end)
+        found["ms_and_calls"] = {name: [round(ms, 3), calls] for name, ms, calls in rows[:TOLD]}
+
+    # Functions may only be sent into one's own engine where that is allowed.
+    os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
+    return _with_engine(work, tiny=tiny, sleep_mode=False)
+
+
+def sigkill(*, tiny: bool) -> Found:
+    """The engine's process is killed in mid-speech: how soon every stream knows, and what stays on the card."""
+
+    async def work(engine: Any, found: Found) -> None:
+        streams = [
+            engine.generate(_prompt(CONTEXT), Sampling(max_tokens=1_000)) for _ in range(2 if tiny else 64)
+        ]
+        await asyncio.gather(*(anext(stream) for stream in streams))
+        used, began = _used(), time.perf_counter()
+        for process in multiprocessing.active_children():
+            process.kill()
+
+        async def until_told(stream: Any) -> float:
+            with contextlib.suppress(EngineError):
+                async for _ in stream:
+                    pass
+            return time.perf_counter() - began
+
+        found["last_told_s"] = max(await asyncio.gather(*map(until_told, streams)))
+        found["dead"] = engine.dead
+        await engine.close()
+        found["ended_s"] = time.perf_counter() - began
+        found["given_back_mib"] = (used - _used()) >> 20
+
+    return _with_engine(work, tiny=tiny, sleep_mode=False)
 
 
 def fp8_cache(*, tiny: bool) -> Found:
@@ -290,10 +453,13 @@ STEPS: dict[str, tuple[Callable[..., Found], int]] = {
     "environment": (environment, 30),
     "kernel": (kernel, 60),
     "streams": (streams, 240),
-    "snac": (snac, 90),
+    "snac": (snac, 150),
+    "beside": (beside, 180),
+    "profile": (profile, 150),
     "plain": (plain, 180),
     "sleep": (sleep, 150),
     "fp8_cache": (fp8_cache, 200),
+    "sigkill": (sigkill, 120),
 }
 """What is done, in order of worth, and the seconds it may take."""
 
@@ -302,8 +468,13 @@ def in_time(name: str, seconds: float, *, tiny: bool) -> Found:
     """Do a step in a process of its own; its whole family is killed when the time is up."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.gpu", "--step", name, *["--tiny"] * tiny]
+    # Triton looks at it when it is imported, by whomever.
+    interpreted = name in INTERPRETED and not sample_gpus().gpus
+    environ = os.environ | ({"TRITON_INTERPRET": "1"} if interpreted else {})
     with tempfile.TemporaryFile() as errors:
-        step = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+        step = subprocess.Popen(
+            command, env=environ, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        )
         try:
             told, _ = step.communicate(timeout=seconds)
             found = json.loads(told.splitlines()[-1]) if step.returncode == 0 else None
@@ -315,7 +486,8 @@ def in_time(name: str, seconds: float, *, tiny: bool) -> Found:
             step.wait()
         if found is None:
             errors.seek(0)
-            found = {"error": errors.read().decode(errors="replace").strip()[-600:]}
+            said = errors.read().decode(errors="replace").partition("nanobind:")[0]
+            found = {"error": said.strip()[-600:]}
     return {"step": name, "seconds": round(time.perf_counter() - began, 1), **found}
 
 

@@ -31,11 +31,11 @@ class FusedNetwork:
     """A SnacNetwork that computes the same; its weights, activations and state are stored as `dtype`."""
 
     def __init__(
-        self, network: SnacNetwork, dtype: torch.dtype = torch.float32, tile: tuple[int, int] = TILE
+        self, network: SnacNetwork, dtype: torch.dtype = torch.float32, tile: tuple[int, int] | None = None
     ) -> None:
         self._network = network
         self._dtype = dtype
-        self._tile = tile
+        self._tile = tile or TILE
         self._codebooks, self._project, self._widen = (
             network.codebooks.to(dtype),
             tuple(part.to(dtype) for part in network.project),
