@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import httpx
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from orpheus_openai.catalog import load_catalog
 from tests.support.environment import environ
@@ -107,6 +110,58 @@ def test_the_profile_gguf_installs_llama_cpp_and_a_torch_without_cuda(tmp_path):
         "torch",
         f"packages {tmp_path} -c constraints/cpu.txt -e .[gguf,preview]",
     ]
+
+
+MACHINES = {
+    "macOS on ARM64": {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"},
+    "Linux on ARM64": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
+}
+NEEDED = {"xllamacpp", "torch", "snac", "espeakng-loader", "av", "numpy", "litestar", "fastmcp", "uvicorn"}
+
+
+def required(extras, machine):
+    """The packages that the project asks for on that machine, by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found, waiting = {}, [*project["dependencies"], *(f"orpheus-openai[{extra}]" for extra in extras)]
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        if requirement.marker and not requirement.marker.evaluate(machine):
+            continue
+        if requirement.name == "orpheus-openai":
+            waiting += [
+                line for extra in requirement.extras for line in project["optional-dependencies"][extra]
+            ]
+        else:
+            found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("version", ["3.11", "3.13"])
+def test_what_start_would_install_for_a_gguf_file_on_other_processors(tmp_path, machine, version):
+    told = (
+        'packages() { echo "packages $*"; }; has_gpu() { false; }; has_program() { [ "$1" = libgomp.so.1 ]; }'
+    )
+    system = MACHINES[machine]["platform_system"]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    command = f"{told}; uname() {{ echo {system}; }}; install_torch_cpu() {{ echo torch; }}; install gguf {tmp_path}"
+    done = shell(command, plain_environ())
+    assert done.stdout.splitlines()[-1].endswith("-c constraints/cpu.txt -e .[gguf,preview]"), done.stderr
+    here = {**MACHINES[machine], "python_version": version, "python_full_version": f"{version}.5"}
+    wanted = required(["gguf", "preview"], here)
+    assert wanted.keys() >= NEEDED
+    assert not wanted.keys() & {"vllm", "triton"}
+    pins = {}
+    for line in (ROOT / "constraints/cpu.txt").read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            pin = Requirement(line)
+            if pin.marker is None or pin.marker.evaluate(here):
+                pins.setdefault(canonicalize_name(pin.name), []).append(pin)
+    for name, requirement in wanted.items():
+        (pin,) = pins[name]
+        (exact,) = pin.specifier
+        assert requirement.specifier.contains(exact.version, prereleases=True), name
 
 
 def test_without_a_card_one_line_tells_how_to_have_orpheus_and_the_line_works(tmp_path):
