@@ -18,6 +18,8 @@ from safetensors.torch import save_file  # noqa: E402  needs torch
 from tests.support.tiny_checkpoint import HIDDEN, LAYERS  # noqa: E402
 
 RANK = 8
+QUERY = "base_model.model.model.layers.1.self_attn.k_proj"
+"""A projection that `write_adapter` leaves alone."""
 
 
 def write_adapter(
@@ -68,7 +70,14 @@ def test_an_adapter_of_the_checkpoint_is_taken(tmp_path, checkpoint):
         ({"rank_pattern": {"q_proj": 4}}, "different ranks"),
         ({"rank": 128}, "its rank is 128, and ORPHEUS_ADAPTER_RANK allows 64"),
         ({"layers": 5}, "more layers than the 2 here"),
-        ({"width": 96}, "layers are 96 wide; here they are 64"),
+        ({"width": 96}, "it is for a model whose layers are"),
+        ({"init_lora_weights": "pissa"}, "began with pissa"),
+        ({"extra": {f"{QUERY}.lora_magnitude_vector": torch.zeros(64)}}, "which cannot be changed"),
+        (
+            {"extra": {f"{QUERY}.lora_B.weight": torch.zeros(96, RANK)}},
+            "layers are 96 wide; here they are 64",
+        ),
+        ({"extra": {f"{QUERY}.lora_A.weight": torch.zeros(64)}}, "is no matrix"),
         ({"r": 4}, "is not of the rank 4 that its adapter_config.json says"),
         (
             {"extra": {"base_model.model.lm_head.lora_A.weight": torch.zeros(8, 64)}},
@@ -85,7 +94,7 @@ def test_what_cannot_work_is_refused_with_its_reason(tmp_path, checkpoint, made,
     with pytest.raises(ModelUnavailableError) as refused:
         read_adapter(folder, checkpoint, 64)
     assert why in refused.value.message
-    if {"use_dora", "modules_to_save", "rank"} & made.keys():
+    if {"use_dora", "modules_to_save", "rank"} & made.keys() or "lm_head" in why:
         assert "merge_and_unload" in refused.value.message
 
 
@@ -149,6 +158,25 @@ async def test_an_adapter_that_is_spoken_with_never_makes_room_and_who_waits_has
         assert not waiting.done()
     assert await waiting == 2
     assert resident.held == ["b"]
+
+
+async def test_an_adapter_that_nobody_speaks_with_is_unloaded_and_one_that_is_stays(monkeypatch):
+    monkeypatch.setattr(adapters, "IDLE_SECONDS", 0.02)
+    engine = _Engine()
+    resident = Resident(engine, 2, _fetch)
+    async with resident.use("a"):
+        async with resident.use("b"):
+            pass
+        for _ in range(500):
+            if engine.loaded == {1}:
+                break
+            await asyncio.sleep(0.01)
+        assert (resident.held, engine.loaded) == (["a"], {1})
+    monkeypatch.setattr(adapters, "IDLE_SECONDS", 30)
+    async with resident.use("b") as again:
+        assert again == 3, "no number is given twice"
+    resident.close()
+    assert resident.held == []
 
 
 @pytest.mark.vllm

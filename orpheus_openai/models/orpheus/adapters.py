@@ -13,7 +13,7 @@ import msgspec
 
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError, OverloadedError
 from orpheus_openai.models.hub import folder_of
-from orpheus_openai.models.orpheus.checkpoint import Checkpoint, Tensor, header
+from orpheus_openai.models.orpheus.checkpoint import Checkpoint, Shape, Tensor, header
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -22,6 +22,10 @@ _FILES = [CONFIG, WEIGHTS]
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM lays memory out for; an adapter takes that of the next one."""
 MODULES = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+_PLAIN_STARTS = {"gaussian", "eva", "orthogonal"}
+"""Ways to begin a training that leave the model as it was."""
+IDLE_SECONDS = 600.0
+"""How long an adapter stays that nobody speaks with."""
 ROOM_SECONDS = 60.0
 """How long a request waits for one of the engine's places."""
 
@@ -46,6 +50,10 @@ class _Config(msgspec.Struct, frozen=True):
     rank_pattern: dict[str, int] = {}
     alpha_pattern: dict[str, float] = {}
     trainable_token_indices: Any = None
+    init_lora_weights: bool | str = True
+    lora_bias: bool = False
+    alora_invocation_tokens: Any = None
+    layer_replication: Any = None
 
 
 def fetch_adapter(named: str, checkpoint: Checkpoint, largest_rank: int) -> Adapter:
@@ -73,6 +81,8 @@ def read_adapter(directory: Path, checkpoint: Checkpoint, largest_rank: int) -> 
     if reason := _unfit(config, largest_rank):
         raise _refused(directory, reason, merge=True)
     tensors = header(directory / WEIGHTS)
+    if reason := _beyond(tensors):
+        raise _refused(directory, reason, merge=True)
     if reason := _misfit(tensors, config.r, checkpoint):
         raise _refused(directory, reason, merge=False)
     return Adapter(directory, config.r)
@@ -80,38 +90,80 @@ def read_adapter(directory: Path, checkpoint: Checkpoint, largest_rank: int) -> 
 
 def _unfit(config: _Config, largest_rank: int) -> str:
     """Why no engine can serve it beside others; empty where one can."""
-    if config.peft_type != "LORA" or config.r < 1:
-        return f"it is no LoRA adapter but {config.peft_type or 'nothing that says what it is'}"
-    if config.use_dora:
-        return "it is a DoRA, which cannot be served beside others"
-    if config.modules_to_save or config.trainable_token_indices:
-        return (
-            "it brings whole layers of its own (modules_to_save), such as another embedding or output layer"
-        )
-    if config.bias != "none" or config.rank_pattern or config.alpha_pattern:
-        return "it changes biases, or its layers have different ranks or scales"
-    if config.r > largest_rank:
-        return f"its rank is {config.r}, and ORPHEUS_ADAPTER_RANK allows {largest_rank}"
+    start = config.init_lora_weights
+    reasons = (
+        (
+            config.peft_type != "LORA" or config.r < 1,
+            f"it is no LoRA adapter but {config.peft_type or 'nothing that says what it is'}",
+        ),
+        (config.use_dora, "it is a DoRA, which cannot be served beside others"),
+        (
+            config.modules_to_save or config.trainable_token_indices,
+            "it brings whole layers of its own (modules_to_save), such as another embedding or output layer",
+        ),
+        (
+            config.bias != "none" or config.lora_bias or config.rank_pattern or config.alpha_pattern,
+            "it changes biases, or its layers have different ranks or scales",
+        ),
+        (
+            isinstance(start, str) and start.lower() not in _PLAIN_STARTS,
+            f"its training began with {start}, which changes the model itself",
+        ),
+        (
+            config.alora_invocation_tokens or config.layer_replication,
+            "it works on some tokens only, or on repeated layers",
+        ),
+        (
+            config.r > largest_rank,
+            f"its rank is {config.r}, and ORPHEUS_ADAPTER_RANK allows {largest_rank}",
+        ),
+    )
+    return next((reason for unfit, reason in reasons if unfit), "")
+
+
+def _beyond(tensors: dict[str, Tensor]) -> str:
+    """What it changes beside the projections; empty where that is nothing."""
+    for name in tensors:
+        found = _TENSOR.search(name)
+        if found is None or found[2] not in MODULES:
+            return f"it changes {name.rpartition('.lora_')[0] or name}, which cannot be changed beside others"
     return ""
 
 
 def _misfit(tensors: dict[str, Tensor], rank: int, checkpoint: Checkpoint) -> str:
     """Why its weights do not go with the checkpoint; empty where they do."""
     shape = checkpoint.shape
-    inputs = {"down_proj": None, "o_proj": None}
+    sizes = _sizes(shape)
     if not tensors:
         return "it holds no weights"
     for name, tensor in tensors.items():
         found = _TENSOR.search(name)
-        if found is None or found[2] not in MODULES:
-            return f"it changes {name.rpartition('.lora_')[0] or name}, which cannot be changed beside others"
+        if found is None or len(tensor.shape) != 2:  # noqa: PLR2004
+            return f"{name} is no matrix"
         if int(found[1]) >= shape.layers:
             return f"it is for a model of more layers than the {shape.layers} here"
         if tensor.shape[0 if found[3] == "A" else 1] != rank:
             return f"{name} is not of the rank {rank} that its {CONFIG} says"
-        if found[3] == "A" and found[2] not in inputs and tensor.shape[1] != shape.hidden_size:
-            return f"it is for a model whose layers are {tensor.shape[1]} wide; here they are {shape.hidden_size}"
+        width, here = tensor.shape[found[3] == "A"], sizes[found[2]][found[3] == "B"]
+        if here is not None and width != here:
+            return f"it is for a model whose layers are {width} wide; here they are {here} ({found[2]})"
     return ""
+
+
+def _sizes(shape: Shape) -> dict[str, tuple[int | None, int | None]]:
+    """Inputs and outputs of each projection; None where `config.json` does not say."""
+    hidden, inner = shape.hidden_size, shape.intermediate_size
+    queries = shape.num_attention_heads * shape.head_width
+    keys = (shape.num_key_value_heads or shape.num_attention_heads) * shape.head_width
+    return {
+        "q_proj": (hidden, queries),
+        "k_proj": (hidden, keys),
+        "v_proj": (hidden, keys),
+        "o_proj": (queries, hidden),
+        "gate_proj": (hidden, inner),
+        "up_proj": (hidden, inner),
+        "down_proj": (inner, hidden),
+    }
 
 
 def _refused(directory: Path, reason: str, *, merge: bool) -> ModelUnavailableError:
@@ -151,6 +203,8 @@ class Resident:
         self._users: dict[str, int] = {}
         self._last = 0
         self._changed = asyncio.Condition()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._removing: set[asyncio.Task[None]] = set()
 
     @property
     def held(self) -> list[str]:
@@ -169,6 +223,8 @@ class Resident:
         )  # outside the lock: it may download
         async with self._changed:
             number = await self._loaded(named, fetched)
+            if timer := self._timers.pop(named, None):
+                timer.cancel()
             self._users[named] = self._users.get(named, 0) + 1
         try:
             yield number
@@ -176,6 +232,8 @@ class Resident:
             self._users[named] -= 1
             if not self._users[named]:
                 del self._users[named]
+                loop = asyncio.get_running_loop()
+                self._timers[named] = loop.call_later(IDLE_SECONDS, self._expire, named)
             async with self._changed:
                 self._changed.notify_all()
 
@@ -206,10 +264,36 @@ class Resident:
                     if idle is None:
                         await self._changed.wait()
                         continue
-                    await self._engine.remove(self._numbers.pop(idle))
+                    await self._remove(idle)
         except TimeoutError as error:
             raise OverloadedError(
                 f"All {self._places} adapters that may be loaded at once are being spoken with; ORPHEUS_ADAPTERS says "
                 "how many.",
                 retry_after=5,
             ) from error
+
+    def _expire(self, named: str) -> None:
+        self._timers.pop(named, None)
+        task = asyncio.get_running_loop().create_task(self._remove_if_idle(named))
+        self._removing.add(task)
+        task.add_done_callback(self._removing.discard)
+
+    async def _remove_if_idle(self, named: str) -> None:
+        async with self._changed:
+            # One that is spoken with again meanwhile has users, or a timer of its own.
+            if named in self._numbers and not self._users.get(named) and named not in self._timers:
+                await self._remove(named)
+                self._changed.notify_all()
+
+    async def _remove(self, named: str) -> None:
+        if timer := self._timers.pop(named, None):
+            timer.cancel()
+        await self._engine.remove(self._numbers.pop(named))
+
+    def close(self) -> None:
+        """Forget all of them: their engine ends."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._removing:
+            task.cancel()
+        self._numbers.clear()

@@ -44,6 +44,7 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"})
     max_position_embeddings: int
     num_key_value_heads: int | None = None
     head_dim: int | None = None
+    intermediate_size: int | None = None
     tie_word_embeddings: bool = False
     """Whether the head is the embedding: files may hold it twice, an engine holds it once."""
     quantization_config: dict[str, Any] | None = None
@@ -53,8 +54,12 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"})
     def cache_bytes(self, tokens: int, number_bytes: int = 2) -> int:
         """Memory of keys and values for that many tokens."""
         heads = self.num_key_value_heads or self.num_attention_heads
-        width = self.head_dim or self.hidden_size // self.num_attention_heads
-        return 2 * self.layers * heads * width * number_bytes * tokens
+        return 2 * self.layers * heads * self.head_width * number_bytes * tokens
+
+    @property
+    def head_width(self) -> int:
+        """Numbers in one attention head."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
 
 
 class Weights(msgspec.Struct, frozen=True):

@@ -155,6 +155,8 @@ class VLLMTokenSource:
 
         Closing what is closed already does nothing.
         """
+        if self._adapters is not None:
+            self._adapters.close()
         if self._engine.llm is None:
             return
         # It would take an orderly end for the engine's death, and write that to the log.
@@ -171,7 +173,10 @@ class _LoraEngine:
 
     async def add(self, number: int, adapter: Adapter) -> None:
         """See AdapterEngine."""
-        await self._engine.llm.add_lora(_lora(number, str(adapter.directory)))
+        try:
+            await self._engine.llm.add_lora(_lora(number, str(adapter.directory)))
+        except Exception as error:
+            raise EngineError(f"vLLM cannot load the adapter {adapter.directory}: {error}") from error
 
     async def remove(self, number: int) -> None:
         """See AdapterEngine."""
