@@ -22,6 +22,7 @@ from tests.support.environment import environ
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 from tests.support.mcp_greeting import ACCEPT, INITIALIZE
 from tests.support.ports import free_port
+from tests.support.socket_client import PCM, Talk
 
 GONE_SECONDS = 1.0
 """Until a killed process' port refuses: what its kernel took before that breaks with it."""
@@ -65,6 +66,19 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for server in servers:
             if alive(server):
                 os.kill(server.pid, signal.SIGKILL)  # they are watched, and would give notice
+
+
+def test_a_socket_passes_the_balancer_and_is_closed_from_either_end(fleet: Fleet) -> None:
+    trusted = ssl.create_default_context(cafile=str(fleet.certificate))
+    options = {"ssl": trusted} if fleet.url.startswith("https") else {}
+    with Talk(fleet.url, **options) as talk:
+        talk.send("session.config", **PCM)
+        talk.say("Good morning, everybody, and", done=False)
+        heard = talk.until(bytes)
+        talk.say(" welcome.")
+        assert talk.until("session.done", heard).messages[-1]["total_sentences"] == 1
+        talk.send("session.close")
+        assert talk.closed() == 1000
 
 
 # --- what becomes of the listeners ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 from tests.support.ports import free_port
+from tests.support.socket_client import PCM, Talk
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +85,15 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  of other processes
             await asyncio.sleep(0.05)
+
+
+def test_a_socket_passes_ray_serve(url: str) -> None:
+    with Talk(url) as talk:
+        talk.send("session.config", **PCM)
+        talk.say("Good morning, everybody, and", done=False)
+        heard = talk.until(bytes)
+        talk.say(" welcome.")
+        assert talk.until("session.done", heard).messages[-1]["total_sentences"] == 1
 
 
 async def test_new_replicas_take_over_without_breaking_a_stream(url: str) -> None:
