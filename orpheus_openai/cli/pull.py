@@ -19,7 +19,7 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe its options."""
     parser.add_argument("model", nargs="?", default="medium-3b", help="which model (default: %(default)s)")
-    parser.add_argument("--quant", help="its quantisation, e.g. q4_k_m (the default) or q8_0")
+    parser.add_argument("--quant", help="its quantisation, e.g. q8_0 (default: q4_k_m where there is one)")
     parser.add_argument("--save", action="store_true", help="write the setting that names it into .env")
 
 

@@ -54,7 +54,7 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415  # heavy, and only needed here
 
     _require_known(model)
-    wanted = (quantisation or USUAL_QUANTISATION).lower()
+    wanted = (quantisation or _usual(model)).lower()
 
     def fetch(repo: str) -> str:
         try:
@@ -76,10 +76,16 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
 def offered(model: Model, quantisation: str | None = None) -> Offer:
     """What the first mirror that has the file tells of it. Blocking; raises as `pull` does."""
     _require_known(model)
-    wanted = (quantisation or USUAL_QUANTISATION).lower()
+    wanted = (quantisation or _usual(model)).lower()
     return first_that_gives(
         model.gguf, lambda repo: _offer(repo, wanted), f"No mirror has {model.id} as {wanted}."
     )
+
+
+def _usual(model: Model) -> str:
+    """The quantisation that is taken where none is named: the usual one, or the one that its repositories are for."""
+    told = [next(iter(quantisations_of([repo])), "") for repo in model.gguf]
+    return told[0] if all(told) else USUAL_QUANTISATION
 
 
 def _require_known(model: Model) -> None:

@@ -1,5 +1,6 @@
 """`orpheus-openai pull`: a GGUF file from whichever mirror has it, whole and checked, and a server that finds it."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -7,6 +8,9 @@ import sys
 import pytest
 
 from orpheus_openai.catalog import load_catalog
+from orpheus_openai.cli import pull as command
+from orpheus_openai.installation import installing
+from orpheus_openai.models import pull as pulling
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.orpheus import engine
 from orpheus_openai.settings import Settings
@@ -85,6 +89,14 @@ def test_the_setting_is_saved_in_the_place_of_the_old_one(content, tmp_path):
     assert lines == ["# mine", f"ORPHEUS_MODEL_MEDIUM_3B={MIRRORS[0]}:q8_0", "PORT=9000"]
 
 
+def test_a_language_comes_in_the_quantisation_that_it_is_published_in(content, tmp_path):
+    (mirror,) = load_catalog(None).models["medium-3b-fr"].gguf
+    with Hub({mirror: {"Orpheus-3b-French-FT-Q8_0.gguf": content}}) as hub:
+        done = pull(hub, tmp_path, "medium-3b-fr")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"ORPHEUS_MODEL_MEDIUM_3B_FR={mirror}:q8_0\n"
+
+
 def test_what_no_mirror_has_and_what_is_unknown_is_said(content, tmp_path):
     with Hub({MIRRORS[0]: {FILE: content}}) as hub:
         missing = pull(hub, tmp_path, "--quant", "q2_k")
@@ -93,3 +105,20 @@ def test_what_no_mirror_has_and_what_is_unknown_is_said(content, tmp_path):
     assert f"There is no q2_k in {MIRRORS[0]}; it has q4_k_m" in missing.stderr
     assert unknown.returncode == 2
     assert "ORPHEUS_MODEL_SMALL_1B" in unknown.stderr
+
+
+def test_where_nothing_can_download_the_one_command_that_changes_it_is_said(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert command.run(argparse.Namespace(model="medium-3b", quant=None, save=False)) == 1
+    assert installing("gguf") in capsys.readouterr().err
+
+
+def test_what_is_missing_to_speak_with_what_came_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(pulling, "pull", lambda *_: "repo/x:q4_k_m")
+    monkeypatch.setattr(
+        command.importlib.util, "find_spec", lambda name: None if name == "xllamacpp" else name
+    )
+    assert command.run(argparse.Namespace(model="medium-3b", quant=None, save=False)) == 0
+    told = capsys.readouterr()
+    assert told.out == "ORPHEUS_MODEL_MEDIUM_3B=repo/x:q4_k_m\n"
+    assert f"install xllamacpp: {installing('gguf')}" in told.err
