@@ -1,6 +1,7 @@
 """`orpheus-openai pull`: a GGUF file from whichever mirror has it, whole and checked, and a server that finds it."""
 
 import argparse
+import importlib.util
 import os
 import subprocess
 import sys
@@ -115,9 +116,7 @@ def test_where_nothing_can_download_the_one_command_that_changes_it_is_said(monk
 
 def test_what_is_missing_to_speak_with_what_came_is_said(monkeypatch, capsys):
     monkeypatch.setattr(pulling, "pull", lambda *_: "repo/x:q4_k_m")
-    monkeypatch.setattr(
-        command.importlib.util, "find_spec", lambda name: None if name == "xllamacpp" else name
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "xllamacpp" else name)
     assert command.run(argparse.Namespace(model="medium-3b", quant=None, save=False)) == 0
     told = capsys.readouterr()
     assert told.out == "ORPHEUS_MODEL_MEDIUM_3B=repo/x:q4_k_m\n"
