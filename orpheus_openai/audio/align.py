@@ -84,21 +84,29 @@ def align(pcm: PCM, reading: PCM, starts: Sequence[int], foreign: Collection[int
         return []
     if pcm.size < WINDOW or reading.size < WINDOW:
         return in_proportion(pcm.size, np.diff([*starts, max(reading.size, starts[-1])]))
+    fitted = fit(pcm, reading, starts, foreign)
+    way = _way(fitted)
+    return _stretches(way.word, len(starts), fitted.loudness, fitted.hop, pcm.size)
+
+
+def fit(pcm: PCM, reading: PCM, starts: Sequence[int], foreign: Collection[int] = ()) -> "Fitted":
+    """Both frame by frame, at the tempo that fits best; arguments as those of `align`, none of them empty."""
     hop = HOP * max(1, round((pcm.size * reading.size / HOP**2 / MOST_CELLS) ** 0.5))
     heard, read = _Spectrum.of(pcm, hop), _Spectrum.of(reading, hop // FINER)
     edges = np.array([*starts, reading.size]) * FINER / hop
     sounding = heard.loudness > AUDIBLE
     tempo = FINER * _count(sounding) / max(_count(read.loudness > AUDIBLE), 1)
     ways = [
-        _way(heard, read, edges, foreign, tempo=tempo * share, speech=sounding)
+        _way(_fitted(heard, read, edges, foreign, hop=hop, tempo=tempo * share, speech=sounding))
         for share in (FOREIGN_SHARES if foreign else FOREIGN_SHARES[:1])
     ]
     way = min(ways, key=lambda way: way.cost)
-    spoken = way.word >= 0
+    spoken, tempo = way.word >= 0, way.tempo
+    speech = sounding
     if _count(spoken & sounding) > BANDS:
-        tempo = way.tempo * _count(spoken) / way.frames
-        way = _way(heard, read, edges, foreign, tempo=tempo, speech=spoken & sounding)
-    return _stretches(way.word, len(starts), heard.loudness, hop, pcm.size)
+        speech = spoken & sounding
+        tempo *= _count(spoken) / way.frames
+    return _fitted(heard, read, edges, foreign, hop=hop, tempo=tempo, speech=speech)
 
 
 def in_proportion(samples: int, lengths: Sequence[float] | NDArray[np.floating]) -> list[Stretch]:
@@ -138,16 +146,52 @@ class _Way(NamedTuple):
     """How many the reading has for its words."""
 
 
-def _way(
+class Fitted(NamedTuple):
+    """A recording, and the states that a path goes through for it."""
+
+    target: Floats
+    """What is told of each frame of the recording, shape `(frames, features)`."""
+    loudness: Floats
+    states: "_States"
+    features: Floats
+    """The same of each state."""
+    tempo: float
+    hop: int
+    """Samples from one frame to the next."""
+
+    @property
+    def waits(self) -> NDArray[np.bool_]:
+        """Which states wait, before, between and after the words."""
+        return self.states.word < 0
+
+    def moves(self) -> Floats:
+        """What it costs to come to each state by going on by none to three, shape `(4, states)`."""
+        return _moves(self.states)
+
+    def costs(self, start: int) -> Floats:
+        """What each of `ROWS` frames from `start` on costs in each state."""
+        rows = slice(start, start + ROWS)
+        block, waits = self.target[rows], self.waits
+        squares = np.einsum("ij,ij->i", self.features, self.features)
+        costs: Floats = np.einsum("ij,ij->i", block, block)[:, None] + squares - 2 * block @ self.features.T
+        costs = np.sqrt(np.maximum(costs, 0, out=costs) / block.shape[1])
+        costs[:, waits] = (HUSH + LOUD_PAUSE * np.minimum(self.loudness[rows], 1.0) ** 2)[:, None]
+        foreign = self.states.foreign
+        costs[:, foreign] = np.minimum(costs[:, foreign], FOREIGN)
+        return costs
+
+
+def _fitted(
     heard: _Spectrum,
     read: _Spectrum,
     edges: NDArray[np.float64],
     foreign: Collection[int],
     *,
+    hop: int,
     tempo: float,
     speech: NDArray[np.bool_],
-) -> _Way:
-    """The cheapest path, if the recording takes `tempo` times as long as the reading for the same.
+) -> Fitted:
+    """Both, if the recording takes `tempo` times as long as the reading for the same.
 
     `edges` are the frames of the reading where words begin, and its end; `speech` says what of the recording is like
     speech.
@@ -158,8 +202,14 @@ def _way(
     longest_closure = round(LONGEST_CLOSURE * FRAMES_A_SECOND * tempo)
     states = _States.of(some.loudness, np.rint(edges * tempo / FINER).astype(int), foreign, longest_closure)
     target, features = _features(heard, some, speech)
-    path, cost = _path(target, heard.loudness, states, features[states.frame])
-    return _Way(states.word[path], cost, tempo, _count(states.word >= 0))
+    return Fitted(target, heard.loudness, states, features[states.frame], tempo, hop)
+
+
+def _way(fitted: Fitted) -> _Way:
+    """The cheapest path."""
+    path, cost = _path(fitted)
+    word = fitted.states.word
+    return _Way(word[path], cost, fitted.tempo, _count(word >= 0))
 
 
 class _States(NamedTuple):
@@ -208,14 +258,12 @@ def _without_pauses(silent: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
     return kept
 
 
-def _path(heard: Floats, loudness: Floats, states: _States, features: Floats) -> tuple[Indices, float]:
-    """The state of each frame of the recording, ascending, on the cheapest way through all of them, and its price."""
-    frames, count = len(heard), len(features)
+def _moves(states: _States) -> Floats:
     waits = states.word < 0
     after_wait = np.concatenate([[False], waits[:-1]])
     soon_after = after_wait | np.concatenate([[False, False], waits[:-2]])
-    # By how many states one goes on: a state that waits is passed by freely.
-    moves = np.stack(
+    # A state that waits is passed by freely.
+    return np.stack(
         [
             np.where(waits, 0.0, np.where(states.beside_foreign, STAY_BESIDE_FOREIGN, STAY)),
             states.enter,
@@ -223,18 +271,18 @@ def _path(heard: Floats, loudness: Floats, states: _States, features: Floats) ->
             np.where(soon_after, SKIP_ONE, SKIP_TWO) + states.enter,
         ]
     ).astype(np.float32)
-    hush = HUSH + LOUD_PAUSE * np.minimum(loudness, 1.0) ** 2
-    squares = np.einsum("ij,ij->i", features, features)
+
+
+def _path(fitted: Fitted) -> tuple[Indices, float]:
+    """The state of each frame of the recording, ascending, on the cheapest way through all of them, and its price."""
+    frames, count = len(fitted.target), len(fitted.features)
+    moves = fitted.moves()
     best = np.full((frames + 1, count + 3), np.inf, np.float32)
     best[0, 2] = 0.0  # before the first state
     costs = move = np.empty(count, np.float32)
     for frame in range(frames):
         if frame % ROWS == 0:
-            block = heard[frame : frame + ROWS]
-            costs = np.einsum("ij,ij->i", block, block)[:, None] + squares - 2 * block @ features.T
-            costs = np.sqrt(np.maximum(costs, 0, out=costs) / block.shape[1])
-            costs[:, waits] = hush[frame : frame + ROWS, None]
-            costs[:, states.foreign] = np.minimum(costs[:, states.foreign], FOREIGN)
+            costs = fitted.costs(frame)
         before, now = best[frame], best[frame + 1, 3:]
         np.add(before[3:], moves[0], out=now)
         for step in range(1, 4):

@@ -255,6 +255,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "docs/verification.md."
         ),
     ] = "retry"
+    verify_words: Annotated[
+        Literal["off", "report", "retry"],
+        Meta(
+            description="The same for segments in which, by eSpeak NG's reading of their text, words are missing or "
+            "were said twice: a guess, unlike the others. Without effect where ORPHEUS_VERIFY is `off`."
+        ),
+    ] = "report"
     max_concurrent: Annotated[
         str,
         Meta(

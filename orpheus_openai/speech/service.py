@@ -30,7 +30,7 @@ from orpheus_openai.speech.script import SHORT_TEXT, AnyScript, LiveScript, Scri
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
-from orpheus_openai.speech.verification import Verification, may_be_drawn_again
+from orpheus_openai.speech.verification import Ears, Verification, may_be_drawn_again
 from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.changes import Ledger
@@ -72,6 +72,7 @@ class SpeechService:
         self._planner = Planner()
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
         self._reader = Reader(catalog.emotion_tags)
+        self._ears = Ears(self._reader, catalog.emotion_tags)
 
     @classmethod
     def create(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self:
@@ -185,7 +186,15 @@ class SpeechService:
         if verify == "off":
             return None
         retry = verify == "retry" and may_be_drawn_again(sampling)
-        return Verification(self._reader, read_by, self.catalog.emotion_tags, retry=retry)
+        words = self._settings.verify_words
+        return Verification(
+            self._reader,
+            read_by,
+            self.catalog.emotion_tags,
+            retry=retry,
+            ears=None if words == "off" else self._ears,
+            retry_words=words == "retry",
+        )
 
     def _require_length(self, request: SpeechRequest) -> None:
         if len(request.text) > (most := self._settings.max_input_chars):

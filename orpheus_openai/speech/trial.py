@@ -22,9 +22,10 @@ LAST_SILENCE = 3 * SAMPLE_RATE // 10
 class Trial:
     """A `Watch` of the model that speaks, and the PCM that nobody took yet."""
 
-    def __init__(self, longest: Callable[[], float] = lambda: math.inf) -> None:
-        """`longest` tells how many seconds the segment may last."""
+    def __init__(self, longest: Callable[[], float] = lambda: math.inf, *, kept: bool = False) -> None:
+        """`longest` tells how many seconds the segment may last; `kept`: its PCM stays when it was taken."""
         self._longest = longest
+        self._kept: list[PCM] | None = [] if kept else None
         self.pieces: deque[PCM] = deque()
         self.samples = 0
         """All there are, those included that were taken."""
@@ -59,6 +60,8 @@ class Trial:
     def add(self, pcm: PCM) -> bool:
         """Take more of what is said; False: it is over, as nothing good can follow."""
         self.pieces.append(pcm)
+        if self._kept is not None:
+            self._kept.append(pcm)
         self.samples += pcm.size
         self.ahead += pcm.size
         self._silence.push(pcm)
@@ -93,6 +96,11 @@ class Trial:
         """Note where it does not last so many seconds."""
         if self.samples < shortest * SAMPLE_RATE and not self.cut:
             self.fault = "length"
+
+    def let_go(self) -> PCM:
+        """All of its PCM, which is not kept any longer."""
+        pieces, self._kept = self._kept or [], None
+        return np.concatenate([np.zeros(0, np.int16), *pieces])
 
     def better_than(self, other: "Trial") -> bool:
         """Whether it is to be heard rather."""

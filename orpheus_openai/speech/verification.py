@@ -9,12 +9,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.heard import doubts
 from orpheus_openai.audio.verify import longest_seconds, shortest_seconds
 from orpheus_openai.catalog import EspeakVoice
 from orpheus_openai.errors import SpeechError
-from orpheus_openai.models.preview.reading import Reader, Reading
+from orpheus_openai.models.preview.reading import Reader, Reading, starts
 from orpheus_openai.speech.trial import Trial
+from orpheus_openai.speech.words import LONGEST_SEGMENT
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import Manner
@@ -25,6 +27,8 @@ MOST_TRIES = 3
 READING_SECONDS = 1.0
 """What a reading may take, which as a rule is there long before the speech."""
 SEEDS = 1 << 31
+MOST_WAITING = 16
+"""Segments of the whole server whose words wait to be looked at; one more is not."""
 
 Verify = Literal["off", "report", "retry"]
 
@@ -38,7 +42,8 @@ class SegmentVerdict(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="`ok`; `retried`: it was spoken again before it was heard, and then was good; `cut`: it ran "
-            "away and was ended; `suspect:` and why: `length` (too short), `no_end`, `silence`, `lost_frames`.",
+            "away and was ended; `suspect:` and why: `length` (too short), `no_end`, `silence`, `lost_frames`, "
+            "`words` (some are missing, or were said twice).",
             examples=["ok"],
         ),
     ]
@@ -47,6 +52,29 @@ class SegmentVerdict(msgspec.Struct, frozen=True, kw_only=True):
     ]
     end: Annotated[int, Meta(description="Where it ends there.", examples=[29])]
     tries: Annotated[int, Meta(description="How often it was spoken, 1 to 3.", examples=[1])]
+
+
+class Ears:
+    """Finds out for all speeches whether the words of their texts were said; one event loop's."""
+
+    def __init__(self, reader: Reader, emotion_tags: Sequence[str]) -> None:
+        self._reader = reader
+        self._emotion_tags = emotion_tags
+        self._waiting = 0
+
+    async def doubt(self, text: str, pcm: PCM, reading: Reading) -> bool:
+        """Whether words of `text` are missing in `pcm`, or were said twice; False where there is no time to look."""
+        if self._waiting >= MOST_WAITING:
+            return False
+        words = words_of(text, self._emotion_tags)
+        self._waiting += 1
+        try:
+            async with self._reader.aligning:
+                begins = starts(reading, text, words.words)
+                found = await asyncio.to_thread(doubts, pcm, reading.pcm, begins, words.tags)
+        finally:
+            self._waiting -= 1
+        return found.serious
 
 
 class Verification:
@@ -59,8 +87,15 @@ class Verification:
         emotion_tags: Sequence[str],
         *,
         retry: bool,
+        ears: Ears | None = None,
+        retry_words: bool = False,
     ) -> None:
-        """`voice_of` tells who reads along; `retry`: what failed unheard is spoken again."""
+        """`voice_of` tells who reads along; `retry`: what failed unheard is spoken again.
+
+        `ears` find words that are missing or said twice, None: nobody looks; `retry_words`: that is a failure, too.
+        """
+        self._ears = ears
+        self._retry_words = retry and retry_words
         self._reader = reader
         self._voice_of = voice_of
         self._emotion_tags = emotion_tags
@@ -72,7 +107,15 @@ class Verification:
     def examine(self, segment: Segment) -> "Examination":
         """What looks at `segment`, the next one."""
         tags = len(words_of(segment.text, self._emotion_tags).tags)
-        examination = Examination(segment, tags, self._read, retry=self._retry, tell=self.tell)
+        examination = Examination(
+            segment,
+            tags,
+            self._read,
+            retry=self._retry,
+            ears=self._ears,
+            retry_words=self._retry_words,
+            tell=self.tell,
+        )
         self._examinations.append(examination)
         return examination
 
@@ -111,6 +154,8 @@ class Examination:
         read: Callable[[Segment], Coroutine[None, None, Reading | None]],
         *,
         retry: bool,
+        ears: Ears | None,
+        retry_words: bool,
         tell: Callable[[SegmentVerdict], None],
     ) -> None:
         self.heard = False
@@ -122,13 +167,15 @@ class Examination:
         self._tags = tags
         self._read = read
         self._retry = retry
+        self._ears = ears
+        self._retry_words = retry_words
         self._tell = tell
         self._reading: asyncio.Task[Reading | None] | None = None
         self._longest = longest_seconds(segment.text, tags=tags)
 
     def trial(self) -> Trial:
         """A new try at the segment."""
-        return Trial(lambda: self._longest)
+        return Trial(lambda: self._longest, kept=self._ears is not None)
 
     def hear(self) -> None:
         """The segment has begun to sound: only now, as nothing shall be between a request and its first sound."""
@@ -141,6 +188,8 @@ class Examination:
         if self._reading is not None and not heard():
             await asyncio.wait([self._reading], timeout=READING_SECONDS)
         self._require_length(trial)
+        if self._retry_words and not heard():
+            await self._require_words(trial)
 
     def again(self, tries: int) -> bool:
         """Whether the segment shall be spoken once more after so many times, if it is not heard yet."""
@@ -160,6 +209,7 @@ class Examination:
         if self._reading is not None:
             await asyncio.wait([self._reading], timeout=READING_SECONDS)
         self._require_length(trial)
+        await self._require_words(trial)
         if trial.cut:
             verdict = "cut"
         elif trial.fault is not None:
@@ -171,15 +221,24 @@ class Examination:
         self._tell(self.verdict)
 
     def _require_length(self, trial: Trial) -> None:
-        if trial.fault is None and (seconds := self._reading_seconds()) is not None:
-            trial.require(shortest_seconds(seconds))
+        if trial.fault is None and (reading := self._read_aloud()) is not None:
+            trial.require(shortest_seconds(len(reading.pcm) / SAMPLE_RATE))
 
-    def _reading_seconds(self) -> float | None:
+    async def _require_words(self, trial: Trial) -> None:
+        pcm = trial.let_go()
+        reading = self._read_aloud()
+        if self._ears is None or trial.fault is not None or not pcm.size or reading is None:
+            return
+        if len(pcm) > LONGEST_SEGMENT:
+            return
+        if await self._ears.doubt(self._segment.text, pcm, reading):
+            trial.fault = "words"
+
+    def _read_aloud(self) -> Reading | None:
         reading = self._reading
         if reading is None or not reading.done() or reading.cancelled() or reading.exception():
             return None
-        found = reading.result()
-        return None if found is None else len(found.pcm) / SAMPLE_RATE
+        return reading.result()
 
     async def _measure(self) -> Reading | None:
         reading = await self._read(self._segment)

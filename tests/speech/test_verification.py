@@ -60,6 +60,7 @@ def settings(port, folder, snac, **fields):
         device="cpu",
         snac=str(snac),
         snac_noise="off",
+        verify_words="off",  # noise has none
         remote_url=(f"http://127.0.0.1:{port}/v1",),
         checkpoints={"ORPHEUS_MODEL_MEDIUM_3B": str(folder)},
         output_dir=folder / "outputs",
