@@ -12,13 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parents[1]
-PACKAGES = (
-    "orpheus_openai",
-    "compat/orpheus_compat",
-    "compat/orpheus_eleven",
-    "ui/orpheus_ui",
-    "mcp/orpheus_mcp",
-)
+_WHEEL = tomllib.loads((HERE / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+PACKAGES: list[str] = _WHEEL["packages"]
 LONG_FILE = 300
 MAP = "docs/architecture.md"
 MAP_START, MAP_END = "<!-- map: python -m benchmarks.house --write -->", "<!-- end of the map -->"

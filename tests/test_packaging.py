@@ -7,14 +7,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+from benchmarks.house import PACKAGES
+
 ROOT = Path(__file__).parents[1]
-PACKAGES = (
-    "orpheus_openai",
-    "compat/orpheus_compat",
-    "compat/orpheus_eleven",
-    "ui/orpheus_ui",
-    "mcp/orpheus_mcp",
-)
 OURS = {Path(package).name for package in PACKAGES}
 
 

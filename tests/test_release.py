@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.house import PACKAGES
 from release.__main__ import main as release_main
 from release.built import build, check_commands, check_server, extras
 from release.changelog import ChangelogError, cut
@@ -117,10 +118,7 @@ def test_the_wheel_holds_all_that_it_shows_and_says_under_which_licences(built):
         names = wheel.namelist()
         (metadata,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         told = email.message_from_bytes(wheel.read(metadata))
-    for package, folder in {
-        "orpheus_openai": ".", "orpheus_compat": "compat", "orpheus_eleven": "compat",
-        "orpheus_ui": "ui", "orpheus_mcp": "mcp",
-    }.items():  # fmt: skip
+    for package, folder in ((Path(each).name, Path(each).parent) for each in PACKAGES):
         here = {
             str(path.relative_to(ROOT / folder))
             for path in (ROOT / folder / package).rglob("*")
