@@ -1,5 +1,6 @@
 """Sockets are guests like others: keys, log, audit, an end in order when the server stops."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from benchmarks.live import left, malformed, not_reading, storm
 from benchmarks.serving import serving
 from tests.support.environment import environ
 from tests.support.socket_client import PCM, Talk
@@ -56,8 +58,18 @@ def test_a_socket_needs_a_key_each_utterance_is_audited_and_the_last_is_spoken_w
     assert KEY not in audit.read_text()
 
 
-def test_when_the_server_stops_the_utterance_ends_and_the_socket_is_closed_in_order(tmp_path):
+def test_hang_ups_bad_messages_and_still_readers_leave_nothing_and_at_the_end_the_last_utterance_is_spoken(
+    tmp_path,
+):
     with serving(tmp_path, environ()) as server:
+
+        async def ill_treated():
+            assert await storm(server.url, 12) == 6
+            assert await malformed(server.url, 70) == 70
+            await not_reading(server.url, 2)
+            return await left(server.url)
+
+        assert asyncio.run(ill_treated()) == {"active_speeches": 0, "queued_speeches": 0}
         with Talk(server.url) as idle, Talk(server.url) as talk:
             idle.send("session.config", **PCM)
             talk.send("session.config", **PCM)
