@@ -365,7 +365,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(
             description="A TOML file that says how words are said, by language or under `[all]`: `[en]`, then lines "
-            'such as `nginx = "engine x"`; `[keys.NAME.all]` is for one key. See docs/text.md.'
+            'such as `nginx = "engine x"`.'
         ),
     ] = None
     read_code: Annotated[

@@ -33,9 +33,25 @@ def opened(request: Any, open_page: Callable[..., Page], server_url: str) -> Pag
     return page
 
 
+ENGLISH_LEFT = """() => {
+  const sentence = /[A-Za-z]{2,} +[a-z]{2,} +[a-z]{2,}/;
+  const users = "#mirror, textarea, pre, .kept-text, .verdicts, #plan-segments, [lang=en]";
+  const all = [...document.querySelectorAll("body *")];
+  const seen = all.filter((node) => node.checkVisibility() && !node.closest(users));
+  const said = seen.flatMap((node) => [
+    ...[...node.childNodes].filter(({ nodeType }) => nodeType === Node.TEXT_NODE).map(({ data }) => data),
+    ...["aria-label", "title", "placeholder"].map((name) => node.getAttribute(name) ?? ""),
+  ]);
+  return said.filter((words) => sentence.test(words.replace(/“[^”]*”/g, "")));
+}"""
+"""What is said in English, the reader's own text and programs aside."""
+
+
 def fault(page: Page, state: str) -> dict[str, list[str]]:
-    """What axe finds in this state, by its name; {} for nothing."""
+    """What axe finds in this state, by its name, and what English is left in a Chinese page; {} for nothing."""
     found = violations(page)
+    if page.locator("html").get_attribute("lang") == "zh-Hans":
+        found += page.evaluate(ENGLISH_LEFT)
     return {state: found} if found else {}
 
 
@@ -64,6 +80,11 @@ def test_axe_finds_nothing_while_one_writes_chooses_and_is_refused(opened: Page)
     expect(page.locator("#toasts .toast")).to_be_visible()
     page.get_by_role("tab", name="MCP").click()
     wrong |= fault(page, "replaced, with undo; another program")
+    page.locator("#copy-link").click()
+    page.locator("#text").fill("Anna: It costs **$5**.\nBen: Hello!")
+    page.locator("#explain").click()
+    expect(page.locator("#plan-segments > li")).to_have_count(1)
+    wrong |= fault(page, "the plan, and speakers")
     assert wrong == {}
 
 

@@ -124,7 +124,7 @@ def test_without_a_gpu_nothing_is_offered_to_be_released(page: Page) -> None:
     panel = page.get_by_role("region", name="GPU")
     expect(panel).to_contain_text("Ready")
     expect(panel).not_to_contain_text("Leaves in")
-    expect(panel.get_by_role("button")).to_have_count(0)
+    expect(panel.locator("[data-release]")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("locale", "said"), [("en-US", "A proxy on the way"), ("zh-CN", "途中的代理")])
@@ -168,6 +168,63 @@ def test_a_key_that_is_no_admins_sees_what_it_may_not_do(
             if not may:
                 expect(panel).to_contain_text("Only an admin's key can release it.")
             page.goto("about:blank")
+
+
+@pytest.mark.parametrize(
+    ("locale", "said"),
+    [
+        ("en-US", ("Download Orpheus 3B", "is 2.2 GiB", "Break off", "was broken off", "not keep up")),
+        ("zh-CN", ("下载 Orpheus 3B", "大小为 2.2 GiB", "中断", "的下载已中断", "跟不上")),
+    ],
+)
+def test_a_models_file_is_offered_with_its_size_and_its_speed_is_told(
+    open_page: Callable[..., Page], server_url: str, locale: str, said: tuple[str, ...]
+) -> None:
+    offer, size, cancel, cancelled, slow = said
+    download = {
+        "model": "medium-3b",
+        "name": "unsloth/x:q4_k_m",
+        "state": "running",
+        "bytes": 2_363_000_000,
+        "done_bytes": 9,
+        "message": "",
+    }
+
+    def hub(route: Any) -> None:  # what the download's own tests have of the server
+        method = route.request.method
+        if method == "GET":
+            route.fulfill(json={**download, "free_bytes": 50_000_000_000, "here": False})
+        else:
+            if method == "DELETE":
+                download["state"] = "cancelled"
+            route.fulfill(json=download)
+
+    def told(route: Any) -> None:
+        status = route.fetch().json()
+        for model in status["models"]:
+            model |= {
+                "engine": "llama.cpp, Q4_K_M, CPU, 0.5 × real time",
+                "real_time_factor": 2.0,
+                "advice": "It will not keep up.",
+            }
+        route.fulfill(json={**status, "downloads": [download] if download["done_bytes"] == 10 else []})
+
+    answers = {"**/api/models/*/download": hub, "**/api/status": told}
+    page = open_page(server_url, locale=locale, answers=answers)
+    page.locator("#gpu").get_by_role("button", name=offer).click()
+    expect(page.get_by_role("dialog")).to_contain_text(size)
+    assert violations(page) == []
+    page.locator("#confirm-yes").click()
+    expect(page.locator("#gpu .pull progress")).to_be_visible()
+    assert violations(page) == []
+    download["done_bytes"] = 10
+    page.locator("#gpu .pull").get_by_role("button", name=cancel).click()
+    box(page).fill("Yes.")
+    speak_button(page).click()
+    expect(page.locator("#gpu .pull")).to_contain_text(cancelled)
+    expect(page.locator("#gpu .loaded")).to_contain_text("llama.cpp, Q4_K_M, CPU · 0.5 ×")
+    expect(page.locator("#gpu .loaded")).to_contain_text(slow)
+    assert violations(page) == []
 
 
 # --- every reader ------------------------------------------------------------------------------------------------

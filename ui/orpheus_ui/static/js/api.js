@@ -81,6 +81,21 @@ export const generate = (wanted, signal, { keep = false, format = "pcm" } = {}) 
 export const planText = async (wanted, signal) =>
   (await request("api/text", { method: "POST", json: wanted, signal })).json();
 
+/** A speech of ours is cut in on after so many seconds of it: `{text_spoken, text_remaining, …}`. */
+export const interrupt = async (id, seconds) =>
+  (await request(`api/speech/${id}/interrupt`, { method: "POST", json: { played_ms: Math.round(seconds * 1000) } })).json();
+
+const downloads = async (model, method, options = {}) => (await request(`api/models/${model}/download`, { method, ...options })).json();
+
+/** The file of a model that would be downloaded: `{name, bytes, free_bytes, here}`. */
+export const offerDownload = (model) => downloads(model, "GET");
+
+/** Begin to download it: `{model, name, state, bytes, done_bytes, message}`. */
+export const startDownload = (model) => downloads(model, "POST", { json: {} });
+
+/** Break it off; what has come is kept. */
+export const breakOffDownload = (model) => downloads(model, "DELETE");
+
 /** Take a model off the GPU; `force` ends the speech that uses it. */
 export const offload = async (model, force) =>
   (await request("api/offload", { method: "POST", json: { model, force } })).json();

@@ -2,16 +2,24 @@
 
 import { element } from "./dom.js";
 
-/** The clipboard is for secure addresses only; elsewhere a selection is copied. */
+/** Copy words; whether they are copied. The clipboard is for secure addresses, and where it is allowed; elsewhere a selection is. */
 export async function copy(words) {
-  if (navigator.clipboard) {
+  try {
     await navigator.clipboard.writeText(words);
-    return;
+    return true;
+  } catch {
+    return copySelected(words);
   }
+}
+
+function copySelected(words) {
+  const focused = /** @type {any} */ (document.activeElement);
   const field = element("textarea", { class: "unseen" });
   field.value = words;
   document.body.append(field);
   field.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   field.remove();
+  focused?.focus();
+  return copied;
 }

@@ -61,7 +61,10 @@ export class Developers {
   }
 
   async #onCopy() {
-    await copy(this.#code.textContent);
+    if (!(await copy(this.#code.textContent))) {
+      getSelection().selectAllChildren(this.#code);
+      return;
+    }
     this.#copy.replaceChildren(icon("check"), t("developers.copied"));
     this.#said.textContent = t("developers.copied");
     setTimeout(() => {

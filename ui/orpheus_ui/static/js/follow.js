@@ -106,6 +106,11 @@ export class Reading {
     this.#splitter = new Intl.Segmenter(language, { granularity: "sentence" });
   }
 
+  /** A text that is still being written has got longer. */
+  set text(text) {
+    this.#text = text;
+  }
+
   /** The sentences `[{start, end, seconds}]` of `segments`, `[{start, end, seconds}]`, which only ever get more. */
   follow(segments, samples) {
     for (const segment of segments.slice(this.#taken)) this.#locate(segment, samples);

@@ -6,6 +6,7 @@ import { byId, element } from "./dom.js";
 import { duration, gibibytes, language, number, onLanguage, t } from "./i18n.js";
 import { badge, shortTitle, title } from "./models.js";
 import { confirmed, explain } from "./notices.js";
+import { Pull } from "./pull.js";
 
 const HELD = new Set(["loading", "ready", "asleep", "unloading", "failed"]);
 
@@ -20,7 +21,7 @@ export class GPUPanel {
 
   constructor(catalog, events) {
     this.#catalog = catalog;
-    byId("gpu").append(this.#list, this.#none, this.#models);
+    byId("gpu").append(this.#list, this.#none, new Pull(catalog, events).node, this.#models);
     events.addEventListener("gpu.sample", ({ detail }) => this.#sample(detail.gpus));
     events.addEventListener("status", ({ detail }) => this.#sample(detail.gpus));
     catalog.addEventListener("change", () => this.#show());
@@ -40,7 +41,7 @@ export class GPUPanel {
     this.#none.hidden = status.gpus.length > 0;
     this.#none.replaceChildren(...(status.gpus.length ? [] : this.#withoutGPU(status)));
     const held = status.models.filter((model) => HELD.has(model.state));
-    const facts = held.map(({ id, state, leases, waiting, pinned, error }) => [id, state, leases, waiting, pinned, error]);
+    const facts = held.map(({ idle_seconds: _, unload_in_seconds: __, ...facts }) => facts);
     const signature = JSON.stringify([facts, status.admin, status.gpus.length]);
     if (signature !== this.#signature) {
       this.#signature = signature;
@@ -53,6 +54,10 @@ export class GPUPanel {
   }
 
   #withoutGPU(status) {
+    const { offer } = this.#catalog;
+    if (offer.models.find(({ id }) => id === status.default_model)?.engine !== "preview") {
+      return [element("p", { class: "lead" }, t("gpu.none")), element("p", {}, t("gpu.none_orpheus"))];
+    }
     const ways = ["gpu.way_machine", "gpu.way_remote", "gpu.way_container"];
     return [
       element("p", { class: "lead" }, t("gpu.none")),
@@ -78,11 +83,14 @@ export class GPUPanel {
     const model = this.#catalog.model(status.id);
     const loaded = ["ready", "asleep"].includes(status.state);
     const busy = status.leases ? t("gpu.streams", { n: status.leases }) : t("gpu.idle");
-    const facts = [loaded ? busy : null, status.waiting ? t("gpu.waiting", { n: status.waiting }) : null, status.memory_bytes ? gibibytes(status.memory_bytes) : null];
+    const engine = status.engine?.replace(/, [\d.]+ × real time$/, ""); // which is said in the page's words
+    const speed = status.real_time_factor ? t("gpu.speed", { n: number(1 / status.real_time_factor, 1) }) : null;
+    const facts = [loaded ? busy : null, loaded ? engine : null, speed, status.waiting ? t("gpu.waiting", { n: status.waiting }) : null, status.memory_bytes ? gibibytes(status.memory_bytes) : null];
     return element(
       "li", { class: "loaded-model" },
       element("div", { class: "row spread" }, element("span", { class: "loaded-name" }, model ? shortTitle(model) : status.id), badge(status.state === "unloaded" ? "on_demand" : status.state)),
       element("div", { class: "row spread" }, element("div", { class: "faint" }, element("p", {}, status.error ?? facts.filter(Boolean).join(" · ")), element("p", { class: "countdown", "data-leaves": status.id })), loaded && this.#takesRoom(status.id) && this.#releaseButton(status.id, model)),
+      status.advice && element("p", { class: "hint warning" }, language() === "en" ? status.advice : t("gpu.too_slow")),
     );
   }
 

@@ -11,6 +11,7 @@ import { recall, remember } from "./remembered.js";
 import { Waveform } from "./waveform.js";
 
 const CAPTIONS = "srt";
+const ENDING = 40; // characters
 const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
 
 /** Shows one speech at a time: `{text, language, voice, created, facts, segments}`. */
@@ -33,7 +34,7 @@ export class Listening {
     const describe = (at, total) => t("listening.position", { at: clock(at), total: clock(total) });
     this.#waveform = new Waveform(byId("wave"), byId("canvas"), this.player, describe);
     this.player.addEventListener("change", () => this.#draw());
-    this.player.addEventListener("dry", hadGap);
+    this.player.addEventListener("dry", () => this.#speech?.live || hadGap());
     byId("play").addEventListener("click", () => (this.player.playing ? this.player.pause() : this.player.play()));
     byId("download").addEventListener("click", () => this.#keep(() => save(this.#speech, this.player.samples, this.#format())));
     byId("captions").addEventListener("click", () => this.#keep(() => saveCaptions(this.#speech, CAPTIONS)));
@@ -101,6 +102,19 @@ export class Listening {
     this.#waveform.marks = this.#ranges.map((range) => range.seconds);
   }
 
+  /** The text of a live speech so far, and its segments and words, as far as they are known. */
+  extend(text, segments, words) {
+    this.#speech = { ...this.#speech, text };
+    this.#reading.text = text;
+    this.follow(segments, [...words]);
+  }
+
+  /** The listener cut in after `spoken`, a text whose last words are told. */
+  cut(spoken) {
+    const words = ending(spoken.trim());
+    this.phase(words ? "cut" : "stopped", { words });
+  }
+
   /** Say what goes on, `phase.…` of the words; null for nothing. */
   phase(name, values = {}) {
     this.#phase = name && { name, values };
@@ -160,10 +174,22 @@ export class Listening {
     button.disabled = player.duration === 0;
     byId("captions").hidden = !player.complete || !this.#speech?.words?.length;
     byId("download").disabled = player.duration === 0 || !player.complete;
-    const ours = this.#speech?.text === this.#composer.text;
-    const sounds = ours && player.playing && player.duration > 0;
-    this.#composer.mark(sounds ? rangeAt(this.#ranges, position) : null, sounds ? wordAt(this.#words, position) : null);
+    const sounds = this.#stands && player.playing && player.duration > 0;
+    const word = sounds ? this.#there(wordAt(this.#words, position)) : null;
+    this.#composer.mark(sounds ? (this.#there(rangeAt(this.#ranges, position)) ?? word) : null, word);
     if (player.playing) this.#frame = requestAnimationFrame(() => this.#draw());
+  }
+
+  /** Whether the speech's text is in the box: all of it; of a live one, where it was written. */
+  get #stands() {
+    const { text, at, live } = this.#speech ?? {};
+    return live ? this.#composer.text.startsWith(text, at) : text === this.#composer.text;
+  }
+
+  /** A place in the speech's text, in the box. */
+  #there(range) {
+    const at = this.#speech.at ?? 0;
+    return range && at ? { ...range, start: range.start + at, end: range.end + at } : range;
   }
 
   #stats() {
@@ -186,4 +212,11 @@ export class Listening {
       explain(error);
     }
   }
+}
+
+/** The last words of a text, a few dozen characters at the most. */
+function ending(text) {
+  if (text.length <= ENDING) return text;
+  const end = text.slice(-ENDING);
+  return `…${end.slice(end.search(/\s/) + 1)}`;
 }

@@ -18,6 +18,7 @@ import { Keeping } from "./keeping.js";
 import { chooseLanguage, languageName, onLanguage, otherLanguage, startLanguage, t } from "./i18n.js";
 import { fromLink, linkTo } from "./link.js";
 import { Listening } from "./listening.js";
+import { Live } from "./live.js";
 import { Models } from "./models.js";
 import { clearNotice, explain, notice, toast } from "./notices.js";
 import { Plan } from "./plan.js";
@@ -88,9 +89,10 @@ function replay(speech, samples) {
   listening.player.play();
 }
 
+const keep = (made, samples) => new Keeping(past, made, samples);
+const live = new Live({ catalog, composer, listening, segments, events, request, keep, onSpoken: (speech, _, keeping) => shelf.keep(() => keeping.end(speech)) });
 const speaking = new Speaking({
-  catalog, composer, listening, segments, events, request,
-  keep: (made, samples) => new Keeping(past, made, samples),
+  catalog, composer, listening, segments, events, request, keep, live,
   onSpoken: (speech, samples, keeping) => {
     if (!speech.partial) takes.add(speech, samples);
     return shelf.keep(() => keeping.end(speech));
@@ -99,7 +101,7 @@ const speaking = new Speaking({
 const takes = new Takes(replay);
 byId("again").addEventListener("click", () => speaking.start({ ...listening.speech.wanted, seed: Math.floor(Math.random() * LARGEST_SEED) }));
 listening.player.addEventListener("change", () => {
-  byId("again").hidden = !listening.player.complete || models.speaking?.engine === "preview";
+  byId("again").hidden = !listening.player.complete || listening.speech?.live || models.speaking?.engine === "preview";
 });
 
 const developers = new Developers(() => {
@@ -186,8 +188,9 @@ offerThemes();
 offerFiles((text) => composer.replace(text));
 byId("copy-link").addEventListener("click", async () => {
   if (!catalog.offer) return;
-  await copy(linkTo(request(), document.baseURI));
-  toast(t("link.copied"));
+  const link = linkTo(request(), document.baseURI);
+  if (await copy(link)) toast(t("link.copied"));
+  else notice(t("error.not_copied", { words: link }));
 });
 
 /** Fill the page with what its address carries; it never speaks by itself. */

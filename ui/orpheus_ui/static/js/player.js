@@ -59,11 +59,11 @@ export class Player extends EventTarget {
 
   /**
    * Start something new, of which nothing is there yet; it sounds with the first samples, or once there are
-   * `cushion` seconds of it, where gaps are to be feared.
+   * `cushion` seconds of it, where gaps are to be feared. What is `live` has pauses, and goes on with whatever comes.
    *
    * Returns `{push(samples), finish(), samples}` for int16 at 24 kHz; once something else has begun it is only kept.
    */
-  begin(cushion = 0) {
+  begin(cushion = 0, { live = false } = {}) {
     this.#silence();
     this.warm();
     const recording = new Recording();
@@ -73,7 +73,7 @@ export class Player extends EventTarget {
     this.#scheduled = 0;
     this.#playing = true;
     this.#dry = cushion > 0;
-    this.#refill = cushion || REFILL_SECONDS;
+    this.#refill = live ? 0 : cushion || REFILL_SECONDS;
     const incoming = {
       push: (samples) => {
         recording.push(samples);

@@ -1,5 +1,6 @@
 // The button that speaks: from the text to the history, or to words about why not.
 
+import { interrupt } from "./api.js";
 import { byId, element, icon } from "./dom.js";
 import { onLanguage, t } from "./i18n.js";
 import { slowLine } from "./line.js";
@@ -12,6 +13,7 @@ const WIDE = /[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/g; // a syllable or more
 const SECONDS_A_WIDE = 0.22;
 const SECONDS_A_NARROW = 0.065;
 const FOLLOW_MS = 100;
+const HUNG_UP_MS = 200; // until the browser has let go of the stream, whose breaking off would look like a fault
 const CUSHION_SECONDS = 1; // on a slow line
 
 /** Speaks what `request()` gives, through `listening`; tells `onSpoken` of every speech, also of what there is of one that was stopped or broke off. */
@@ -21,7 +23,7 @@ export class Speaking {
   #following = null;
   #parts;
 
-  /** `parts` are the page's catalog, composer, listening, segments (of the events), events, request, keep and onSpoken. */
+  /** `parts` are the page's catalog, composer, listening, segments (of the events), events, request, keep, live and onSpoken. */
   constructor(parts) {
     this.#parts = parts;
     const { listening, events, composer, catalog } = parts;
@@ -40,13 +42,34 @@ export class Speaking {
   }
 
   stop() {
+    const { live, listening } = this.#parts;
+    if (live?.busy) {
+      live.interrupt();
+      return;
+    }
+    const { playing, position } = listening.player;
     this.#abort?.abort();
-    this.#parts.listening.player.pause();
+    listening.player.pause();
+    if (playing) this.#tellCut(listening.speech, position);
+  }
+
+  /** Where in the text the listener cut in, if the server still knows the speech. */
+  async #tellCut(speech, position) {
+    const { listening } = this.#parts;
+    const id = speech?.facts?.id;
+    if (!id) return;
+    await new Promise((resolve) => setTimeout(resolve, HUNG_UP_MS));
+    const answer = await interrupt(id, position).catch(() => null);
+    if (answer && listening.speech?.facts?.id === id && !listening.player.playing) listening.cut(answer.text_spoken);
   }
 
   /** Speak `again`, a request as before; else what is asked for now. */
   async start(again = null) {
-    const { composer, listening, catalog, segments, keep, onSpoken } = this.#parts;
+    const { composer, listening, catalog, segments, keep, live, onSpoken } = this.#parts;
+    if (!again && live?.busy) {
+      live.finish();
+      return;
+    }
     if (!again && !composer.speakable) {
       composer.focus();
       return;
