@@ -4,13 +4,14 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Generator
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.catalog import DEFAULT_VOICE
+from orpheus_openai.catalog import DEFAULT_VOICE, load_catalog
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.limits.caller import PROGRAM
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings, variable_name
@@ -40,12 +41,15 @@ class OrpheusModel:
     def __init__(self, model_name: str = FAMILY, **settings: Any) -> None:
         """Choose a model by its id, or by a checkpoint of medium-3b's size: a folder, or a repo id with a slash.
 
+        The names under which the family's own checkpoint was published stand for all that the catalog has in its place.
+
         It is loaded when it first speaks. Raises ConfigurationError for a setting that makes no sense, and the
         request's own errors for a model that does not exist or cannot run here.
         """
         chosen = _with_overrides(settings)
         self._model = model_name
-        if "/" in model_name:
+        published = model_name.strip().lower() in load_catalog(chosen.catalog).model_aliases
+        if "/" in model_name and (not published or Path(model_name).is_dir()):
             self._model = FAMILY
             checkpoints = {**chosen.checkpoints, checkpoint_variable(FAMILY): model_name}
             chosen = msgspec.structs.replace(chosen, checkpoints=checkpoints)

@@ -56,6 +56,8 @@ def _written_otherwise(value: Any, kinds: Sequence[Any]) -> Any:
         return int(value)
     if isinstance(value, str) and any(get_origin(kind) is Literal for kind in kinds):
         return value.strip().lower()
+    if isinstance(value, list):
+        return [_written_otherwise(each, kinds) for each in value]
     return value
 
 

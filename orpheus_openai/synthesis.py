@@ -1,7 +1,8 @@
 """The one thing a model must do: turn text into PCM, and stop when nobody listens."""
 
+import sys
 from collections.abc import AsyncGenerator
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Final, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -109,6 +110,10 @@ class Sleepable(SpeechModel, Protocol):
     async def wake(self) -> None:
         """Be ready again when this returns."""
         ...
+
+
+UNLIMITED: Final = sys.maxsize
+"""Streams of a model whose engine counts for itself, elsewhere."""
 
 
 @runtime_checkable

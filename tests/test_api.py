@@ -75,6 +75,15 @@ def test_leaving_early_stops_the_work(model):
     assert len(list(model.generate_speech("Once more."))) > 1
 
 
+@pytest.mark.parametrize("name", ["canopylabs/orpheus-tts-0.1-finetune-prod", "Canopylabs/orpheus-3b-0.1-ft"])
+def test_a_published_name_stands_for_all_that_the_catalog_or_the_settings_have_in_its_place(
+    name, engine, checkpoint, tiny_snac, monkeypatch
+):
+    monkeypatch.setenv("ORPHEUS_MODEL_MEDIUM_3B", checkpoint)
+    with OrpheusModel(name, remote_url=engine, snac=tiny_snac, device="cpu") as model:
+        assert len(list(model.generate_speech("Hello."))) > 1
+
+
 def test_what_is_wrong_is_said_in_words(model):
     with pytest.raises(InvalidRequestError, match="speed"):
         list(model.generate_speech("Hello.", speed=9))

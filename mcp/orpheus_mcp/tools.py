@@ -98,7 +98,7 @@ class SpeechTools:
         sample_rate: Annotated[int | None, tuning("sample_rate")] = None,
         text_cleaning: Annotated[bool | None, tuning("text_cleaning")] = None,
         captions: Annotated[
-            list[CaptionFormat] | None,
+            list[Annotated[CaptionFormat, BeforeValidator(_in_any_case)]] | None,
             Field(description="Save captions beside the audio: srt, vtt, or json with every word's time."),
         ] = None,
         pronunciations: Annotated[dict[str, str] | None, tuning("pronunciations")] = None,

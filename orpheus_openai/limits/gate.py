@@ -13,7 +13,10 @@ from orpheus_openai.limits.rates import MemoryRates, RateLimits, RateStore, pars
 from orpheus_openai.settings import Settings
 
 UNCOUNTED = 64
-"""Requests at once where no model says how many streams it has: none is loaded, or it counts for itself elsewhere."""
+"""Requests at once where no model says how many streams it has, or none is loaded.
+
+With a remote engine, which counts for itself, there may be as many as the server has connections.
+"""
 
 
 class Gate:

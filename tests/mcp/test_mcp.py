@@ -112,7 +112,7 @@ async def test_speech_is_a_file_a_download_and_a_resource(server_url: str, era: 
 
 
 async def test_captions_are_saved_beside_the_speech(client):
-    asked = {"text": "Hello there, <laugh> friend.", "captions": ["vtt", "json"]}
+    asked = {"text": "Hello there, <laugh> friend.", "captions": ["VTT", " json"]}
     found = (await client.call_tool("generate_speech", asked)).structured_content
     stem = found["url"].removesuffix(".wav")
     assert found["captions"] == {"vtt": f"{stem}.vtt", "json": f"{stem}.json"}

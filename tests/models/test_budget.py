@@ -36,7 +36,7 @@ async def fitted(paper, free, total=None, **settings):
 
 
 @pytest.mark.parametrize(
-    ("free", "streams"), [(8.3, 1), (10.6, 11), (14.5, 28), (22.5, 62), (46, 64), (78, 64)]
+    ("free", "streams"), [(8.3, 1), (10.6, 11), (14.5, 29), (22.5, 64), (46, 64), (78, 64)]
 )
 async def test_auto_takes_as_many_streams_as_fit_64_at_most(paper, free, streams):
     assert (await fitted(paper, free)).max_streams == streams
@@ -53,8 +53,8 @@ async def test_a_number_that_does_not_fit_is_lowered_and_the_log_says_so(paper, 
     with caplog.at_level(logging.WARNING):
         assert (await fitted(paper, 46, max_streams="128")).max_streams == 128
         assert not caplog.records
-        assert (await fitted(paper, 14.5, max_streams="128")).max_streams == 28
-    assert "speaks 28 streams at once of the 128 that ORPHEUS_MAX_STREAMS asks for" in caplog.text
+        assert (await fitted(paper, 14.5, max_streams="128")).max_streams == 29
+    assert "speaks 29 streams at once of the 128 that ORPHEUS_MAX_STREAMS asks for" in caplog.text
 
 
 async def test_where_not_even_one_fits_it_is_said_with_what_would_help(paper):
@@ -114,7 +114,7 @@ async def test_a_models_footprint_is_the_catalogs_until_its_checkpoint_is_here(m
     factory = machine_with(20, checkpoints={"ORPHEUS_MODEL_MEDIUM_3B": paper})
     assert factory.footprint(MODEL) == factory.least_footprint(MODEL) == round(MODEL.memory_gib * GIB)
     await factory.prepare(MODEL)
-    assert factory.footprint(MODEL) / GIB == pytest.approx(10.35, abs=0.02)
+    assert factory.footprint(MODEL) / GIB == pytest.approx(10.31, abs=0.02)
     assert factory.least_footprint(MODEL) / GIB == pytest.approx(9.0, abs=0.05)
 
 
@@ -140,7 +140,7 @@ async def test_a_model_is_spread_over_the_idlest_whole_cards_for_good(machine_wi
     assert (card.index, card.also, card.free) == (2, (1,), 2 * 20 * GIB)
     await factory.prepare(MODEL)
     half = factory.footprint(MODEL) / 2 / GIB
-    assert half == pytest.approx((6.15 + 0.16) / 2 + 1.75 / 2 + 1.5 + 0.9 + 0.05, abs=0.03)
+    assert half == pytest.approx((6.15 + 0.16) / 2 + 1.75 / 2 + 1.5 + 0.9 + 0.01, abs=0.03)
     options = factory._engine(MODEL)._budget.fitted(MODEL, card)
     assert (options.gpus, options.tensor_parallel, options.max_streams) == ((2, 1), 2, 64)
 

@@ -61,7 +61,7 @@ def test_fp8_is_the_name_that_people_know_for_what_vllm_calls_otherwise(written)
 
 def test_eight_streams_of_the_published_model_take_what_its_page_says(written):
     footprint = EngineOptions(max_model_len=4_096).footprint(read_checkpoint(written()))
-    assert footprint.total / GIB == pytest.approx(10.35, abs=0.02)
+    assert footprint.total / GIB == pytest.approx(10.31, abs=0.02)
     assert footprint.total - footprint.of_engine == CODEC
     assert footprint.of_engine == footprint.weights + footprint.cache + footprint.sampler + ENGINE
 
@@ -71,7 +71,9 @@ def test_a_cache_of_8_bits_takes_half(written):
     plain = EngineOptions(max_streams=256).footprint(checkpoint)
     small = EngineOptions(max_streams=256, kv_cache_dtype="fp8").footprint(checkpoint)
     assert plain.cache == 256 * 2_048 * CACHE_OF_A_TOKEN == 2 * small.cache
-    assert plain.sampler == small.sampler > GIB
+    assert (
+        plain.sampler == small.sampler == 46 * 28_682 * 256
+    )  # of the head's columns, not of the vocabulary's
 
 
 def test_an_engine_asks_for_what_the_model_needs(written):

@@ -19,6 +19,7 @@ from benchmarks import replay  # noqa: E402
 from benchmarks.replay_server import ReplayServer, in_ids, random_speech  # noqa: E402
 from benchmarks.serving import Server  # noqa: E402
 from orpheus_openai.app import create_app  # noqa: E402
+from orpheus_openai.limits.gate import UNCOUNTED  # noqa: E402
 from orpheus_openai.settings import Settings  # noqa: E402
 from tests.support.local_server import running  # noqa: E402
 from tests.support.tiny_tokenizer import write_tokenizer  # noqa: E402
@@ -93,6 +94,17 @@ async def test_eight_listeners_at_once_each_hear_all_of_it(client, port):
         heard = await asyncio.gather(*(whole(client) for _ in range(8)))
         assert len(engine.bodies) == 8
     assert {len(pcm) for pcm in heard} == {FRAMES * FRAME_BYTES}
+
+
+async def test_an_engine_elsewhere_counts_for_itself(client, port):
+    async with ReplayServer([*SPEECH[:FRAMES], 60.0], port=port) as engine:
+        listeners = [asyncio.create_task(whole(client)) for _ in range(UNCOUNTED + 2)]
+        async with asyncio.timeout(60):
+            while len(engine.bodies) < len(listeners):  # noqa: ASYNC110  it is looked at from outside
+                await asyncio.sleep(0.05)
+        for listener in listeners:
+            listener.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
 
 
 async def test_an_engine_that_dies_breaks_its_streams_off_and_speaks_again_when_it_is_back(url, client, port):

@@ -13,7 +13,7 @@ def client(server_url):
 
 
 def saved(client, **changes):
-    body = {"model": "preview", "text": TEXT, "save": True, "captions": ["srt", "vtt", "json"]}
+    body = {"model": "preview", "text": TEXT, "save": True, "captions": ["SRT", "vtt", "Json "]}
     answer = client.post("/api/generate", json={**body, **changes})
     assert answer.status_code == 200, answer.text
     return answer.json()

@@ -21,9 +21,10 @@ CODEC = int(0.9 * GIB)
 the states of 256 streams, cuBLAS' workspaces and the graphs of its 26 captured steps. All models share it."""
 
 SAMPLER_BYTES = 46
-"""Of each stream for each entry of the vocabulary, at the peak of a step.
+"""Of each stream for each logit of a step, at the peak of the trial step with which vLLM starts.
 
-Counts of what was said (4), the engine's logits (2), the same as float32 (4) and a copy that is worked on (4), sorted
+That step samples over all logits as vLLM would by itself; those that follow draw within the slot, and take less. Counts
+of what was said (4), the engine's logits (2), the same as float32 (4) and a copy that is worked on (4), sorted
 values (4) and ids (8) with the sort's own scratch (12), probabilities (4) and their running sum (4).
 """
 
@@ -64,9 +65,9 @@ class Footprint(msgspec.Struct, frozen=True):
         return self.of_engine + self.codec
 
 
-def sampler_bytes(vocabulary: int, streams: int) -> int:
-    """What a step's logits take on their way to a token, for all streams; each card has all of them."""
-    return SAMPLER_BYTES * vocabulary * streams
+def sampler_bytes(columns: int, streams: int) -> int:
+    """What a step's logits take on their way to a token, so many for each stream; each card has all of them."""
+    return SAMPLER_BYTES * columns * streams
 
 
 def margin(card_total: int) -> int:

@@ -30,7 +30,7 @@ from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, LlamaTokenS
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
 from orpheus_openai.settings import Settings, checkpoint_variable
-from orpheus_openai.synthesis import Sampling, Usage, Watch
+from orpheus_openai.synthesis import UNLIMITED, Sampling, Usage, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +106,13 @@ class OrpheusSpeechModel:
         return build_prompt(text_ids, self._form)
 
     @property
-    def streams(self) -> int | None:
-        """Segments that its engine speaks at once; None where the engine is elsewhere."""
-        return self._source.streams if isinstance(self._source, VLLMTokenSource | LlamaTokenSource) else None
+    def streams(self) -> int:
+        """Segments that its engine speaks at once; where the engine is elsewhere, that one counts."""
+        return (
+            self._source.streams
+            if isinstance(self._source, VLLMTokenSource | LlamaTokenSource)
+            else UNLIMITED
+        )
 
     @property
     def real_time_factor(self) -> float | None:

@@ -98,7 +98,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
         return Footprint(
             weights=weights // self.tensor_parallel,
             cache=self.cache_bytes(checkpoint),
-            sampler=sampler_bytes(checkpoint.shape.vocab_size, self.max_streams),
+            sampler=sampler_bytes(self._columns(checkpoint), self.max_streams),
         )
 
     def fitted(self, checkpoint: Checkpoint, free: int) -> "EngineOptions | None":
@@ -116,6 +116,10 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     def with_streams(self, streams: int) -> "EngineOptions":
         """The same for another number of streams."""
         return msgspec.structs.replace(self, max_streams=streams)
+
+    def _columns(self, checkpoint: Checkpoint) -> int:
+        """Logits that a step gives of each stream."""
+        return COLUMNS if self.whole_head_because(checkpoint) is None else checkpoint.shape.vocab_size
 
     def _head_rows(self, checkpoint: Checkpoint) -> int:
         """Rows that the engine holds of the head more than the files do."""
