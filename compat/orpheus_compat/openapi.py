@@ -79,6 +79,7 @@ CreateConsentOperation = operation(
     body_type=_FORM,
     problems=_REFUSED,
 )
+ListConsentsOperation = operation(problems={"400": "`limit` is out of its range."})
 ConsentOperation = operation(problems=_NO_CONSENT)
 UpdateConsentOperation = operation(
     body=schema(UpdateConsent), problems={**_NO_CONSENT, "400": _REFUSED["400"]}

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Router, get, post
+from litestar import Controller, HttpMethod, Request, Router, get, post, route
 from litestar.di import NamedDependency
 from litestar.params import PathParameter
+from litestar.response.base import ASGIResponse
 
 from orpheus_compat import openapi
 from orpheus_compat.live import stream_speech
@@ -90,6 +91,11 @@ class SpeechController(Controller):
         else:
             media_type = FORMATS[audio_format].media_type
         return await answer_with_speech(request, speech, chunks, media_type)
+
+    @route("/voices", http_method=HttpMethod.OPTIONS, include_in_schema=False, sync_to_thread=False)
+    def allow_voices(self) -> ASGIResponse:
+        """Tell which methods there are; without this Litestar would tell those of one route alone."""
+        return ASGIResponse(status_code=204, headers={"allow": "GET, OPTIONS, POST"})
 
     @get(
         "/voices",

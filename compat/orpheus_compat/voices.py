@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from litestar import Controller, Request, delete, get, post
+from litestar import Controller, HttpMethod, Request, delete, get, post, route
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
+from litestar.response.base import ASGIResponse
 
 from orpheus_compat import openapi
 from orpheus_compat.schemas import (
@@ -35,6 +36,16 @@ class ConsentController(Controller):
     path = "/audio/voice_consents"
     tags = ("OpenAI",)
 
+    @route("/", http_method=HttpMethod.OPTIONS, include_in_schema=False, sync_to_thread=False)
+    def allow(self) -> ASGIResponse:
+        """Tell which methods there are; without this Litestar would tell those of one route alone."""
+        return ASGIResponse(status_code=204, headers={"allow": "GET, OPTIONS, POST"})
+
+    @route("/{consent:str}", http_method=HttpMethod.OPTIONS, include_in_schema=False, sync_to_thread=False)
+    def allow_for_one(self, consent: ConsentId) -> ASGIResponse:  # noqa: ARG002
+        """Tell which methods there are; without this Litestar would tell those of one route alone."""
+        return ASGIResponse(status_code=204, headers={"allow": "DELETE, GET, OPTIONS, POST"})
+
     @post(
         "/",
         status_code=200,
@@ -57,7 +68,7 @@ class ConsentController(Controller):
         operation_id="listVoiceConsents",
         summary="List voice consents",
         response_description="The consents of the caller.",
-        operation_class=openapi.ListOperation,
+        operation_class=openapi.ListConsentsOperation,
     )
     async def list_consents(
         self,

@@ -29,8 +29,20 @@ LONGEST = 100
 MEANT = {(503, "model_offloading")}
 """Failures that anybody can bring about: status and code."""
 
-BEYOND_SCHEMAS = {"voice_not_found", "missing_required_parameter", "invalid_output_format"}
-BEYOND_SCHEMAS_IN_WORDS = ("nothing to speak", "mean the same, but differ", "samples a second; it can have")
+BEYOND_SCHEMAS = {
+    "voice_not_found",
+    "missing_required_parameter",
+    "invalid_output_format",
+    "invalid_audio",
+    "consent_not_found",
+}
+BEYOND_SCHEMAS_IN_WORDS = (
+    "nothing to speak",
+    "mean the same, but differ",
+    "samples a second; it can have",
+    "has to have 1 to 100",
+    "no language",
+)
 """Why a request may be refused that fits its schema: voices come from a catalog, `text` may be called `prompt`, and
 which sample rates there are depends on the format."""
 
