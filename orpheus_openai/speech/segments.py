@@ -88,6 +88,8 @@ class _Line:
         self._one_by_one = speaker if isinstance(speaker, OneByOne) and speaker.one_by_one else None
         self._given = 0
         self._sounds_since: float | None = None
+        self._plays_until = 0.0
+        """When somebody has heard all that was given, who plays it as it comes."""
 
     def start(self, segment: Segment) -> None:
         """Speak `segment`, the next one."""
@@ -103,15 +105,14 @@ class _Line:
 
     def patience(self) -> float:
         """Seconds that the listener can wait, if they play from the first sample on."""
-        if self._sounds_since is None:
-            return 0.0
-        played = time.monotonic() - self._sounds_since
-        return self._given / SAMPLE_RATE / self._speed - played - RESERVE
+        return self._plays_until - time.monotonic() - RESERVE if self._sounds_since is not None else 0.0
 
     def give(self, samples: int) -> None:
         """The listener gets so many."""
+        now = time.monotonic()
         if self._sounds_since is None:
-            self._sounds_since = time.monotonic()
+            self._sounds_since = now
+        self._plays_until = max(self._plays_until, now) + samples / SAMPLE_RATE / self._speed
         self._given += samples
 
     def wants_more(self) -> bool:

@@ -16,6 +16,8 @@ from benchmarks.replay_server import ReplayServer, in_ids, random_speech  # noqa
 from orpheus_openai.app import create_app  # noqa: E402
 from orpheus_openai.settings import Settings  # noqa: E402
 from orpheus_openai.speech import segments  # noqa: E402
+from orpheus_openai.speech.request import SpeechRequest  # noqa: E402
+from orpheus_openai.speech.service import SpeechService  # noqa: E402
 from orpheus_openai.speech.verification import MOST_TRIES  # noqa: E402
 from tests.support.local_server import running  # noqa: E402
 from tests.support.tiny_tokenizer import write_tokenizer  # noqa: E402
@@ -201,9 +203,13 @@ async def test_event_metric_saved_answer_and_audit_tell_the_same(url, port, fold
     assert saved["verification"] in [line["verification"] for line in lines]
 
 
-async def test_nothing_is_looked_at_where_it_is_off(port, folder, tiny_snac):
-    engine = Scripted([in_ids(GOOD[:-1])], port=port)
-    with running(create_app(settings(port, folder, tiny_snac, verify="off"))) as url:
-        _, done = await speak(url, engine, text=FIRST)
-    assert "verification" not in done
-    assert len(engine.bodies) == 1
+@pytest.mark.parametrize(("fields", "looked_at"), [({"verify": "off"}, False), ({}, True)])
+def test_nothing_is_looked_at_where_it_is_off(fields, looked_at):
+    service = SpeechService.create(Settings(model="preview", **fields))
+    assert (service.prepare(SpeechRequest(text=FIRST)).verification is not None) is looked_at
+
+
+async def test_the_preview_which_cannot_fail_so_has_no_verdicts(url):
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        saved = await client.post("/api/generate", json={"text": FIRST, "model": "preview", "save": True})
+    assert saved.json()["verification"] is None
