@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from orpheus_openai.catalog import load_catalog
+from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.speech import segments
 from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.segments import spoken
@@ -37,10 +38,11 @@ class Loop(asyncio.SelectorEventLoop):
     """An event loop whose seconds take no time."""
 
     def __init__(self):
-        super().__init__(Hasty())
+        self.hasty = Hasty()
+        super().__init__(self.hasty)
 
     def time(self):
-        return self._selector.now
+        return self.hasty.now
 
 
 class Speaker:
@@ -72,8 +74,9 @@ class Speaker:
         pass
 
 
-async def no_reading(text, voice):
-    raise ModelUnavailableError("There is no eSpeak NG here.")
+class NoReader(Reader):
+    async def read(self, text, voice, spelt=()):
+        raise ModelUnavailableError("There is no eSpeak NG here.")
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def play(monkeypatch):
     """What somebody hears who plays the text at once: its levels in order, the longest gap, the verdicts."""
 
     async def run(speaker, *, retry):
-        verification = Verification(SimpleNamespace(read=no_reading), lambda _: None, [], retry=retry)
+        verification = Verification(NoReader([]), lambda _: EspeakVoice("en-us"), [], retry=retry)
         voice = load_catalog().voices["tara"]
         script = Script(TEXT, iter(split(TEXT, "en")), in_thread=False)
         heard, gap, plays_until = [], 0.0, None
