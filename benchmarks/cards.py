@@ -32,6 +32,7 @@ ORPHEUS_3B = Checkpoint(
         num_attention_heads=24,
         num_key_value_heads=8,
         head_dim=128,
+        intermediate_size=INNER,
         max_position_embeddings=131_072,
         tie_word_embeddings=True,
         architectures=("LlamaForCausalLM",),

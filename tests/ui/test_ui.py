@@ -249,6 +249,23 @@ def test_words_and_their_times_become_subtitles(client: httpx.Client) -> None:
         assert client.post(f"/api/caption/{path}", json=body).status_code == 400
 
 
+async def test_whoever_sends_slowly_keeps_no_place_and_one_caller_has_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "ENCODER_SECONDS", 3.0)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield bytes(4800)
+        await asyncio.sleep(60)
+
+    with running(create_app(Settings(model="preview", output_dir=tmp_path))) as url:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+            sent = [asyncio.create_task(client.post("/api/encode/wav", content=slow())) for _ in range(3)]
+            statuses = sorted([(await each).status_code for each in sent])
+            assert statuses == [408, 408, 429]
+            assert (await client.post("/api/encode/wav", content=bytes(4800))).status_code == 200
+
+
 async def test_few_are_encoded_at_once_and_the_line_has_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

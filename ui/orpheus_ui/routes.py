@@ -1,6 +1,7 @@
 """The page's routes: its files, and the speech and captions a listener keeps in the format of their choice."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,12 @@ from litestar.params import PathParameter
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.audio.formats import FORMATS
-from orpheus_openai.errors import InvalidRequestError, NotFoundError, RequestTooLargeError
+from orpheus_openai.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+)
 from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of
@@ -29,8 +35,12 @@ STATIC = Path(__file__).parent / "static"
 MAX_PCM_BYTES = 8 * 1024 * 1024
 """Three minutes of speech, which proxies let through; what is longer is downloaded as a take (`/api/takes`)."""
 
-ENCODERS, ENCODER_QUEUE, ENCODER_WAIT = 2, 8, 30.0
+ENCODERS, ENCODER_QUEUE, ENCODER_WAIT = 4, 8, 30.0
 """How many downloads are encoded at once, how many wait, for how many seconds; each takes 2 × MAX_PCM_BYTES at most."""
+ENCODERS_PER_CALLER = 2
+"""Of one caller's, those that wait included: nobody shall have all the places."""
+ENCODER_SECONDS = 120.0
+"""For one of them, in which its PCM has to be here: whoever sends slowly keeps a place no longer."""
 
 CAPTIONS: dict[str, CaptionFormat] = {"srt": "srt", "vtt": "vtt"}
 """What the page's captions can be."""
@@ -69,7 +79,9 @@ def ui_router() -> Router:
             raise NotFoundError(f"The page has no file {path.as_posix()[:200]}.", code="unknown_url")
         return _answer(request, asset)
 
-    encoders = Queue(at_once=ENCODERS, length=ENCODER_QUEUE, wait=ENCODER_WAIT)
+    encoders = Queue(
+        at_once=ENCODERS, length=ENCODER_QUEUE, wait=ENCODER_WAIT, per_caller=ENCODERS_PER_CALLER
+    )
     return Router(
         "/",
         route_handlers=[page, file, encode, caption],
@@ -87,7 +99,7 @@ async def encode(
     """PCM in the body, as `response_format: pcm` gives it, in another format: what was heard is what is kept.
 
     Counts against the caller's share as a request, and waits for its turn. Raises InvalidRequestError for an unknown
-    format, RequestTooLargeError beyond MAX_PCM_BYTES, RateLimitError, OverloadedError.
+    format, RequestTooLargeError beyond MAX_PCM_BYTES, RequestTimeoutError, RateLimitError, OverloadedError.
     """
     audio_format = audio_format.strip().lower()
     if audio_format not in FORMATS:
@@ -100,7 +112,7 @@ async def encode(
         raise _too_large()
     account = caller_of(request.scope).account
     await service.gate.charge(account)
-    async with encoders.turn(lambda _position: None, account):
+    async with encoders.turn(lambda _position: None, account), _in_time():
         body = b"".join([chunk async for chunk in encoded(_samples(request), audio_format)])
     return Response(body, media_type=FORMATS[audio_format].media_type, headers={"cache-control": "no-store"})
 
@@ -149,6 +161,17 @@ async def caption(
             emotion_tags=service.catalog.emotion_tags,
         )
     return Response(shown, media_type="text/plain", headers={"cache-control": "no-store"})
+
+
+@contextlib.asynccontextmanager
+async def _in_time() -> AsyncGenerator[None]:
+    try:
+        async with asyncio.timeout(ENCODER_SECONDS) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise RequestTimeoutError(f"The PCM was not here within {ENCODER_SECONDS:g} s.") from None
 
 
 async def _samples(request: AnyRequest) -> AsyncGenerator[PCM]:
