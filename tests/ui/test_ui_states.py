@@ -264,7 +264,7 @@ def test_a_phone_has_the_voices_before_the_player_fields_that_do_not_zoom_and_ta
     wait_until_heard(page)
     top = "node => node.getBoundingClientRect().top"
     assert page.locator("#voices").evaluate(top) < page.locator("#wave").evaluate(top)
-    fields = "select, textarea, input:not([type=radio], [type=range], [type=file])"
+    fields = "select, textarea, input:not([type=radio], [type=checkbox], [type=range], [type=file])"
     sizes = f"[...document.querySelectorAll('{fields}')].map(f => parseFloat(getComputedStyle(f).fontSize))"
     assert min(page.evaluate(sizes)) >= 16
     tabs = page.locator("#developers [role=tab]")
