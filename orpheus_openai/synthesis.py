@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Voice
+from orpheus_openai.text.lexicon import Lexicon
 
 Temperature = Annotated[float, Meta(ge=0.0, le=2.0)]
 TopP = Annotated[float, Meta(gt=0.0, le=1.0)]
@@ -31,6 +32,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: MaxTokens | None = None
     """Audio tokens for one segment; None lets the model choose from its context length."""
     seed: Seed | None = None
+    spelt: tuple[Lexicon, ...] = ()
+    """Words that have phonemes, in eSpeak NG's names, for an engine that knows them."""
     ahead: bool = False
     """Nobody waits for this segment yet, as another of its speech is to be heard first: those that are waited for go
     before it where the engine can choose."""

@@ -366,7 +366,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(
             description="A TOML file that says how words are said, by language or under `[all]`: `[en]`, then lines "
-            'such as `nginx = "engine x"`.'
+            'such as `nginx = "engine x"`; `[keys.NAME.all]` is for one key. See docs/text.md.'
         ),
     ] = None
     read_code: Annotated[

@@ -19,6 +19,7 @@ from orpheus_openai.synthesis import (
     Temperature,
     TopP,
 )
+from orpheus_openai.text.lexicon import parse_said
 
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 Speed = Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)]
@@ -109,7 +110,8 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     pronunciations: Annotated[
         Pronunciations | None,
         Meta(
-            description="How words are said, 200 at most: whole words, in any case if written in small letters.",
+            description="How words are said, 200 at most: whole words, in any case if written in small letters. What "
+            "ends with eSpeak NG's phonemes, as in `engine x [[EndZIn'Eks]]`, is spoken by these in the preview.",
             examples=[{"nginx": "engine x"}],
         ),
     ] = None
@@ -153,6 +155,7 @@ def speech_request(
             f"There is no field '{name}'; there are {known}.", param=name, code="unknown_field"
         )
     judged = from_values(tuning, Tuning)
+    _require_phonemes(judged.pronunciations or {})
     given = {name: getattr(judged, name) for name in Tuning.__struct_fields__}
     if given["seed"] == NO_SEED:
         given["seed"] = None
@@ -162,6 +165,16 @@ def speech_request(
     fields |= {name: given.get(name) for name in ("text_cleaning", "pronunciations", "cast", "sample_rate")}
     chosen = {name: value for name, value in fields.items() if value is not None}
     return msgspec.structs.replace(from_values(chosen, SpeechRequest), sampling=sampling)
+
+
+def _require_phonemes(pronunciations: Mapping[str, str]) -> None:
+    for word, said in pronunciations.items():
+        try:
+            parse_said(said)
+        except ValueError as error:
+            raise InvalidRequestError(
+                f"{word}: {error}.", param="pronunciations", code="invalid_value"
+            ) from error
 
 
 def tuned(tuning: Tuning, *, text: str, model: str | None = None, voice: str | None = None) -> SpeechRequest:

@@ -93,7 +93,7 @@ class _Line:
 
     def start(self, segment: Segment) -> None:
         """Speak `segment`, the next one."""
-        sampling = msgspec.structs.replace(self._sampling, ahead=not self._is_awaited())
+        sampling = msgspec.structs.replace(self._sampling, spelt=segment.spelt, ahead=not self._is_awaited())
         examination = self._verification.examine(segment) if self._verification is not None else None
         speak = partial(self._speak, segment.prompt, self._voice_of(segment.manner))
         self.producers.append(Producer(segment, speak, sampling, examination))

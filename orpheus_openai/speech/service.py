@@ -22,7 +22,7 @@ from orpheus_openai.settings import Settings
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.feed import TextFeed
 from orpheus_openai.speech.interruption import Playing
-from orpheus_openai.speech.lexicon import ServerLexicon
+from orpheus_openai.speech.lexicon import ServerLexicon, key_names
 from orpheus_openai.speech.offer import Offer
 from orpheus_openai.speech.plan import Plan, Planner
 from orpheus_openai.speech.request import SpeechRequest
@@ -68,7 +68,7 @@ class SpeechService:
         self.downloads = Downloads(events)
         self.offer = Offer(catalog, factory, manager)
         self._settings = settings
-        self._lexicon = ServerLexicon(settings.lexicon)
+        self._lexicon = ServerLexicon(settings.lexicon, key_names(settings.api_keys))
         self._planner = Planner()
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
         self._reader = Reader(catalog.emotion_tags)
@@ -119,7 +119,7 @@ class SpeechService:
         self.factory.require_voice(model, voice)
         if feed is None:
             _require_words(request)
-        casting = self._casting(request, catalog, model, voice)
+        casting = self._casting(request, catalog, model, voice, account)
 
         def read_by(manner: Manner) -> EspeakVoice:
             return stand_in(casting.voice(manner))
@@ -161,7 +161,7 @@ class SpeechService:
         catalog = self.voices.catalog(account)
         voice, model = self._speaking(request, catalog)
         self.factory.require_voice(model, voice)
-        self._casting(request, catalog, model, voice)
+        self._casting(request, catalog, model, voice, account)
 
     async def plan(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> Plan:
         """What `request` would say, and what of its text is changed; it needs no model that can speak here.
@@ -173,7 +173,7 @@ class SpeechService:
         voice, model = self._speaking(request, catalog)
         _require_words(request)
         await self.gate.charge(account)
-        casting, ledger = self._casting(request, catalog, model, voice), Ledger()
+        casting, ledger = self._casting(request, catalog, model, voice, account), Ledger()
         script = Script(
             request.text, self._segments(request, model, casting, ledger.warnings, ledger), in_thread=True
         )
@@ -209,8 +209,12 @@ class SpeechService:
         voice = catalog.voice(request.voice)
         return voice, catalog.answering(request.model, self.offer.default, voice)
 
-    def _casting(self, request: SpeechRequest, catalog: Catalog, model: Model, voice: Voice) -> Casting:
-        return Casting(catalog, model, voice, request.cast, partial(self._reading, request))
+    def _casting(
+        self, request: SpeechRequest, catalog: Catalog, model: Model, voice: Voice, account: str
+    ) -> Casting:
+        own = [Lexicon(request.pronunciations)] if request.pronunciations else []
+        reading_in = partial(self._reading, request, own, account, by_phonemes=model.engine == "preview")
+        return Casting(catalog, model, voice, request.cast, reading_in)
 
     def _script(
         self,
@@ -263,15 +267,24 @@ class SpeechService:
             warnings=warnings,
         )
 
-    def _reading(self, request: SpeechRequest, language: str) -> Reading:
+    def _reading(
+        self,
+        request: SpeechRequest,
+        own: list[Lexicon],
+        account: str,
+        language: str,
+        *,
+        by_phonemes: bool,
+    ) -> Reading:
         settings = self._settings
         cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
-        own = Lexicon(request.pronunciations) if request.pronunciations else None
+        lexicons = (*own, *self._lexicon.get(language, account))
         return Reading(
             language=language,
             cleaning=cleaning,
             numbers=settings.numbers,
-            lexicons=tuple(filter(None, (own, *self._lexicon.get(language)))),
+            lexicons=lexicons,
+            spelt=tuple(lexicon for lexicon in lexicons if by_phonemes and lexicon.has_phonemes),
             read_code=settings.read_code,
         )
 

@@ -138,7 +138,7 @@ class Verification:
 
     async def _read(self, segment: Segment) -> Reading | None:
         try:
-            return await self._reader.read(segment.text, self._voice_of(segment.manner))
+            return await self._reader.read(segment.text, self._voice_of(segment.manner), segment.spelt)
         except SpeechError as error:
             logger.info("speech is judged by the letters of its text: %s", error)
             return None

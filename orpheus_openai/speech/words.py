@@ -136,7 +136,7 @@ class WordTimes:
 
     async def _read(self, segment: Segment) -> Reading | None:
         try:
-            return await self._reader.read(segment.text, self._voice_of(segment.manner))
+            return await self._reader.read(segment.text, self._voice_of(segment.manner), segment.spelt)
         except SpeechError as error:
             logger.info("words are timed by their letters: %s", error)
             return None

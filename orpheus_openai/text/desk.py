@@ -38,6 +38,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Whether figures and signs are given in words (see `numbers`)."""
     lexicons: tuple[Lexicon, ...] = ()
     """How words are said, one after the other: each finds what the one before has left or said."""
+    spelt: tuple[Lexicon, ...] = ()
+    """Of the lexicons those whose phonemes the voice can speak: their words stay as they are written."""
     read_code: bool = False
     """Whether code between fences is read, where there is cleaning."""
 
@@ -123,7 +125,7 @@ class Desk:
             first = MAX_CHARS if place.end else FIRST_CHARS
             for segment in segments(spoken, own.language, first_chars=first, steady=own.cleaning):
                 silence = place.allowance.take(place.silence)
-                yield msgspec.structs.replace(segment, manner=manner, silence=silence)
+                yield msgspec.structs.replace(segment, manner=manner, silence=silence, spelt=own.spelt)
                 place.silence, place.end = None, segment.end
 
     def ready(self, reading: Reading) -> bool:
@@ -297,8 +299,10 @@ def _speakers(source: Traced, own: Manner, place: _Place) -> Iterator[tuple[Mann
 
 
 def _by_lexicons(block: Traced, reading: Reading, note: Note) -> Traced:
+    before: list[Lexicon] = []
     for lexicon in reading.lexicons:
-        said = lexicon.said(block)
+        before += [lexicon] if lexicon in reading.spelt else []
+        said = lexicon.said(block, before)
         note(block, said, "lexicon")
         block = said
     return block

@@ -1,7 +1,8 @@
 """A lexicon: how words are said that a voice would say in another way."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from orpheus_openai.text.trace import Traced
 
@@ -9,24 +10,84 @@ from orpheus_openai.text.trace import Traced
 _EAST = re.compile("[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
+_SPELT = re.compile(r"\s*(?P<words>[^\[\]]*?)\s*\[\[(?P<names>.*)\]\]\s*\Z", re.DOTALL)
+_NAMES = re.compile(r"[A-Za-z0-9@',%=_:|~#!?;\"^*.&+/{}() -]{1,200}\Z")
+"""Of phonemes, by eSpeak NG: https://github.com/espeak-ng/espeak-ng/blob/master/docs/phonemes.md"""
+
+
+class Said(NamedTuple):
+    """How a word is said."""
+
+    words: str
+    """In other words; empty: as it is written."""
+    phonemes: str = ""
+    """By eSpeak NG's names of phonemes, for who knows them."""
+
+
+def parse_said(value: str) -> Said:
+    """What an entry has for a word: other words, or with `[[…]]` at its end phonemes for the preview.
+
+    Raises ValueError, in words for whoever wrote it, for phonemes that are none.
+    """
+    if "[[" not in value:
+        return Said(value)
+    found = _SPELT.match(value)
+    if found is None:
+        raise ValueError('phonemes stand at the end, as in "engine x [[,EndZIn\'Eks]]"')
+    if not _NAMES.match(names := found["names"].strip()):
+        raise ValueError(
+            f"[[{names[:40]}]] are no phonemes: write eSpeak NG's own names in ASCII, such as [[h@l'oU]], as "
+            "`espeak-ng -x` prints them; IPA is not taken"
+        )
+    return Said(found["words"], names)
+
+
 class Lexicon:
     """Whole words and phrases; one that is written in small letters is found in any case, any other as it stands."""
 
     def __init__(self, entries: Mapping[str, str]) -> None:
-        """What is said for each; later entries go before earlier ones that differ in case alone."""
-        self._exact = {" ".join(word.split()): said for word, said in entries.items() if word.strip()}
-        self._pattern = _pattern(self._exact) if self._exact else None
+        """What is said for each; later entries go before earlier ones that differ in case alone.
 
-    def said(self, text: Traced) -> Traced:
-        """`text` with what is said in the place of each word that is listed."""
-        return text.sub(self._pattern, self._say) if self._pattern else text
+        Raises ValueError as `parse_said` does, with the word.
+        """
+        self._said = {
+            " ".join(word.split()): _parsed(word, said) for word, said in entries.items() if word.strip()
+        }
+        self._pattern = _pattern(self._said) if self._said else None
+        self.has_phonemes = any(said.phonemes for said in self._said.values())
 
-    def _say(self, found: re.Match[str]) -> str:
-        word = found[0]
-        return self._exact.get(word) or self._exact.get(word.lower()) or word
+    def said(self, text: Traced, spelt: Sequence["Lexicon"] = ()) -> Traced:
+        """`text` with what is said in the place of each word that is listed, but for those with phonemes in `spelt`."""
+        return text.sub(self._pattern, lambda found: self._say(found[0], spelt)) if self._pattern else text
+
+    def phonemes(self, word: str) -> str:
+        """Those of a word as it stands in a text; empty: there are none."""
+        return self._entry(word).phonemes
+
+    def spelt(self, text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+        """Yield the words in `text[start:end]` that have phonemes: where each begins and ends, and these."""
+        if self._pattern is not None and self.has_phonemes:
+            for found in self._pattern.finditer(text, start, end):
+                if names := self.phonemes(found[0]):
+                    yield found.start(), found.end(), names
+
+    def _entry(self, word: str) -> Said:
+        return self._said.get(word) or self._said.get(word.lower()) or Said("")
+
+    def _say(self, word: str, spelt: Sequence["Lexicon"]) -> str:
+        if any(lexicon.phonemes(word) for lexicon in spelt):
+            return word
+        return self._entry(word).words or word
 
 
-def _pattern(words: Mapping[str, str]) -> re.Pattern[str]:
+def _parsed(word: str, said: str) -> Said:
+    try:
+        return parse_said(said)
+    except ValueError as error:
+        raise ValueError(f"{word}: {error}") from error
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str]:
     """The longest that fits is taken. At most places no word begins; they are passed over at once."""
     ordered = sorted(words, key=len, reverse=True)
     begun = "|".join(_one(word) for word in ordered if _parted(word[0])) or "(?!)"

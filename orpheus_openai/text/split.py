@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import sentencex
 
+from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.marks import calm, with_end_mark
 from orpheus_openai.text.normalise import PARAGRAPH_BREAK, has_speech
 from orpheus_openai.text.trace import Traced, join
@@ -41,6 +42,8 @@ class Segment(msgspec.Struct, frozen=True):
     """`text` again, which knows of each part of it where it stood (`trace.span`)."""
     manner: Manner = PLAIN
     """Who says it, and how."""
+    spelt: tuple[Lexicon, ...] = ()
+    """Which words have phonemes."""
     silence: float | None = None
     """Seconds of silence that are asked for before it; None: as it comes."""
 

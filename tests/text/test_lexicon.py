@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.errors import ConfigurationError, InvalidRequestError
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest, speech_request
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.text.desk import Desk, Reading
-from orpheus_openai.text.lexicon import Lexicon
+from orpheus_openai.text.lexicon import Lexicon, Said, parse_said
 
 
 def said(text, entries, language="en"):
@@ -92,3 +92,109 @@ def test_what_a_request_may_bring_has_bounds():
         with pytest.raises(Exception, match="pronunciations"):
             speech_request(text="Hi.", pronunciations=entries)
     assert speech_request(text="Hi.", pronunciations={"a": "b"}).pronunciations == {"a": "b"}
+
+
+# --- for one key --------------------------------------------------------------------------------------------
+
+TWO_KEYS = ("ann:one", "bob:two")
+FOR_KEYS = """
+[all]
+nginx = "engine x"
+[keys.ann.all]
+nginx = "Ann's engine"
+secret = "Ann's secret"
+[keys.ann.fr]
+nginx = "moteur d'Ann"
+"""
+
+
+async def test_a_key_has_words_of_its_own_that_no_other_sees(tmp_path):
+    file = tmp_path / "lexicon.toml"
+    file.write_text(FOR_KEYS)
+    service = SpeechService.create(Settings(model="preview", lexicon=file, api_keys=TWO_KEYS))
+    for account, voice, wish, expected in [
+        ("key:ann", "tara", {}, "Ann's engine, Ann's secret"),
+        ("key:ann", "pierre", {}, "moteur d'Ann, Ann's secret"),
+        ("key:ann", "tara", {"secret": "mine"}, "Ann's engine, mine"),
+        ("key:bob", "tara", {}, "engine x, secret"),
+        ("anonymous", "tara", {}, "engine x, secret"),
+    ]:
+        asked = SpeechRequest(text="nginx, secret", model="preview", voice=voice, pronunciations=wish)
+        plan = await service.plan(asked, account=account)
+        assert plan.segments[0].text == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[keys.eve.all]\na = 'b'", "no key of that name"),
+        ("[keys.ann]\na = 'b'", "tables by language"),
+        ("[keys]\nann = 5", "Expected `object`"),
+        ("[all]\na = '[[\u02c8a]]'", "IPA is not taken"),
+    ],
+)
+def test_a_table_for_a_key_that_makes_no_sense_stops_the_start(tmp_path, content, words):
+    file = tmp_path / "lexicon.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError, match=words):
+        SpeechService.create(Settings(model="preview", lexicon=file, api_keys=TWO_KEYS))
+
+
+# --- phonemes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("engine x", Said("engine x")),
+        ("[[h@l'oU]]", Said("", "h@l'oU")),
+        ("engine x [[,EndZIn 'Eks]]", Said("engine x", ",EndZIn 'Eks")),
+        ("[one]", Said("[one]")),
+    ],
+)
+def test_an_entry_may_end_with_phonemes(value, expected):
+    assert parse_said(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value", ["[[\u02c8\u025bn]]", "[[]]", "[[a]] b", "[[a", "[[a]]]]", "[[a\nb]]", "[[" + "a" * 201 + "]]"]
+)
+def test_what_are_no_phonemes_is_refused_with_what_would_do(value):
+    with pytest.raises(ValueError, match="phonemes"):
+        parse_said(value)
+    with pytest.raises(InvalidRequestError) as refused:
+        speech_request(text="Hi.", pronunciations={"word": value})
+    assert refused.value.param == "pronunciations"
+    assert refused.value.message.startswith("word: ")
+
+
+async def test_a_voice_without_phonemes_has_the_words():
+    service = SpeechService.create(Settings(model="preview"))
+    wish = {"nginx": "engine x [[,EndZIn'Eks]]", "word": "[[w'3:d]]"}
+    for model, expected in [("medium-3b", "engine x word"), ("preview", "nginx word")]:
+        plan = await service.plan(SpeechRequest(text="nginx word", model=model, pronunciations=wish))
+        assert [s.text for s in plan.segments] == [expected]
+
+
+async def test_the_preview_speaks_phonemes_in_a_words_place_and_none_that_a_text_spells():
+    service = SpeechService.create(Settings(model="preview"))
+
+    async def heard(text, **wish):
+        asked = SpeechRequest(text=text, model="preview", pronunciations=wish)
+        return b"".join([pcm.tobytes() async for pcm in service.stream(asked)])
+
+    spelt = await heard("nginx", nginx="[[h@l'oU]]")
+    assert spelt == await heard("apache", apache="[[h@l'oU]]")
+    assert spelt != await heard("nginx")
+    assert await heard("Say nginx now.", nginx="[[h@l'oU]]") != await heard("Say nginx now.")
+    assert await heard("[[h@l'oU]]") != spelt
+    await service.close()
+
+
+async def test_a_request_goes_before_the_server_with_phonemes_too(tmp_path):
+    file = tmp_path / "lexicon.toml"
+    file.write_text("[all]\nnginx = 'engine x'\nsql = \"sequel [[s'i:kw@L]]\"\n")
+    service = SpeechService.create(Settings(model="preview", lexicon=file))
+    wish = {"nginx": "[[h@l'oU]]", "SQL": "squeal"}
+    plan = await service.plan(SpeechRequest(text="nginx SQL", model="preview", pronunciations=wish))
+    assert plan.segments[0].text == "nginx squeal"

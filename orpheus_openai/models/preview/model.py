@@ -15,6 +15,8 @@ from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, When, Word
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
 from orpheus_openai.models.preview.upsample import Upsampling, filter_table
 from orpheus_openai.synthesis import Sampling, Usage
+from orpheus_openai.text.lexicon import Lexicon
+from orpheus_openai.text.normalise import has_speech
 
 TAG_PAUSE_SECONDS = 0.3
 """eSpeak NG cannot laugh: an emotion tag is a pause of this length."""
@@ -86,28 +88,34 @@ class PreviewModel:
     ) -> AsyncGenerator[PCM]:
         """Speak `text`: yields PCM, int16 of shape `(n,)` at 24 kHz, of up to about 0.2 s each, the first one too.
 
-        An emotion tag becomes a pause of `TAG_PAUSE_SECONDS`; a text with nothing to say yields nothing. The same text
-        and voice give the same samples. Of `sampling`, `ahead` leaves the processor to those who are waited for, and
-        nothing else has an effect.
+        An emotion tag becomes a pause of `TAG_PAUSE_SECONDS`; a text with nothing to say yields nothing. The same
+        text and voice give the same samples. Of `sampling`, `ahead` leaves the processor to those who are waited for,
+        `spelt` has phonemes for words, and nothing else has an effect.
 
         Counts the characters to be spoken as input tokens, and as output tokens what Orpheus would have needed: 7 for
         each 2 048 samples begun. Raises ModelUnavailableError when eSpeak NG does not have the voice, UnspeakableError
         when it dies of the text, EngineError when it fails otherwise.
         """
         async with contextlib.aclosing(
-            self.read(text, stand_in(voice), usage, ahead=sampling.ahead)
+            self.read(text, stand_in(voice), usage, spelt=sampling.spelt, ahead=sampling.ahead)
         ) as items:
             async for item in items:
                 if not isinstance(item, WordTime):
                     yield item
 
     async def read(
-        self, text: str, voice: EspeakVoice, usage: Usage, *, ahead: bool = False
+        self,
+        text: str,
+        voice: EspeakVoice,
+        usage: Usage,
+        *,
+        spelt: Sequence[Lexicon] = (),
+        ahead: bool = False,
     ) -> AsyncGenerator[PCM | WordTime]:
         """Like `synthesize`, with each word before the samples in which it begins, in eSpeak NG's idea of words."""
         if self._closed:
             raise ShuttingDownError("The preview has been closed.")
-        parts = self._parts(text)
+        parts = self._parts(text, spelt)
         if not parts:
             return
         when: When = "later" if ahead else "soon" if usage.input_tokens else "first"
@@ -147,15 +155,15 @@ class PreviewModel:
             self._closed = True
             await self._espeak.close()
 
-    def _parts(self, text: str) -> list[Part | Pause]:
-        """Cut `text` at its emotion tags; characters keep their places."""
+    def _parts(self, text: str, spelt: Sequence[Lexicon]) -> list[Part | Pause]:
+        """Cut `text` at its emotion tags, and at words that have phonemes; characters keep their places."""
         text = _SPACE.sub(_plain_space, _UNSPEAKABLE.sub(" ", text))
         parts: list[Part | Pause] = []
         start = 0
         for tag in self._tag.finditer(text):
-            parts += [*_part(text, start, tag.start()), _TAG_PAUSE]
+            parts += [*_parts_between(text, start, tag.start(), spelt), _TAG_PAUSE]
             start = tag.end()
-        return [*parts, *_part(text, start, len(text))]
+        return [*parts, *_parts_between(text, start, len(text), spelt)]
 
 
 def stand_in(voice: Voice) -> EspeakVoice:
@@ -170,6 +178,20 @@ def _plain_space(space: re.Match[str]) -> str:
     """As many spaces; a blank line, which ends a clause, stays one."""
     length = len(space[0])
     return "\n\n".ljust(length) if space[0].count("\n") > 1 else " " * length
+
+
+def _parts_between(text: str, start: int, end: int, spelt: Sequence[Lexicon]) -> list[Part]:
+    """What is to be spoken of `text[start:end]`; the first lexicon that has phonemes for a word counts."""
+    if not spelt:
+        return _part(text, start, end)
+    first, *others = spelt
+    parts: list[Part] = []
+    for word_start, word_end, names in first.spelt(text, start, end):
+        parts += [p for p in _parts_between(text, start, word_start, others) if has_speech(p.text)]
+        parts.append(Part(names, word_start, "phonemes"))
+        start = word_end
+    rest = _parts_between(text, start, end, others)
+    return [*parts, *(p for p in rest if not parts or has_speech(p.text))]
 
 
 def _part(text: str, start: int, end: int) -> list[Part]:

@@ -160,11 +160,14 @@ class Espeak:
         self._library.espeak_SetParameter(_PITCH, pitch, 0)
         return True
 
-    def speak(self, text: str, offset: int, *, flags: int) -> int:
-        """Speak `text`, which stands at `offset` in the whole; returns the library's status, 0 for success."""
+    def speak(self, text: str, offset: int, *, flags: int, goes_on: bool = False) -> int:
+        """Speak `text`, which stands at `offset` in the whole; returns the library's status, 0 for success.
+
+        What `goes_on` has no pause at its end.
+        """
         self._part_at, self._offset = self._samples, offset
         data = text.replace("\0", " ").encode("utf-8", "replace")
-        flags |= _CHARS_UTF8 | _END_PAUSE
+        flags |= _CHARS_UTF8 | (0 if goes_on else _END_PAUSE)
         status: int = self._library.espeak_Synth(data, len(data) + 1, 0, _POS_CHARACTER, 0, flags, None, None)
         return status
 
@@ -335,16 +338,17 @@ def _speak(espeak: Espeak) -> None:
     if not espeak.select(language, variant, *VOICE_SETTINGS.unpack_from(voice)):
         _send(NO_VOICE, b"")
         return
-    for kind, payload in parts:
+    for number, (kind, payload) in enumerate(parts, 1):
         if kind == PAUSE:
             espeak.pause(*MILLISECONDS.unpack(payload))
             continue
         (offset,) = OFFSET.unpack_from(payload)
         text = payload[OFFSET.size :].decode("utf-8", "replace")
+        goes_on = number < len(parts) and parts[number][0] != PAUSE
         if kind == PHONEMES:
-            status = espeak.speak(f"[[{text}]]", max(offset - 2, 0), flags=_PHONEMES)
+            status = espeak.speak(f"[[{text}]]", max(offset - 2, 0), flags=_PHONEMES, goes_on=goes_on)
         else:
-            status = espeak.speak(text, offset, flags=0)
+            status = espeak.speak(text, offset, flags=0, goes_on=goes_on)
         if status:
             _send(FAILED, b"status %d" % status)
             return

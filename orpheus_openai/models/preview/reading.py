@@ -11,6 +11,7 @@ from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import EspeakVoice
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.synthesis import Usage
+from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.words import Word, letters, word_at
 
 AUDIBLE = 64
@@ -28,15 +29,17 @@ class Reading(NamedTuple):
     marks: tuple[WordTime, ...]
 
 
-async def read(preview: PreviewModel, text: str, voice: EspeakVoice) -> Reading:
-    """Read `text` to the end, while whoever waits for a first sound goes before.
+async def read(
+    preview: PreviewModel, text: str, voice: EspeakVoice, spelt: Sequence[Lexicon] = ()
+) -> Reading:
+    """Read `text` to the end, while whoever waits for a first sound goes before; `spelt` has phonemes for words.
 
     Raises as `PreviewModel.read` does.
     """
     behind = Usage(input_tokens=1)
     pieces: list[PCM] = [np.zeros(0, np.int16)]
     marks: list[WordTime] = []
-    async for item in preview.read(text, voice, behind):
+    async for item in preview.read(text, voice, behind, spelt=spelt):
         if isinstance(item, WordTime):
             marks.append(item)
         else:
@@ -88,12 +91,12 @@ class Reader:
         self.aligning = asyncio.Semaphore(ALIGNED_AT_ONCE)
         """For those who lay a recording beside what was read."""
 
-    async def read(self, text: str, voice: EspeakVoice) -> Reading:
+    async def read(self, text: str, voice: EspeakVoice, spelt: Sequence[Lexicon] = ()) -> Reading:
         """Read `text`; raises a SpeechError where eSpeak NG is not installed, lacks the voice, or fails at the text."""
         async with self._starting:
             if self._preview is None:
                 self._preview = await asyncio.to_thread(PreviewModel, self._tags)
-        return await read(self._preview, text, voice)
+        return await read(self._preview, text, voice, spelt)
 
     async def close(self) -> None:
         """End its processes."""
