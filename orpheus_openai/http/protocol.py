@@ -5,9 +5,12 @@ requests may be sent ahead. What comes is therefore given to it in small pieces,
 """
 
 import asyncio
+import base64
+import binascii
 import http
 import socket
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -36,6 +39,9 @@ FLUSH_SECONDS = 30.0
 """How long a client may take to read what was written before an answer broke off."""
 
 RETRY_SECONDS = 10
+
+SOCKET_KEY_BYTES = 16
+"""What the key of a WebSocket's handshake holds."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -84,6 +90,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._leave()
         self._unparsed = memoryview(b"")
         super().connection_lost(exc)
+
+    def _should_upgrade(self) -> bool:
+        """Only for a whole handshake (RFC 6455, 4.1): all else is a request like any, which the application answers."""
+        return bool(super()._should_upgrade()) and _is_handshake(self.scope["method"], self.headers)
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to another protocol; it counts for as long as it is open."""
@@ -310,3 +320,13 @@ class _Flow(FlowControl):
 
 def _limit() -> str:
     return f"{MAX_HEAD_BYTES // 1024} KiB"
+
+
+def _is_handshake(method: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    given = dict(headers)
+    try:
+        key = base64.b64decode(given.get(b"sec-websocket-key", b"").strip(), validate=True)
+    except binascii.Error:
+        return False
+    version = given.get(b"sec-websocket-version", b"").strip()
+    return method == "GET" and len(key) == SOCKET_KEY_BYTES and version == b"13"

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
-from orpheus_openai.text.trace import Traced
+from orpheus_openai.text.trace import Edit, Traced
 
 MAX_MARKS = 30
 """Marks that one character may carry: as many as the Stream-Safe Text Format lets stand (Unicode, UAX #15).
@@ -18,7 +19,7 @@ _OTHER_TAILS = "\U00016d67"
 _MARKS = "".join(
     chr(code) for codes in _SCRIPTS for code in codes if unicodedata.category(chr(code))[0] == "M"
 )
-_CROWD = re.compile(f"[{_MARKS}]{{{MAX_MARKS + 1},}}")
+_MARK_SET = frozenset(_MARKS)
 _TAILS = f"{_MARKS}{_HANGUL_TAILS}{_OTHER_TAILS}"
 # What is composed or put in order together: a character and its tails; else one that may have another form.
 _CLUSTER = re.compile(f"[^{_TAILS}]?[{_TAILS}]+|[\u0340-\U0010ffff]")
@@ -28,7 +29,28 @@ def compose(traced: Traced) -> Traced:
     """`traced` in NFC, no character with more than MAX_MARKS marks."""
     if traced.text.isascii():
         return traced
-    traced = traced.sub(_CROWD, lambda m: m[0][:MAX_MARKS])
+    if crowds := list(_crowds(traced.text)):
+        traced = traced.edited(Edit(start + MAX_MARKS, end, "") for start, end in crowds)
     if unicodedata.is_normalized("NFC", traced.text):
         return traced
     return traced.sub(_CLUSTER, lambda m: unicodedata.normalize("NFC", m[0]))
+
+
+def _crowds(text: str) -> Iterator[tuple[int, int]]:
+    """Where more than MAX_MARKS marks follow each other.
+
+    Such a run has a mark at one of every so many places, so only those are looked at: a pattern would look at all, in
+    one go, and nothing else would go on meanwhile.
+    """
+    end = 0
+    for place in range(MAX_MARKS, len(text), MAX_MARKS + 1):
+        if place < end or text[place] not in _MARK_SET:
+            continue
+        start, last = place, end
+        while start > last and text[start - 1] in _MARK_SET:
+            start -= 1
+        end = place + 1
+        while end < len(text) and text[end] in _MARK_SET:
+            end += 1
+        if end - start > MAX_MARKS:
+            yield start, end
