@@ -1,8 +1,9 @@
 """Request bodies, read up to a limit."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from orpheus_openai.errors import RequestTooLargeError
+from orpheus_openai.errors import RequestTimeoutError, RequestTooLargeError
 from orpheus_openai.http.delivery import ClientGoneError
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """A million characters, the longest input that can be set, fit in with JSON's escapes for most of them."""
+
+BODY_SECONDS = 120.0
+"""How long a body may take to come: it is held in memory as far as it has, on every connection."""
 
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """What is read and thrown away so that the client, still sending, gets to see why it was refused."""
@@ -20,9 +24,21 @@ async def read_body(
 ) -> bytes:
     """Return the whole body that ASGI's `receive` gives.
 
-    Raises RequestTooLargeError beyond `limit` bytes, and keeps nothing then, with what would help; ClientGoneError when
-    the client hangs up while it is sending.
+    Raises RequestTooLargeError beyond `limit` bytes, and keeps nothing then, with what would help; RequestTimeoutError
+    after BODY_SECONDS; ClientGoneError when the client hangs up while it is sending.
     """
+    try:
+        async with asyncio.timeout(BODY_SECONDS) as deadline:
+            return await _read(receive, limit, cure)
+    except TimeoutError as error:
+        if not deadline.expired():
+            raise
+        raise RequestTimeoutError(
+            f"The body took longer than the {BODY_SECONDS:g} s that it may take."
+        ) from error
+
+
+async def _read(receive: "Receive", limit: int, cure: str) -> bytes:
     parts: list[bytes] = []
     size = 0
     more = True

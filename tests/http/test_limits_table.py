@@ -16,7 +16,7 @@ from orpheus_openai.events import LISTENER_BACKLOG, EventHub
 from orpheus_openai.gpu.manager import HELD_SECONDS
 from orpheus_openai.gpu.monitor import ANSWER_SECONDS
 from orpheus_openai.http import sockets
-from orpheus_openai.http.body import MAX_BODY_BYTES
+from orpheus_openai.http.body import BODY_SECONDS, MAX_BODY_BYTES
 from orpheus_openai.http.form import MAX_FORM_BYTES
 from orpheus_openai.http.middleware.audit import BACKLOG
 from orpheus_openai.http.middleware.keys import MOST_UNKNOWN
@@ -42,6 +42,7 @@ SHOWN = {
     "Requests read ahead on a connection": "test_requests_sent_ahead_are_all_answered_in_their_order_and_not_read",
     "Seconds between two requests": "test_a_connection_that_nobody_uses_is_closed",
     "Body of a request": "test_a_body_of_ten_megabytes_is_refused_in_words",
+    "Seconds until a body is complete": "test_a_body_that_never_ends_is_given_up",
     "Seconds in which nothing moves": "test_a_reader_who_stands_still_is_let_go_and_his_place_is_free",
     "Seconds for a request altogether": "test_a_request_that_takes_too_long_before_its_audio_is_408",
     "Least speed of reading, times real time": "test_a_slow_reader_is_cut_off_and_its_place_is_free",
@@ -91,6 +92,7 @@ FIXED = {
     "Requests read ahead on a connection": 1,
     "Seconds between two requests": uvicorn.Config("").timeout_keep_alive,
     "Body of a request": f"{MAX_BODY_BYTES // 1024 // 1024} MiB",
+    "Seconds until a body is complete": round(BODY_SECONDS),
     "Form with a recording": f"{MAX_FORM_BYTES // 1024 // 1024} MiB",
     "Seconds of a recording": LONGEST_RECORDING,
     "Recordings that wait to be read": WAITING,
