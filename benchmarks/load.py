@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.http_stream import BrokenTransferError, fetch
-from benchmarks.playback import UnplayableError, listen
+from benchmarks.playback import PLAYABLE, UnplayableError, listen
 from benchmarks.report import Outcome, Run, per_request, summarise, table
 from benchmarks.serving import Server, serving
 
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--model", default="tts-1", help="(%(default)s)")
     add("--voice", default="alloy", help="(%(default)s)")
-    add("--format", default="pcm", choices=("pcm", "wav", "mp3", "opus", "aac", "flac"), help="(%(default)s)")
+    add("--format", default="pcm", choices=PLAYABLE, help="(%(default)s)")
     add("--streams", type=_positive, default=1, help="requests at the same time (%(default)s)")
     add("--requests", type=_positive, default=40, help="requests in all (%(default)s)")
     add(

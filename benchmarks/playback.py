@@ -14,6 +14,8 @@ from benchmarks.http_stream import Arrival
 PCM_SAMPLE_RATE = 24_000
 PCM_BYTES_PER_SAMPLE = 2
 """OpenAI's `pcm`: 24 kHz, 16 bit, mono, without a header."""
+PLAYABLE = ("pcm", "wav", "mp3", "opus", "aac", "flac")
+"""The formats of which it is known when what has come can be heard."""
 
 
 class UnplayableError(Exception):
