@@ -54,6 +54,7 @@ IMPORT_VLLM = (
     "test_vllm_audio_head",
     "test_tokens_vllm",
     "test_orpheus",
+    "test_adapters",
 )
 """Files that go to one worker of a parallel run: vLLM takes long to import."""
 

@@ -73,7 +73,7 @@ def test_what_was_not_spoken_well_is_marked_in_the_history_and_can_be_spoken_aga
 
     def with_a_verdict(hub: EventHub, kind: str, *, owner: str | None = None, **data: Any) -> None:
         if kind == "speech.ended" and data["characters"] > 20:  # the preview itself cannot fail so
-            place = {"verdict": "suspect:silence", "start": 7, "end": 14, "tries": 3}
+            place = {"model": data["model"], "verdict": "suspect:silence", "start": 7, "end": 14, "tries": 3}
             publish(hub, "speech.verified", owner=owner, id=data["id"], **place)
         publish(hub, kind, owner=owner, **data)
 
