@@ -29,9 +29,9 @@ install_typescript .venv-test &
 beside+=($!)
 PATH=$PWD/.venv-test/bin:$PATH:/usr/sbin
 export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetched from a hub
+everything=false
 if [ $# -eq 0 ]; then
-  check &
-  beside+=($!)
+  everything=true
   # Three workers for two cores, as many tests wait; a file to each at a time: files share what takes long to start.
   set -- -n 3 --dist loadfile --no-loadscope-reorder
   # An engine of each worker on all cores would make them wait for each other at every step.
@@ -42,4 +42,15 @@ install_ray .venv-test
 for job in "${beside[@]}"; do
   wait "$job"
 done
-pytest "$@"
+# Not before: what is installed last puts other versions in the place of packages that mypy would be reading.
+checked=
+if $everything; then
+  check &
+  checked=$!
+fi
+result=0
+pytest "$@" || result=$?
+if [ -n "$checked" ]; then
+  wait "$checked" || result=$?
+fi
+exit "$result"
