@@ -61,6 +61,8 @@ class OwnVoice(Voice, frozen=True, kw_only=True):
     """A voice that somebody has added (see `voices`); it belongs to the one model that it was made for."""
 
     kind: VoiceKind
+    place: str
+    """The name of its folder among the voices; the id is the same in small letters."""
     title: str
     """Its name as it was given; the id where a request may name it by another."""
     languages: tuple[str, ...]

@@ -171,8 +171,8 @@ def _place(name: str, folder: VoiceFolder, catalog: Catalog) -> str:
     """The folder of the voice of that name or id, also of one that cannot be used."""
     found = folder.read(catalog)
     wanted = name.strip().lower()
-    places = {voice.title.lower(): voice.id for voice in found.voices}
-    place = places.get(wanted, wanted)
+    places = {key: voice.place for voice in found.voices for key in (voice.id, voice.title.lower())}
+    place = places.get(wanted, name.strip())
     if place not in {*places.values(), *found.problems}:
         own = ", ".join(voice.title for voice in found.voices) or "none"
         raise VoiceError(f"there is no voice {name!r} in {folder.root}; there are: {own}")

@@ -70,15 +70,17 @@ def _parsed(body: bytes, boundary: str) -> Form:
         )
         for part in parser:
             _take(part, fields, files)
-    except (MultipartError, ValueError) as error:
+    except (MultipartError, ValueError, LookupError) as error:  # the last: a part in an encoding nobody knows
         raise InvalidRequestError(f"The form cannot be read: {error}.", code="invalid_form") from error
     return Form(fields, files)
 
 
 def _take(part: "MultipartPart", fields: dict[str, str], files: dict[str, bytes]) -> None:
     name = part.name or ""
-    if part.filename is not None or part.size > LONGEST_FIELD:
+    if part.filename is not None:
         files[name] = part.raw
+    elif part.size > LONGEST_FIELD:
+        raise ValueError(f"the field {name[:64]!r} is longer than {LONGEST_FIELD // 1024} KiB")
     else:
         fields[name] = part.value
 

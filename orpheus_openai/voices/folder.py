@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ class VoiceFolder:
     def state(self) -> object:
         """What changes whenever a voice is added, changed or removed."""
         state = []
-        for folder in self._places.folders():
+        for folder in islice(self._places.folders(), MOST_VOICES + 1):
             with contextlib.suppress(OSError):
                 status = (folder / DESCRIPTION).stat()
                 state.append((folder.name, status.st_mtime_ns, status.st_size, status.st_ino))
@@ -56,6 +57,7 @@ class VoiceFolder:
         """Every voice, in the order of their folders' names; `catalog` has the names that are taken."""
         voices: list[OwnVoice] = []
         problems: dict[str, str] = {}
+        ids: dict[str, str] = {}
         taken: dict[tuple[str, str | None], str] = {}
         for count, folder in enumerate(self._places.folders()):
             if count >= MOST_VOICES:
@@ -68,7 +70,9 @@ class VoiceFolder:
             except (VoiceError, OSError) as error:
                 problems[folder.name] = str(error)
                 continue
-            if (other := taken.setdefault((voice.title.lower(), voice.owner), folder.name)) != folder.name:
+            if (other := ids.setdefault(voice.id, folder.name)) != folder.name:
+                problems[folder.name] = f"its folder's name differs from {other} in capital letters alone"
+            elif (other := taken.setdefault((voice.title.lower(), voice.owner), folder.name)) != folder.name:
                 problems[folder.name] = f"name: '{voice.title}' is the voice in {other}"
             else:
                 voices.append(voice)
@@ -77,7 +81,7 @@ class VoiceFolder:
     def voice(self, name: str, catalog: Catalog) -> OwnVoice:
         """The voice in the folder of that name; raises VoiceError, and OSError where there is none."""
         folder = self.root / name
-        return make_voice(name.lower(), read_description(folder / DESCRIPTION), folder, catalog)
+        return make_voice(name, read_description(folder / DESCRIPTION), folder, catalog)
 
     def description(self, name: str) -> VoiceFile:
         """What its description says; raises as `voice` does."""
@@ -103,7 +107,8 @@ class VoiceFolder:
         def lay(staging: Path) -> None:
             put(staging)
             (staging / DESCRIPTION).write_text(described(file), encoding="utf-8")
-            make_voice(name.lower(), file, staging, catalog)
+            # Judged as it will be read: a struct that is made here has been checked for nothing.
+            make_voice(name, read_description(staging / DESCRIPTION), staging, catalog)
 
         if not self._places.add(name, lay):
             raise VoiceExistsError(f"there is a voice in {self.root / name} already")

@@ -17,8 +17,10 @@ from orpheus_openai.expected import complaint
 DESCRIPTION = "voice.toml"
 LARGEST_DESCRIPTION = 64 * 1024
 LONGEST_NAME = 100
-REPOSITORY = re.compile(r"hub:([\w.-]+/[\w.-]+(?:@[\w.-]+)?)")
-"""An adapter that is a repository on the hub, `hub:owner/name` with or without `@revision`."""
+REPOSITORY = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)")
+"""An adapter that is a repository on the hub, `hub:owner/name`."""
+MADE_ID = "voice_"
+"""Begins the id of a voice that was added over the API; no name may look like one."""
 
 SHORTEST_RECORDING, LONGEST_RECORDING = 3, 30
 """Seconds."""
@@ -78,9 +80,12 @@ def read_description(path: Path) -> VoiceFile:
         raise VoiceError(f"not valid TOML: {error}") from error
 
 
-def make_voice(voice_id: str, file: VoiceFile, folder: Path, catalog: Catalog) -> OwnVoice:
-    """The voice that `file` describes, whose data lie in `folder`; raises VoiceError for one that cannot be."""
-    name = file.name.strip()
+def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> OwnVoice:
+    """The voice that `file` describes, whose data lie in `folder`; raises VoiceError for one that cannot be.
+
+    `place` is the name that the folder has among the voices.
+    """
+    name, voice_id = file.name.strip(), place.lower()
     _check_name(name, voice_id, catalog)
     for language in file.languages:
         if language not in catalog.languages:
@@ -103,6 +108,7 @@ def make_voice(voice_id: str, file: VoiceFile, folder: Path, catalog: Catalog) -
     prefix = "" if file.kind == "prompt" else file.prefix if file.prefix is not None else name
     return OwnVoice(
         id=voice_id,
+        place=place,
         title=name,
         kind=file.kind,
         language=file.languages[0],
@@ -151,6 +157,8 @@ def _seconds(recording: Path) -> float:
 def _check_name(name: str, voice_id: str, catalog: Catalog) -> None:
     if not name or not name.isprintable() or any(sign in name for sign in "/\\:<>[]"):
         raise VoiceError("name: letters, digits, spaces and signs but / \\ : < > [ ]")
+    if name.lower().startswith(MADE_ID):
+        raise VoiceError(f"name: one that begins with {MADE_ID} would pass for the id of another voice")
     for each in {name.lower(), voice_id}:
         if each in catalog.voices or each in catalog.voice_aliases:
             raise VoiceError(

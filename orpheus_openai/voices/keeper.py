@@ -13,11 +13,12 @@ from orpheus_openai.errors import InvalidRequestError, NotFoundError
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.settings import Settings
 from orpheus_openai.voices.consents import Consent, ConsentFolder
-from orpheus_openai.voices.form import LONGEST_NAME, MODELS, VoiceError, VoiceFile
+from orpheus_openai.voices.form import LONGEST_NAME, MADE_ID, MODELS, VoiceError, VoiceFile
 from orpheus_openai.voices.recordings import Recorder, judge, trimmed, write_wav
 from orpheus_openai.voices.shelf import VoiceShelf
 
-PREFIX = "voice_"
+FIELDS = {"transcript": "ref_text", "recording": "audio_sample"}
+"""What a form calls a part of a description; the others have one name in both."""
 RECORDING = "recording.wav"
 SHORTEST_CONSENT = 1.0
 
@@ -41,11 +42,11 @@ class VoiceKeeper:
         """Keep a recording in which somebody consents; raises InvalidRequestError for what cannot be one."""
         name = _name(name)
         language = self._language(language)[1]
+        await self._require_consent_room(caller)
         pcm = await self._recorder.decode(recording, "recording")
         judge(pcm, "recording", shortest=SHORTEST_CONSENT)
         async with self._changing:
-            own = [each for each in await self.consents(caller) if each.owner == (caller.owner or "")]
-            self._require_room(len(own), "consents")
+            await self._require_consent_room(caller)
             put = partial(_put_recording, pcm=pcm)
             return await asyncio.to_thread(self._consents.add, name, language, caller.owner or "", put)
 
@@ -92,6 +93,7 @@ class VoiceKeeper:
         name = _name(name)
         given = await self._consented(caller, consent)
         spoken = self._language(language or (given.language if given else "en"))[0]
+        self._require_voice_room(caller)
         pcm = trimmed(await self._recorder.decode(recording, "audio_sample"))
         judge(pcm, "audio_sample")
         file = VoiceFile(
@@ -110,17 +112,14 @@ class VoiceKeeper:
             write_wav(folder / RECORDING, pcm)
 
         async with self._changing:
-            own = [
-                voice
-                for voice in self._shelf.voices
-                if voice.owner == caller.owner and voice.id.startswith(PREFIX)
-            ]
-            self._require_room(len(own), "voices")
-            voice_id = PREFIX + secrets.token_hex(12)
+            self._require_voice_room(caller)
+            voice_id = MADE_ID + secrets.token_hex(12)
             try:
                 voice = await asyncio.to_thread(self._shelf.folder.add, voice_id, file, self._catalog, put)
             except VoiceError as error:
-                raise InvalidRequestError(f"{error}.", param="name", code="invalid_value") from error
+                field, _, words = str(error).partition(": ")
+                param = FIELDS.get(field, field)
+                raise InvalidRequestError(f"{param}: {words}.", param=param, code="invalid_value") from error
             await self._shelf.refresh()
         return voice
 
@@ -132,7 +131,7 @@ class VoiceKeeper:
                 raise NotFoundError(
                     f"There is no voice {name[:64]!r} of yours.", param="voice_id", code="voice_not_found"
                 )
-            await asyncio.to_thread(self._shelf.folder.remove, found.id)
+            await asyncio.to_thread(self._shelf.folder.remove, found.place)
             await self._shelf.refresh()
         return found
 
@@ -164,6 +163,15 @@ class VoiceKeeper:
                 code="invalid_value",
             )
         return language, tag[:35]
+
+    async def _require_consent_room(self, caller: Caller) -> None:
+        own = [each for each in await self.consents(caller) if each.owner == (caller.owner or "")]
+        self._require_room(len(own), "consents")
+
+    def _require_voice_room(self, caller: Caller) -> None:
+        """Asked before the recording is read, which takes work, and again when it is to be kept."""
+        made = (voice for voice in self._shelf.voices if voice.id.startswith(MADE_ID))
+        self._require_room(sum(voice.owner == caller.owner for voice in made), "voices")
 
     def _require_room(self, count: int, what: str) -> None:
         if count >= self._most:

@@ -20,6 +20,7 @@ from tests.support.in_process import asking
 from tests.support.local_server import running
 
 RATE = 24_000
+NAME = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nMe\r\n--x--\r\n'
 SAID = "The quick brown fox jumped over the lazy dog."
 
 
@@ -217,6 +218,9 @@ async def test_a_recording_that_cannot_be_used_is_told_why_and_leaves_nothing(op
         ({"name": "../x"}, "name", "letters, digits"),
         ({"ref_text": None}, "ref_text", "what is said in the recording"),
         ({"ref_text": "  "}, "ref_text", "what is said in the recording"),
+        ({"ref_text": "word " * 1_200}, "ref_text", "at most this many characters: 5000"),
+        ({"ref_text": "x" * 70_000}, None, "'ref_text' is longer than 64 KiB"),
+        ({"name": "voice_0123"}, "name", "would pass for the id of another voice"),
         ({"language": "tlh"}, "language", "There is no language 'tlh'"),
         ({"type": "prompt", "prompt": "A warm voice"}, "type", "not of descriptions"),
         ({"consent": "cons_gone"}, "consent", "There is no voice consent 'cons_gone'"),
@@ -258,6 +262,11 @@ async def test_a_body_that_is_no_form_or_too_large_is_refused(open_app):
             "/v1/audio/voices",
             content=b"--x\r\nrubbish",
             headers={"content-type": "multipart/form-data; boundary=x"},
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
+        odd = NAME.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=nonsense\r\n\r\n")
+        answer = await client.post(
+            "/v1/audio/voices", content=odd, headers={"content-type": "multipart/form-data; boundary=x"}
         )
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
         answer = await create(app, bytes(11 * 1024 * 1024))

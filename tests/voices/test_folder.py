@@ -68,13 +68,13 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
         folder, "me", 'name = "Me"\nkind = "prompt"\nrecording = "me.wav"\ntranscript = "Hello\\nthere."'
     )
     write_recording(place / "me.wav", seconds=10)
-    put(folder, "far", 'name = "Far"\nkind = "adapter"\nadapter = "hub:someone/voice@v2"')
+    put(folder, "far", 'name = "Far"\nkind = "adapter"\nadapter = "hub:someone/voice"')
     far, me, narrator = folder.read(CATALOG).voices
     assert narrator.memory == 3_000
     assert narrator.adapter.endswith("narrator/adapter")
     assert me.memory == 820 * 112 * 1024
     assert (me.models, me.transcript, me.prefix) == (("medium-3b-pretrained",), "Hello there.", "")
-    assert (far.adapter, far.memory) == ("someone/voice@v2", 0)
+    assert (far.adapter, far.memory) == ("someone/voice", 0)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,16 @@ def test_what_cannot_be_a_voice_is_left_out_and_the_others_go_on(folder, text, w
     assert [voice.title for voice in found.voices] == ["Good"]
     assert list(found.problems) == ["bad"]
     assert why in found.problems["bad"]
+
+
+def test_a_folder_in_capital_letters_is_found_by_its_id_and_removed(folder):
+    put(folder, "Nora", 'name = "Nora"\nkind = "named"')
+    put(folder, "nora", 'name = "Other"\nkind = "named"')
+    found = folder.read(CATALOG)
+    assert [(voice.id, voice.place) for voice in found.voices] == [("nora", "Nora")]
+    assert found.problems == {"nora": "its folder's name differs from Nora in capital letters alone"}
+    assert folder.remove(found.voices[0].place)
+    assert [voice.title for voice in folder.read(CATALOG).voices] == ["Other"]
 
 
 def test_two_of_one_name_are_told_apart_only_by_whose_they_are(folder):

@@ -57,7 +57,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 def fetch_adapter(named: str, checkpoint: Checkpoint, largest_rank: int) -> Adapter:
-    """The adapter in a folder, or in a repository `owner/name` or `owner/name@revision`. Blocking, may download.
+    """The adapter in a folder, or in a repository `owner/name`. Blocking, may download.
 
     Raises ModelUnavailableError for one that cannot work on `checkpoint`, with the reason and what would help, and as
     `hub.folder_of` does.
