@@ -39,9 +39,10 @@ def test_a_profile_fits_the_card_that_it_is_for_and_says_what_it_takes(profile, 
         "max_streams": wanted,
         "max_model_len": settings.max_model_len,
         "quantization": settings.quantization or None,
+        "codec_on_card": settings.snac_device != "cpu",
     }
     card = Card(0, round((size - 0.5) * GIB), size * GIB)
     assert streams(card, **changes)[0] == wanted
-    said = re.findall(r"([\d.]+) GiB", (PROFILES / f"{profile}.env").read_text(encoding="utf-8"))
+    said = re.search(r"([\d.]+) GiB", (PROFILES / f"{profile}.env").read_text(encoding="utf-8"))
     taken = options(**changes).footprint(ORPHEUS_3B).total / GIB
-    assert all(float(each) == pytest.approx(taken, abs=0.6) for each in said)
+    assert said is None or float(said[1]) == pytest.approx(taken, rel=0.015)

@@ -7,7 +7,7 @@ import pytest
 
 from orpheus_openai.errors import ModelUnavailableError
 from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint, read_checkpoint
-from orpheus_openai.models.orpheus.memory import CODEC, ENGINE, GIB
+from orpheus_openai.models.orpheus.memory import CODEC, GIB, GRAPH
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions, engine_arguments
 from tests.support.paper_checkpoint import write_paper
 
@@ -63,7 +63,10 @@ def test_eight_streams_of_the_published_model_take_what_its_page_says(written):
     footprint = EngineOptions(max_model_len=4_096).footprint(read_checkpoint(written()))
     assert footprint.total / GIB == pytest.approx(10.31, abs=0.02)
     assert footprint.total - footprint.of_engine == CODEC
-    assert footprint.of_engine == footprint.weights + footprint.cache + footprint.sampler + ENGINE
+    parts = (footprint.weights, footprint.cache, footprint.sampler, footprint.engine)
+    assert footprint.of_engine == sum(parts)
+    assert [round(part / GIB, 2) for part in parts] == [6.15, 1.75, 0.01, 1.51]
+    assert EngineOptions(codec_on_card=False).footprint(read_checkpoint(written())).codec == 0
 
 
 def test_a_cache_of_8_bits_takes_half(written):
@@ -84,12 +87,21 @@ def test_an_engine_asks_for_what_the_model_needs(written):
     assert arguments["max_model_len"] == 8_192
 
 
-@pytest.mark.parametrize(("streams", "tokens"), [(1, 256), (64, 256), (200, 400), (1_000, 512)])
-def test_captured_graphs_reach_to_prompts_beside_streams(written, streams, tokens):
+@pytest.mark.parametrize(
+    ("streams", "tokens", "sizes", "graphs"),
+    [(1, 256, 11, 12), (4, 256, 11, 14), (5, 256, 35, 38), (64, 256, 35, 46), (200, 400, 44, 72)],
+)
+def test_captured_graphs_reach_to_prompts_beside_streams_and_are_counted(
+    written, streams, tokens, sizes, graphs
+):
     checkpoint, options = read_checkpoint(written()), EngineOptions(max_streams=streams)
-    assert engine_arguments(checkpoint, options, 80 * GIB)["max_cudagraph_capture_size"] == tokens
+    captured = engine_arguments(checkpoint, options, 80 * GIB)["cudagraph_capture_sizes"]
+    assert (max(captured), len(captured)) == (tokens, sizes)
+    assert {1, 2, 4} <= set(captured), "what nearly all steps are where few speak"
     eager = msgspec.structs.replace(options, enforce_eager=True)
-    assert "max_cudagraph_capture_size" not in engine_arguments(checkpoint, eager, 80 * GIB)
+    assert "cudagraph_capture_sizes" not in engine_arguments(checkpoint, eager, 80 * GIB)
+    saved = options.footprint(checkpoint).engine - eager.footprint(checkpoint).engine
+    assert saved == graphs * GRAPH
 
 
 def test_a_segment_of_full_length_fits_however_few_streams_there_are(written):
@@ -107,7 +119,7 @@ def test_two_gpus_share_weights_and_cache_and_each_has_an_engine(written):
     assert (half.engine, half.sampler) == (whole.engine, whole.sampler)
 
 
-@pytest.mark.parametrize(("free", "streams"), [(9.5, 8), (8.7, 4), (8.12, 2), (8.0, None), (80, 8)])
+@pytest.mark.parametrize(("free", "streams"), [(9.5, 8), (8.9, 5), (8.7, 4), (8.12, 3), (7.8, None), (80, 8)])
 def test_as_many_streams_are_kept_as_fit(written, free, streams):
     checkpoint = read_checkpoint(written())
     fitted = EngineOptions(max_model_len=4_096).fitted(checkpoint, round(free * GIB))

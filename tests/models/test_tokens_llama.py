@@ -89,6 +89,7 @@ async def test_it_speaks_and_is_gone_when_it_is_closed(tiny_gguf):
 
 async def test_only_so_many_streams_run_and_whoever_leaves_makes_room(endless):
     async with loaded(endless, max_streams=2) as source:
+        assert source.streams == 2
         running = [source.generate(PROMPT, Sampling(max_tokens=3_000)) for _ in range(2)]
         for stream in running:
             await anext(stream)
@@ -176,7 +177,7 @@ async def test_a_model_that_does_not_fit_is_told_with_what_is_free(tiny_gguf, mo
     assert caught.value.code == "insufficient_memory"
 
 
-async def test_there_are_no_more_streams_than_fit(tiny_gguf, monkeypatch):
+async def test_there_are_no_more_streams_than_fit_and_the_log_says_so(tiny_gguf, monkeypatch, caplog):
     header = fetch_gguf(str(tiny_gguf))
     monkeypatch.setattr(tokens_llama, "available_memory", lambda: header.memory_bytes(3 * 4_096))
     asked = []
@@ -190,6 +191,8 @@ async def test_there_are_no_more_streams_than_fit(tiny_gguf, monkeypatch):
         with pytest.raises(ModelUnavailableError, match="enough"):
             await load_llama(str(tiny_gguf), LlamaOptions(max_streams=wanted))
     assert asked == [2, 3]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "speaks 3 streams at once of 8" in said
 
 
 OWNER = """

@@ -116,7 +116,15 @@ async def test_its_output_layer_knows_only_what_can_be_spoken(source):
     assert await source._engine.llm.collective_rpc(head) == [("OrpheusAudioForCausalLM", 28_682)]
 
 
-async def test_vllm_knows_the_names_of_what_it_is_told_in_the_environment(source):
+async def test_the_engine_is_told_what_it_must_not_do_in_words_that_vllm_knows(source):
+    def told(_worker):
+        from vllm import envs  # noqa: PLC0415  in the engine's process
+
+        return envs.VLLM_USE_FLASHINFER_SAMPLER, dict(os.environ)
+
+    ((flashinfer, environ),) = await source._engine.llm.collective_rpc(told)
+    assert not flashinfer, "it would compile itself with nvcc, which runtime images do not have"
+    assert ENVIRONMENT.items() <= environ.items()
     assert ENVIRONMENT.keys() <= importlib.import_module("vllm.envs").environment_variables.keys()
 
 

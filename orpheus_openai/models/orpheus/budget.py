@@ -107,5 +107,6 @@ class Budget:
             adapters=settings.adapters,
             adapter_rank=settings.adapter_rank,
             prefix_caching=model.voices == "own",  # whose voices are recordings, in every prompt
+            codec_on_card=settings.snac_device != "cpu",
             enforce_eager=settings.device == "cpu",  # compiling takes longer there than it ever saves
         )

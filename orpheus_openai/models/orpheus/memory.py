@@ -8,17 +8,28 @@ import msgspec
 
 GIB = 1 << 30
 
-ENGINE = int(1.5 * GIB)
-"""An engine's process beside weights, cache and sampler, on each card.
+CONTEXT = int(0.95 * GIB)
+"""An engine's process before it has anything of a model, on each card.
 
-CUDA's context with the kernels of torch and vLLM (0.5 to 0.6 GiB), activations of a step of 2 048 tokens (0.15),
-workspaces of cuBLAS and FlashAttention and the table of rotary positions (0.1), captured graphs of up to 256 tokens
-(0.4), and what the allocator cannot hand out.
+CUDA's context with the kernels of torch and vLLM (0.5 to 0.6 GiB), workspaces of cuBLAS and FlashAttention and the
+table of rotary positions (0.1), and what the allocator cannot hand out (0.25).
+"""
+
+ACTIVATIONS = 80 << 10
+"""Of each token of a step, at its widest place: gate and up (2 x 8 192 numbers), their product (8 192), queries, keys
+and values (5 120), and the residual stream a few times (3 072 each), in 16 bits."""
+
+GRAPH = int(10.5 * (1 << 20))
+"""A captured graph: 28 layers of kernels with their parameters.
+
+vLLM's log tells 0.21 GiB for 35 graphs of Llama 3.2 1B, which has 16 layers
+(https://github.com/vllm-project/vllm/pull/11349).
 """
 
 CODEC = int(0.9 * GIB)
 """SNAC on the card, in the server's own process: a second CUDA context (0.5 GiB), 80 MB of weights, 84 MB for
-the states of 256 streams, cuBLAS' workspaces and the graphs of its 26 captured steps. All models share it."""
+the states of 256 streams, cuBLAS' workspaces and the graphs of its 26 captured steps. All models share it, and with
+ORPHEUS_SNAC_DEVICE=cpu it is not there."""
 
 SAMPLER_BYTES = 46
 """Of each stream for each logit of a step, at the peak of the trial step with which vLLM starts.
@@ -51,7 +62,7 @@ class Footprint(msgspec.Struct, frozen=True):
     weights: int
     cache: int
     sampler: int
-    engine: int = ENGINE
+    engine: int
     codec: int = CODEC
 
     @property
@@ -68,6 +79,11 @@ class Footprint(msgspec.Struct, frozen=True):
 def sampler_bytes(columns: int, streams: int) -> int:
     """What a step's logits take on their way to a token, so many for each stream; each card has all of them."""
     return SAMPLER_BYTES * columns * streams
+
+
+def engine_bytes(batched_tokens: int, graphs: int) -> int:
+    """What an engine's process takes on each card beside weights, cache and sampler."""
+    return CONTEXT + ACTIVATIONS * batched_tokens + GRAPH * graphs
 
 
 def margin(card_total: int) -> int:

@@ -290,9 +290,11 @@ def _at_once(encode: Callable[[str], list[int]]) -> Encode:
 
 def _device(settings: Settings, gpu: int | None) -> str:
     """The codec sits on the model's card where there is one: a stream costs it next to nothing there."""
+    if "cpu" in (settings.device, settings.snac_device):
+        return "cpu"
     import torch  # noqa: PLC0415  where models load
 
-    if settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available()):
+    if settings.device == "auto" and not torch.cuda.is_available():
         return "cpu"
     return cuda_device(gpu)
 

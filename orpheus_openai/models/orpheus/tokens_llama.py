@@ -261,6 +261,14 @@ def _slots(header: GGUFHeader, context: int, options: LlamaOptions) -> int:
             code="insufficient_memory",
             retry_after=30,
         )
+    if fitting < options.max_streams:
+        logger.warning(
+            "%s speaks %d streams at once of %d: %.1f GiB of memory are free",
+            header.path,
+            fitting,
+            options.max_streams,
+            free / GIB,
+        )
     return min(options.max_streams, fitting)
 
 

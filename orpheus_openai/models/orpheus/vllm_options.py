@@ -7,7 +7,7 @@ import msgspec
 from orpheus_openai.models.orpheus.adapters import RANKS
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
-from orpheus_openai.models.orpheus.memory import ONLINE_BYTES, Footprint, sampler_bytes
+from orpheus_openai.models.orpheus.memory import CODEC, ONLINE_BYTES, Footprint, engine_bytes, sampler_bytes
 from orpheus_openai.models.orpheus.spoken_ids import ARCHITECTURE, COLUMNS
 
 BATCHED_TOKENS = 2048
@@ -15,6 +15,11 @@ BATCHED_TOKENS = 2048
 
 GRAPH_TOKENS = 256
 """Captured graphs reach to steps of so many tokens: prompts that come in beside streams that speak."""
+
+FEW_STREAMS = 4
+FEW_STREAMS_GRAPHS = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, GRAPH_TOKENS)
+"""Sizes that are captured where so few speak, in place of vLLM's steps of 8: what is larger than they are many is a
+prompt, of which one comes at a time, and a third of the graphs takes a third of the memory."""
 
 LARGEST_BLOCK = 128
 """Tokens in a block of vLLM's cache, at most (on a CPU). It sets one block aside, and starts only where one segment of
@@ -50,6 +55,8 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """No compilation and no captured graphs: starts sooner, speaks slower."""
     sleep_mode: bool = True
     """Whether it can be put to sleep, where it knows how; its weights are in the host's memory then."""
+    codec_on_card: bool = True
+    """Whether SNAC, in the server's process, has its place on the (first) card too."""
     load_format: Literal["auto", "dummy"] = "auto"
     """`dummy` makes random weights up, to measure speed without a checkpoint's."""
     adapters: int = 0
@@ -99,7 +106,29 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             weights=weights // self.tensor_parallel,
             cache=self.cache_bytes(checkpoint),
             sampler=sampler_bytes(self._columns(checkpoint), self.max_streams),
+            engine=engine_bytes(self.batched_tokens, self._graphs),
+            codec=CODEC if self.codec_on_card else 0,
         )
+
+    @property
+    def batched_tokens(self) -> int:
+        """Tokens of one step, prompts and streams together, at most."""
+        return max(BATCHED_TOKENS, self.max_streams)
+
+    @property
+    def graph_sizes(self) -> tuple[int, ...]:
+        """Tokens of the steps whose kernels are captured as one, as vLLM would choose them but where few speak."""
+        if self.enforce_eager:
+            return ()
+        if self.max_streams <= FEW_STREAMS:
+            return FEW_STREAMS_GRAPHS
+        largest = max(GRAPH_TOKENS, min(512, 2 * self.max_streams))
+        return (1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16))
+
+    @property
+    def _graphs(self) -> int:
+        """Captured graphs: one of each size for any step, and one for steps in which all streams speak on."""
+        return sum(1 + (size <= self.max_streams) for size in self.graph_sizes)
 
     def fitted(self, checkpoint: Checkpoint, free: int) -> "EngineOptions | None":
         """The same with as many of its streams as fit beside the codec into `free` bytes of each GPU.
@@ -157,8 +186,8 @@ def engine_arguments(
             # With a cache of fixed size it only asks whether so much is free, and that after CUDA has taken its part.
             held = options.footprint(checkpoint)
             arguments["gpu_memory_utilization"] = min(0.95, (held.weights + held.cache) / gpu_memory)
-    if gpu_memory is not None and not options.enforce_eager:
-        arguments["max_cudagraph_capture_size"] = max(GRAPH_TOKENS, min(512, 2 * options.max_streams))
+    if gpu_memory is not None and options.graph_sizes:
+        arguments["cudagraph_capture_sizes"] = list(options.graph_sizes)
     if options.whole_head_because(checkpoint) is None:
         arguments["hf_overrides"] = {"architectures": [ARCHITECTURE]}
         arguments["worker_extension_cls"] = _WORKER
@@ -183,7 +212,7 @@ def engine_arguments(
         "enforce_eager": options.enforce_eager,
         "max_model_len": options.context(checkpoint),
         "max_num_seqs": options.max_streams,
-        "max_num_batched_tokens": max(BATCHED_TOKENS, options.max_streams),
+        "max_num_batched_tokens": options.batched_tokens,
         # A newcomer's first segment goes before what others want ahead of their listeners.
         "scheduling_policy": "priority",
         # Most prompts share a voice's name and little else: hashing them for reuse costs more than it saves.
