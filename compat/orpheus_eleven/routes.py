@@ -145,7 +145,8 @@ async def _timed(
 ) -> StreamResponse:
     output = output_of(output_format)
     body = from_json(await read_body(request.receive), TextToSpeechRequest)
-    speech = prepared(request.scope, service, voice_id, body, output, word_times=True)
+    whole = told is timed_whole
+    speech = prepared(request.scope, service, voice_id, body, output, word_times=True, whole=whole)
     return await answer_with_speech(request, speech, told(speech, output), media_type)
 
 

@@ -52,8 +52,9 @@ def prepared(
     output: Output,
     *,
     word_times: bool = False,
+    whole: bool = False,
 ) -> Speech:
-    """The speech that a request over HTTP asks for; raises as `SpeechService.prepare` does."""
+    """The speech that a request over HTTP asks for, `whole`: in one piece; raises as `SpeechService.prepare` does."""
     request = wanted(
         text=body.text,
         voice=voice,
@@ -64,7 +65,9 @@ def prepared(
         word_times=word_times,
     )
     with voice_not_found():
-        return prepare_speech(scope, service, request, text_field="text")
+        return prepare_speech(
+            scope, service, msgspec.structs.replace(request, whole=whole), text_field="text"
+        )
 
 
 @contextlib.contextmanager

@@ -136,7 +136,7 @@ class SpeechTools:
                 cast=cast,
                 sample_rate=sample_rate,
             )
-            wanted = msgspec.structs.replace(wanted, word_times=bool(captions))
+            wanted = msgspec.structs.replace(wanted, word_times=bool(captions), whole=True)
             speech = prepare_speech(request.scope, self._service, wanted)
             generation = Generation(speech, self._service.manager, response_format)
             caller = caller_of(request.scope)

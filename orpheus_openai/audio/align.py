@@ -80,17 +80,25 @@ def align(pcm: PCM, reading: PCM, starts: Sequence[int], foreign: Collection[int
     hold anything, such as laughter: that belongs to no word. Pauses and other tempos need not be told. Stretches stand
     in order and do not overlap. The work grows with the product of both lengths, up to a bound.
     """
+    return placed(fit(pcm, reading, starts, foreign), starts, samples=pcm.size, reading=reading.size)
+
+
+def placed(fitted: "Fitted | None", starts: Sequence[int], *, samples: int, reading: int) -> list[Stretch]:
+    """What `align` gives, of a recording of so many samples that `fit` has laid beside a reading of so many."""
     if not len(starts):
         return []
-    if pcm.size < WINDOW or reading.size < WINDOW:
-        return in_proportion(pcm.size, np.diff([*starts, max(reading.size, starts[-1])]))
-    fitted = fit(pcm, reading, starts, foreign)
-    way = _way(fitted)
-    return _stretches(way.word, len(starts), fitted.loudness, fitted.hop, pcm.size)
+    if fitted is None:
+        return in_proportion(samples, np.diff([*starts, max(reading, starts[-1])]))
+    return _stretches(_way(fitted).word, len(starts), fitted.loudness, fitted.hop, samples)
 
 
-def fit(pcm: PCM, reading: PCM, starts: Sequence[int], foreign: Collection[int] = ()) -> "Fitted":
-    """Both frame by frame, at the tempo that fits best; arguments as those of `align`, none of them empty."""
+def fit(pcm: PCM, reading: PCM, starts: Sequence[int], foreign: Collection[int] = ()) -> "Fitted | None":
+    """Both frame by frame, at the tempo that fits best; None where there is no word, or next to no sound.
+
+    Arguments as those of `align`.
+    """
+    if not len(starts) or pcm.size < WINDOW or reading.size < WINDOW:
+        return None
     hop = HOP * max(1, round((pcm.size * reading.size / HOP**2 / MOST_CELLS) ** 0.5))
     heard, read = _Spectrum.of(pcm, hop), _Spectrum.of(reading, hop // FINER)
     edges = np.array([*starts, reading.size]) * FINER / hop

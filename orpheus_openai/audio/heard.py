@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.audio.align import ROWS, WINDOW, Fitted, Floats, Indices, fit
+from orpheus_openai.audio.align import ROWS, Fitted, Floats, Indices, fit
 
 MISSING, REPEATED, TAIL = 4.0, 4.5, -12.0
 """How much cheaper the path becomes without a word, with one twice, and without the last two to four. Set by
@@ -39,9 +39,13 @@ NONE = Doubts(-np.inf, -np.inf, -np.inf)
 
 def doubts(pcm: PCM, reading: PCM, starts: Sequence[int], foreign: Collection[int] = ()) -> Doubts:
     """What of the words in `reading` was left out of `pcm` or said twice; arguments as those of `align.align`."""
-    if len(starts) < min(TAIL_WORDS) + 1 or pcm.size < WINDOW or reading.size < WINDOW:
+    return doubts_of(fit(pcm, reading, starts, foreign), len(starts))
+
+
+def doubts_of(fitted: Fitted | None, words: int) -> Doubts:
+    """What `doubts` gives, of a recording that `fit` has laid beside a reading of so many words."""
+    if fitted is None or words <= min(TAIL_WORDS):
         return NONE
-    fitted = fit(pcm, reading, starts, foreign)
     waits = np.flatnonzero(fitted.waits)
     before, after = waits[:-1], waits[1:]
     first, second = before + 1, np.minimum(before + 2, after)
@@ -56,7 +60,7 @@ def doubts(pcm: PCM, reading: PCM, starts: Sequence[int], foreign: Collection[in
     without[0] = min(without[0], left_out[0, 0])
     without[-1] = min(without[-1], done_before[-1, -1])
     twice = np.min(done[:-1] + said_next[1:], axis=0)
-    shorter = min(float(done_before[-1, -count]) for count in TAIL_WORDS if count < len(starts))
+    shorter = min(float(done_before[-1, -count]) for count in TAIL_WORDS if count < words)
     return Doubts(whole - float(without.min()), whole - float(twice.min()), whole - shorter)
 
 

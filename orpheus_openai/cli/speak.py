@@ -180,7 +180,13 @@ async def _speak(text: str, options: argparse.Namespace, spoken: Spoken) -> None
     wanted = _wanted(text, options)
     async with contextlib.AsyncExitStack() as stack:
         source = await stack.enter_async_context(
-            speaker(wanted, here=options.here, tell=say, timed=bool(options.captions))
+            speaker(
+                wanted,
+                here=options.here,
+                tell=say,
+                timed=bool(options.captions),
+                whole=not options.play and options.output != "-",
+            )
         )
         spoken.model, spoken.voice, spoken.server = source.model, source.voice, source.server
         player = await stack.enter_async_context(playing()) if options.play else None

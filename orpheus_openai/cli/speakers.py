@@ -41,9 +41,16 @@ class Speaker(msgspec.Struct, frozen=True):
 
 @contextlib.asynccontextmanager
 async def speaker(
-    wanted: dict[str, Any], *, here: bool, tell: Callable[[str], None], timed: bool = False
+    wanted: dict[str, Any],
+    *,
+    here: bool,
+    tell: Callable[[str], None],
+    timed: bool = False,
+    whole: bool = False,
 ) -> AsyncGenerator[Speaker]:
     """Begin to speak `wanted`, the fields of a request; `tell` is told who does it. `timed`: words are timed.
+
+    `whole`: nobody listens meanwhile, so that what fails can be spoken again.
 
     The server that ORPHEUS_URL names is asked, else the one on this machine's port, if one of ours answers there;
     where none does, or `here` is asked for, this process loads the model. Raises the request's own errors.
@@ -56,7 +63,11 @@ async def speaker(
             _server(here=here, tell=lambda who: tell(f"spoken by {who}"))
         )
         by_server = _timed_by_server if timed else _by_server
-        speaks = by_server(*server, wanted) if server else _by_this_process(wanted, timed=timed)
+        if server is None:
+            speaks = _by_this_process(wanted, timed=timed, whole=whole)
+        else:
+            server[0].headers.update({"x-orpheus-whole": "true"} if whole else {})
+            speaks = by_server(*server, wanted)
         yield await stack.enter_async_context(speaks)
 
 
@@ -96,14 +107,14 @@ def _client(key: str, *, local: bool) -> httpx.AsyncClient:
 
 
 @contextlib.asynccontextmanager
-async def _by_this_process(wanted: dict[str, Any], *, timed: bool) -> AsyncGenerator[Speaker]:
+async def _by_this_process(wanted: dict[str, Any], *, timed: bool, whole: bool) -> AsyncGenerator[Speaker]:
     from orpheus_openai.limits.caller import PROGRAM  # noqa: PLC0415
     from orpheus_openai.speech.request import speech_request  # noqa: PLC0415
     from orpheus_openai.speech.service import SpeechService  # noqa: PLC0415
 
     service = SpeechService.create(load_settings())
     try:
-        request = msgspec.structs.replace(speech_request(**wanted), word_times=timed)
+        request = msgspec.structs.replace(speech_request(**wanted), word_times=timed, whole=whole)
         speech = service.prepare(request, account=PROGRAM)
 
         async def times() -> list["TimedSegment"]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import msgspec
+
 from orpheus_openai.http.errors import TEXT_FIELD
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.speech.feed import TextFeed
@@ -12,6 +14,8 @@ from orpheus_openai.speech.speech import Speech
 
 KEEP = b"x-orpheus-keep"
 """A request for speech that bears it, as `true`, wants the speech kept; the answer's `x-orpheus-take` says where."""
+WHOLE = b"x-orpheus-whole"
+"""One that bears this, as `true`, comes from somebody who will listen when all is there, as to a file."""
 
 
 def caller_of(scope: Mapping[str, object]) -> Caller:
@@ -36,15 +40,18 @@ def prepare_speech(
 ) -> Speech:
     """Ask `service` for a speech in the name of whoever sent the request.
 
-    With the header `x-orpheus-keep` it is kept for a while. It is noted in the request's state: the answer tells what
-    is left of the caller's share; log, audit log and trace what came of it. `text_field` is what the door calls the
-    text, in errors about it; `feed` brings one that is still being written. Raises what `SpeechService.prepare` does.
+    With the header `x-orpheus-keep` it is kept for a while; `x-orpheus-whole` says that nobody listens before it is all
+    there. It is noted in the request's state: the answer tells what is left of the caller's share; log, audit log and
+    trace what came of it. `text_field` is what the door calls the text, in errors about it; `feed` brings one that is
+    still being written. Raises what `SpeechService.prepare` does.
     """
     state = _state(scope)
     name_text_field(scope, text_field)
     account = caller_of(scope).account
+    if _says(scope, WHOLE):
+        wanted = msgspec.structs.replace(wanted, whole=True)
     speech = service.prepare(wanted, account=account, request_id=state.get("request_id"), feed=feed)
-    if _wants_kept(scope):
+    if _says(scope, KEEP):
         speech.take = service.takes.begin(account)
     state["speech"] = speech
     return speech
@@ -60,9 +67,9 @@ def name_text_field(scope: Mapping[str, object], text_field: str) -> None:
     _state(scope)["text_field"] = text_field
 
 
-def _wants_kept(scope: Mapping[str, object]) -> bool:
+def _says(scope: Mapping[str, object], header: bytes) -> bool:
     headers = cast("list[tuple[bytes, bytes]]", scope.get("headers", []))
-    return any(name == KEEP and value.strip().lower() in (b"1", b"true") for name, value in headers)
+    return any(name == header and value.strip().lower() in (b"1", b"true") for name, value in headers)
 
 
 def _state(scope: Mapping[str, object]) -> dict[str, Any]:

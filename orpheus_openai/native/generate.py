@@ -151,7 +151,9 @@ async def generate(
     The answer is audio, streamed while it is spoken; its headers `x-orpheus-model` and `x-orpheus-voice` name
     who speaks, `x-orpheus-load-seconds` says how long the model took to be ready, and `x-request-id` is the
     speech's id in `/api/events`. With the header `x-orpheus-keep: true` the speech is kept for an hour at the URL
-    that the answer's `x-orpheus-take` names. With `save: true` the answer is JSON, in the end, and the audio a file.
+    that the answer's `x-orpheus-take` names. `x-orpheus-whole: true` says that you write it to a file and listen
+    later, so that what was not spoken well can be spoken again. With `save: true` the answer is JSON, in the end,
+    and the audio a file.
     """
     asked = time.monotonic()
     body = from_json(await read_body(request.receive), GenerateRequest)
@@ -192,7 +194,8 @@ def asked_for(body: GenerateRequest) -> tuple[SpeechRequest, str]:
             code="missing_required_parameter",
         )
     wanted = tuned(body, text=text, model=body.model, voice=body.voice)
-    wanted = msgspec.structs.replace(wanted, word_times=body.word_times or bool(body.caption_formats))
+    timed = body.word_times or bool(body.caption_formats)
+    wanted = msgspec.structs.replace(wanted, word_times=timed, whole=body.save)
     return wanted, "prompt" if body.text is None else "text"
 
 

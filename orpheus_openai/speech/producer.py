@@ -9,13 +9,18 @@ from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.errors import SpeechError
 from orpheus_openai.speech.trial import Trial
 from orpheus_openai.speech.verification import MOST_TRIES, Examination, another
+from orpheus_openai.speech.words import LONGEST_SEGMENT
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.split import Segment
 
 SEGMENT_AHEAD = 30 * SAMPLE_RATE
-"""Samples that one segment may be ahead of its listener, 1.4 MB: longer than nearly all segments, so that one can be
-looked at whole, and so that whoever speaks faster than they are heard is soon done with it. Its last chunk may go over
-it. Where it is spoken again the best try so far is kept as well."""
+"""Samples that one segment may be ahead of its listener, 1.4 MB, so that whoever speaks faster than they are heard is
+soon done with it. Its last chunk may go over it. Where it is spoken again the best try so far is kept as well."""
+
+MOST_HELD = LONGEST_SEGMENT
+"""Samples of the segment that is to sound next and is held until it is whole, 5.8 MB: more than a text of 280
+characters takes in any language. Once it sounds it is no further ahead than the others, so that a request has three and
+a half minutes in hand at the most, 10 MB."""
 
 LEAST_ANEW = SAMPLE_RATE // 2
 """Samples of another try with which it may begin to sound, though it is not known yet whether it is better."""
@@ -38,6 +43,7 @@ class Producer:
         self._trial = Trial() if examination is None else examination.trial()
         self._best: Trial | None = None
         self._heard = False
+        self._most = SEGMENT_AHEAD
         self._changed = asyncio.Event()
         self._trying: asyncio.Task[None] | None = None
         self._task = asyncio.create_task(self._run())
@@ -124,7 +130,7 @@ class Producer:
                 self._changed.set()
                 if not wanted:
                     break
-                while trial.ahead >= SEGMENT_AHEAD:
+                while trial.ahead >= self._most:
                     await self._change()
 
     def _keep_best(self) -> None:
@@ -133,13 +139,16 @@ class Producer:
 
     async def _until_good(self, patience: Callable[[], float | None]) -> None:
         """Wait for the whole segment, as long as the listener can; then settle for what there is."""
-        while self.speaking and self._trial.ahead < SEGMENT_AHEAD:
+        self._most = MOST_HELD
+        self._changed.set()  # it may have waited to go on
+        while self.speaking and self._trial.ahead < MOST_HELD:
             left = patience()
             if left is not None and left <= 0:
                 break
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._change()
+        self._most = SEGMENT_AHEAD
         if self._best is not None and self.speaking and self._trial.ahead < LEAST_ANEW:
             self._trial = self._best
             if self._trying is not None:

@@ -54,6 +54,9 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Of what is delivered in a format, in Hz; None: the format's own. PCM inside this project has its own."""
     word_times: bool = False
     """Whether it is found out when each word sounds (see `speech.words`)."""
+    whole: bool = False
+    """Nobody listens while it is spoken, as it is kept in a file or sent in one piece: what fails can be spoken again,
+    however long that takes."""
 
 
 def _default(value: float) -> str:

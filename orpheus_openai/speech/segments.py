@@ -39,19 +39,23 @@ async def spoken(
     *,
     verification: Verification | None = None,
     speed: float = 1.0,
+    whole: bool = False,
 ) -> AsyncGenerator[PCM | Segment]:
     """The PCM of all segments in order, each in the voice of its manner; a segment comes before its first sample.
 
     The later segments are made and start when the first one sounds, so that they never delay it. With `verification`,
     and a model that can be watched, each but the first is held until it is whole and good, as long as somebody who
-    plays at `speed` has enough in hand.
+    plays at `speed` has enough in hand. `whole`: nobody plays it, so that no segment waits for the first, and each is
+    held as long as it takes.
     """
-    line = _Line(speaker, voice_of, sampling, usage, verification=verification, speed=speed)
+    line = _Line(speaker, voice_of, sampling, usage, verification=verification, speed=speed, whole=whole)
     try:
         while True:
             if not line.producers:
                 if (segment := await script.next()) is None:
                     return
+                line.start(segment)
+            while whole and line.wants_more() and (segment := await script.ready()) is not None:
                 line.start(segment)
             first = line.producers[0]
             yield first.segment
@@ -77,11 +81,13 @@ class _Line:
         *,
         verification: Verification | None,
         speed: float,
+        whole: bool,
     ) -> None:
         self.producers: deque[Producer] = deque()
         self._speaker = speaker
         self._verification = verification if isinstance(speaker, Watched) else None
         self._speed = speed
+        self._whole = whole
         self._voice_of = voice_of
         self._sampling = sampling
         self._usage = usage
@@ -103,8 +109,10 @@ class _Line:
             return self._speaker.watched(prompt, voice, sampling, self._usage, trial)
         return self._speaker.synthesize(prompt, voice, sampling, self._usage)
 
-    def patience(self) -> float:
-        """Seconds that the listener can wait, if they play from the first sample on."""
+    def patience(self) -> float | None:
+        """Seconds that the listener can wait, if they play from the first sample on; None: there is none."""
+        if self._whole:
+            return None
         return self._plays_until - time.monotonic() - RESERVE if self._sounds_since is not None else 0.0
 
     def give(self, samples: int) -> None:

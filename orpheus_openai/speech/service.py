@@ -25,6 +25,7 @@ from orpheus_openai.speech.interruption import Playing
 from orpheus_openai.speech.lexicon import ServerLexicon, key_names
 from orpheus_openai.speech.offer import Offer
 from orpheus_openai.speech.plan import Plan, Planner
+from orpheus_openai.speech.readings import Readings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import SHORT_TEXT, AnyScript, LiveScript, Script
 from orpheus_openai.speech.seen import Seen
@@ -72,7 +73,7 @@ class SpeechService:
         self._planner = Planner()
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
         self._reader = Reader(catalog.emotion_tags)
-        self._ears = Ears(self._reader, catalog.emotion_tags)
+        self._ears = Ears()
 
     @classmethod
     def create(cls, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> Self:
@@ -121,20 +122,13 @@ class SpeechService:
             _require_words(request)
         casting = self._casting(request, catalog, model, voice, account)
 
-        def read_by(manner: Manner) -> EspeakVoice:
-            return stand_in(casting.voice(manner))
-
         sampling = msgspec.structs.replace(self.factory.sampling(model), **request.sampling)
+        is_preview = model.engine == "preview"
+        verifies = self._settings.verify != "off" and not is_preview
+        readings = self._readings(casting, users=request.word_times + verifies)
         times = None
         if request.word_times:
-            times = WordTimes(
-                self._reader,
-                request.text,
-                read_by,
-                self.catalog.emotion_tags,
-                speed=request.speed,
-                is_preview=model.engine == "preview",
-            )
+            times = WordTimes(readings, request.text, speed=request.speed, is_preview=is_preview)
         warnings: list[str] = []
         return Speech(
             self.manager,
@@ -151,7 +145,7 @@ class SpeechService:
             warnings=warnings,
             buffer=self._settings.buffer,
             word_times=times,
-            verification=self._verification(read_by, sampling),
+            verification=self._verification(readings, sampling),
             playing=self.playing,
             emotion_tags=self.catalog.emotion_tags,
         )
@@ -179,18 +173,20 @@ class SpeechService:
         )
         return await self._planner.plan(request.text, model.id, script, casting, ledger)
 
-    def _verification(
-        self, read_by: Callable[[Manner], EspeakVoice], sampling: Sampling
-    ) -> Verification | None:
+    def _readings(self, casting: Casting, *, users: int) -> Readings:
+        def read_by(manner: Manner) -> EspeakVoice:
+            return stand_in(casting.voice(manner))
+
+        return Readings(self._reader, read_by, self.catalog.emotion_tags, users=users)
+
+    def _verification(self, readings: Readings, sampling: Sampling) -> Verification | None:
         verify = self._settings.verify
         if verify == "off":
             return None
         retry = verify == "retry" and may_be_drawn_again(sampling)
         words = self._settings.verify_words
         return Verification(
-            self._reader,
-            read_by,
-            self.catalog.emotion_tags,
+            readings,
             retry=retry,
             ears=None if words == "off" else self._ears,
             retry_words=words == "retry",

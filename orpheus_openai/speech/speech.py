@@ -96,6 +96,7 @@ class Speech:
         self._warnings = warnings
         """What the text asks for and is not done; known with the first segment."""
         self._speed = request.speed
+        self._whole = request.whole
         self._buffer = buffer
         self._made = 0
         """Samples there are so far, those that are held back included."""
@@ -304,6 +305,7 @@ class Speech:
                 self.usage,
                 verification=self.verification,
                 speed=self._speed,
+                whole=self._whole,
             )
         ) as items:
             async for item in items:

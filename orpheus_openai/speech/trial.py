@@ -38,6 +38,8 @@ class Trial:
         """The model said that this was all."""
         self.lost = 0
         """Frames."""
+        self.words_known = False
+        """Somebody has looked whether its words were said."""
         self._frames = 0
         self._keep: int | None = None
         self._loops = Loops()

@@ -3,23 +3,23 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.heard import doubts
+from orpheus_openai.audio.heard import doubts_of
 from orpheus_openai.audio.verify import longest_seconds, shortest_seconds
-from orpheus_openai.catalog import EspeakVoice
-from orpheus_openai.errors import SpeechError
-from orpheus_openai.models.preview.reading import Reader, Reading, starts
+from orpheus_openai.errors import ModelUnavailableError, SpeechError
+from orpheus_openai.models.preview.reading import Reading
+from orpheus_openai.speech.readings import Readings
 from orpheus_openai.speech.trial import Trial
 from orpheus_openai.speech.words import LONGEST_SEGMENT
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.split import Segment
-from orpheus_openai.text.turns import Manner
 from orpheus_openai.text.words import words_of
 
 MOST_TRIES = 3
@@ -28,7 +28,7 @@ READING_SECONDS = 1.0
 """What a reading may take, which as a rule is there long before the speech."""
 SEEDS = 1 << 31
 MOST_WAITING = 16
-"""Segments of the whole server whose words wait to be looked at; one more is not."""
+"""Segments of the whole server whose words wait to be looked at; one more is not, and is `unchecked`."""
 
 Verify = Literal["off", "report", "retry"]
 
@@ -43,7 +43,8 @@ class SegmentVerdict(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="`ok`; `retried`: it was spoken again before it was heard, and then was good; `cut`: it ran "
             "away and was ended; `suspect:` and why: `length` (too short), `no_end`, `silence`, `lost_frames`, "
-            "`words` (some are missing, or were said twice).",
+            "`words` (some are missing, or were said twice); `unchecked`: nothing is wrong but for its words, for "
+            "which nobody could look.",
             examples=["ok"],
         ),
     ]
@@ -57,21 +58,17 @@ class SegmentVerdict(msgspec.Struct, frozen=True, kw_only=True):
 class Ears:
     """Finds out for all speeches whether the words of their texts were said; one event loop's."""
 
-    def __init__(self, reader: Reader, emotion_tags: Sequence[str]) -> None:
-        self._reader = reader
-        self._emotion_tags = emotion_tags
+    def __init__(self) -> None:
         self._waiting = 0
 
-    async def doubt(self, text: str, pcm: PCM, reading: Reading) -> bool:
-        """Whether words of `text` are missing in `pcm`, or were said twice; False where there is no time to look."""
+    async def doubt(self, segment: Segment, pcm: PCM, reading: Reading, readings: Readings) -> bool | None:
+        """Whether words of `segment` are missing in `pcm`, or were said twice; None where there is no time to look."""
         if self._waiting >= MOST_WAITING:
-            return False
-        words = words_of(text, self._emotion_tags)
+            return None
+        count = len(words_of(segment.text, readings.emotion_tags).words)
         self._waiting += 1
         try:
-            async with self._reader.aligning:
-                begins = starts(reading, text, words.words)
-                found = await asyncio.to_thread(doubts, pcm, reading.pcm, begins, words.tags)
+            found = await readings.beside(segment, pcm, reading, partial(doubts_of, words=count))
         finally:
             self._waiting -= 1
         return found.serious
@@ -82,23 +79,19 @@ class Verification:
 
     def __init__(
         self,
-        reader: Reader,
-        voice_of: Callable[[Manner], EspeakVoice],
-        emotion_tags: Sequence[str],
+        readings: Readings,
         *,
         retry: bool,
         ears: Ears | None = None,
         retry_words: bool = False,
     ) -> None:
-        """`voice_of` tells who reads along; `retry`: what failed unheard is spoken again.
+        """`retry`: what failed unheard is spoken again.
 
         `ears` find words that are missing or said twice, None: nobody looks; `retry_words`: that is a failure, too.
         """
         self._ears = ears
         self._retry_words = retry and retry_words
-        self._reader = reader
-        self._voice_of = voice_of
-        self._emotion_tags = emotion_tags
+        self._readings = readings
         self._retry = retry
         self._examinations: list[Examination] = []
         self.tell: Callable[[SegmentVerdict], None] = lambda _verdict: None
@@ -106,11 +99,9 @@ class Verification:
 
     def examine(self, segment: Segment) -> "Examination":
         """What looks at `segment`, the next one."""
-        tags = len(words_of(segment.text, self._emotion_tags).tags)
         examination = Examination(
             segment,
-            tags,
-            self._read,
+            self._readings,
             retry=self._retry,
             ears=self._ears,
             retry_words=self._retry_words,
@@ -133,15 +124,9 @@ class Verification:
 
     def cancel(self) -> None:
         """Nobody wants to know any more."""
+        self._readings.cancel()
         for examination in self._examinations:
             examination.cancel()
-
-    async def _read(self, segment: Segment) -> Reading | None:
-        try:
-            return await self._reader.read(segment.text, self._voice_of(segment.manner), segment.spelt)
-        except SpeechError as error:
-            logger.info("speech is judged by the letters of its text: %s", error)
-            return None
 
 
 class Examination:
@@ -150,8 +135,7 @@ class Examination:
     def __init__(
         self,
         segment: Segment,
-        tags: int,
-        read: Callable[[Segment], Coroutine[None, None, Reading | None]],
+        readings: Readings,
         *,
         retry: bool,
         ears: Ears | None,
@@ -164,14 +148,14 @@ class Examination:
         self.task: asyncio.Task[None] | None = None
         """Finds the verdict, once the segment has been spoken."""
         self._segment = segment
-        self._tags = tags
-        self._read = read
+        self._tags = len(words_of(segment.text, readings.emotion_tags).tags)
+        self._readings = readings
         self._retry = retry
         self._ears = ears
         self._retry_words = retry_words
         self._tell = tell
         self._reading: asyncio.Task[Reading | None] | None = None
-        self._longest = longest_seconds(segment.text, tags=tags)
+        self._longest = longest_seconds(segment.text, tags=self._tags)
 
     def trial(self) -> Trial:
         """A new try at the segment."""
@@ -210,10 +194,13 @@ class Examination:
             await asyncio.wait([self._reading], timeout=READING_SECONDS)
         self._require_length(trial)
         await self._require_words(trial)
+        self._readings.done(self._segment)
         if trial.cut:
             verdict = "cut"
         elif trial.fault is not None:
             verdict = f"suspect:{trial.fault}"
+        elif self._ears is not None and not trial.words_known:
+            verdict = "unchecked"
         else:
             verdict = "ok" if tries == 1 else "retried"
         segment = self._segment
@@ -227,11 +214,13 @@ class Examination:
     async def _require_words(self, trial: Trial) -> None:
         pcm = trial.let_go()
         reading = self._read_aloud()
-        if self._ears is None or trial.fault is not None or not pcm.size or reading is None:
+        if self._ears is None or trial.fault is not None or trial.words_known or reading is None:
             return
-        if len(pcm) > LONGEST_SEGMENT:
+        if not pcm.size or len(pcm) > LONGEST_SEGMENT:
             return
-        if await self._ears.doubt(self._segment.text, pcm, reading):
+        doubted = await self._ears.doubt(self._segment, pcm, reading, self._readings)
+        trial.words_known = doubted is not None
+        if doubted:
             trial.fault = "words"
 
     def _read_aloud(self) -> Reading | None:
@@ -241,11 +230,17 @@ class Examination:
         return reading.result()
 
     async def _measure(self) -> Reading | None:
-        reading = await self._read(self._segment)
-        if reading is not None:
-            self._longest = longest_seconds(
-                self._segment.text, tags=self._tags, reading=len(reading.pcm) / SAMPLE_RATE
-            )
+        try:
+            reading = await self._readings.read(self._segment)
+        except ModelUnavailableError as error:
+            logger.info("speech is judged by the letters of its text, and its words by nobody: %s", error)
+            self._ears = None
+            return None
+        except SpeechError as error:
+            logger.info("speech is judged by the letters of its text: %s", error)
+            return None
+        seconds = len(reading.pcm) / SAMPLE_RATE
+        self._longest = longest_seconds(self._segment.text, tags=self._tags, reading=seconds)
         return reading
 
 

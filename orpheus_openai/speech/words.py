@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,12 +12,11 @@ import numpy as np
 from msgspec import Meta
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.align import Stretch, align, in_proportion
-from orpheus_openai.catalog import EspeakVoice
+from orpheus_openai.audio.align import Stretch, in_proportion, placed
 from orpheus_openai.errors import SpeechError
-from orpheus_openai.models.preview.reading import Reader, Reading, ends, starts
+from orpheus_openai.models.preview.reading import Reading, ends, starts
+from orpheus_openai.speech.readings import Readings
 from orpheus_openai.text.split import Segment
-from orpheus_openai.text.turns import Manner
 from orpheus_openai.text.words import Word, is_unspaced, letters, words_of
 
 LONGEST_SEGMENT = 120 * SAMPLE_RATE
@@ -66,20 +66,17 @@ class WordTimes:
 
     def __init__(
         self,
-        reader: Reader,
+        readings: Readings,
         text: str,
-        voice_of: Callable[[Manner], EspeakVoice],
-        emotion_tags: Sequence[str],
         *,
         speed: float,
         is_preview: bool,
     ) -> None:
-        """`voice_of` tells who reads along; `is_preview`: it is who speaks, and its reading the speech itself."""
-        self._reader = reader
-        self._voice_of = voice_of
+        """`is_preview`: who reads along is who speaks, and its reading the speech itself."""
+        self._readings = readings
         self.text = text
         """The request's."""
-        self.emotion_tags = emotion_tags
+        self.emotion_tags = readings.emotion_tags
         self._speed = speed
         self._is_preview = is_preview
         self._segment: Segment | None = None
@@ -130,13 +127,14 @@ class WordTimes:
 
     def cancel(self) -> None:
         """Nobody wants to know any more."""
+        self._readings.cancel()
         for task in (self._reading, *self._found):
             if task is not None:
                 task.cancel()
 
     async def _read(self, segment: Segment) -> Reading | None:
         try:
-            return await self._reader.read(segment.text, self._voice_of(segment.manner), segment.spelt)
+            return await self._readings.read(segment)
         except SpeechError as error:
             logger.info("words are timed by their letters: %s", error)
             return None
@@ -157,8 +155,9 @@ class WordTimes:
             )
         else:
             begins = starts(read, segment.text, words.words)
-            async with self._reader.aligning:
-                how, stretches = "aligned", await asyncio.to_thread(align, pcm, read.pcm, begins, words.tags)
+            look = partial(placed, starts=begins, samples=len(pcm), reading=len(read.pcm))
+            how, stretches = "aligned", await self._readings.beside(segment, pcm, read, look)
+        self._readings.done(segment)
         return timed_segment(
             self.text,
             segment,

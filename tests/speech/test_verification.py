@@ -8,6 +8,7 @@ import socket
 import httpx
 import numpy as np
 import pytest
+from fastmcp import Client
 
 for package in ("snac", "tokenizers"):
     pytest.importorskip(package, reason="what decodes needs the extra 'orpheus'")
@@ -94,11 +95,16 @@ class Scripted(ReplayServer):
         return script.pop(0) if len(script) > 1 else script[0]
 
 
-async def speak(url, engine, text=TEXT, **fields):
+def bad_at_first(port):
+    """An engine whose first try at either sentence has no end."""
+    return Scripted(*[[in_ids(GOOD[:-1]), in_ids(GOOD)]] * 2, port=port)
+
+
+async def speak(url, engine, text=TEXT, headers=None, **fields):
     """What is heard, and the event that ends it."""
     body = {"model": "medium-3b", "voice": "tara", "input": text, "response_format": "pcm", **fields}
     async with engine, httpx.AsyncClient(base_url=url, timeout=120) as client:
-        answer = await client.post("/v1/audio/speech", json={**body, "stream_format": "sse"})
+        answer = await client.post("/v1/audio/speech", json={**body, "stream_format": "sse"}, headers=headers)
     events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
     audio = b"".join(base64.b64decode(e["audio"]) for e in events if e["type"] == "speech.audio.delta")
     return np.frombuffer(audio, "<i2"), events[-1]
@@ -184,8 +190,7 @@ async def test_event_metric_saved_answer_and_audit_tell_the_same(url, port, fold
                 if kind == "speech.ended" and line.startswith("data: "):
                     return
 
-    engine = Scripted([in_ids(GOOD)], [in_ids(GOOD[:-1]), in_ids(GOOD)], port=port)
-    async with engine, httpx.AsyncClient(base_url=url, timeout=120) as client:
+    async with bad_at_first(port), httpx.AsyncClient(base_url=url, timeout=120) as client:
         ready = asyncio.Event()
         listening = asyncio.create_task(listen(client, ready))
         await ready.wait()
@@ -194,13 +199,25 @@ async def test_event_metric_saved_answer_and_audit_tell_the_same(url, port, fold
         ).json()
         await asyncio.wait_for(listening, 30)
         metrics = (await client.get("/metrics")).text
-    assert [found["verdict"] for found in saved["verification"]] == ["ok", "retried"]
+    assert verdicts(saved) == ["retried", "retried"], "also the first, as nobody hears it"
     assert kinds["speech.ended"][0]["verification"] == saved["verification"]
-    assert sorted(event["verdict"] for event in kinds["speech.verified"]) == ["ok", "retried"]
+    assert sorted(event["verdict"] for event in kinds["speech.verified"]) == ["retried", "retried"]
     assert kinds["speech.verified"][0]["id"] == saved["id"]
     assert 'orpheus_segments_total{model="medium-3b",verdict="retried"}' in metrics
     lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
     assert saved["verification"] in [line["verification"] for line in lines]
+
+
+async def test_what_mcp_saves_is_held_whole_and_its_result_has_the_verdicts(url, port):
+    async with bad_at_first(port), Client(f"{url}/mcp") as client:
+        told = await client.call_tool("generate_speech", {"text": TEXT, "model": "medium-3b"})
+    assert verdicts(told.structured_content) == ["retried", "retried"]
+    assert told.structured_content["verification"][1] == {"verdict": "retried", "tries": 2, **SPAN}
+
+
+async def test_who_says_that_they_listen_later_hears_nothing_that_failed(url, port):
+    _, done = await speak(url, bad_at_first(port), headers={"x-orpheus-whole": "true"})
+    assert verdicts(done) == ["retried", "retried"]
 
 
 @pytest.mark.parametrize(("fields", "looked_at"), [({"verify": "off"}, False), ({}, True)])

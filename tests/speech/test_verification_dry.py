@@ -9,11 +9,12 @@ import pytest
 
 from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import ModelUnavailableError
-from orpheus_openai.models.preview.reading import Reader
-from orpheus_openai.speech import segments
+from orpheus_openai.models.preview.reading import Reader, Reading
+from orpheus_openai.speech import producer, segments, verification
+from orpheus_openai.speech.readings import Readings
 from orpheus_openai.speech.script import Script
 from orpheus_openai.speech.segments import spoken
-from orpheus_openai.speech.verification import Verification
+from orpheus_openai.speech.verification import Ears, Verification
 from orpheus_openai.synthesis import Sampling, Usage
 from orpheus_openai.text.split import Segment, split
 
@@ -50,9 +51,10 @@ class Speaker:
 
     alive = True
 
-    def __init__(self, speed, good):
-        self.speed, self.good = speed, good
-        self.tries, self.running, self.most = {}, 0, 0
+    def __init__(self, speed, good, letters=CHARACTERS_A_SECOND):
+        self.speed, self.good, self.letters = speed, good, letters
+        self.tries, self.running, self.most, self.at_first = {}, 0, 0, 0
+        """By segment; how many speak now, did so at the most, and did when the first had ended."""
 
     def synthesize(self, text, voice, sampling, usage):
         raise NotImplementedError
@@ -63,9 +65,10 @@ class Speaker:
         self.running += 1
         self.most = max(self.most, self.running)
         try:
-            for _ in range(round(len(text) / CHARACTERS_A_SECOND * 24_000 / PIECE)):
+            for _ in range(round(len(text) / self.letters * 24_000 / PIECE)):
                 await asyncio.sleep(PIECE / 24_000 / self.speed)
                 yield np.full(PIECE, 1_000 * number + 500 + tried, np.int16)
+            self.at_first = self.at_first or self.running
             watch.over(ended=self.good(number, tried))
         finally:
             self.running -= 1
@@ -83,13 +86,14 @@ class NoReader(Reader):
 def play(monkeypatch):
     """What somebody hears who plays the text at once: its levels in order, the longest gap, the verdicts."""
 
-    async def run(speaker, *, retry):
-        verification = Verification(NoReader([]), lambda _: EspeakVoice("en-us"), [], retry=retry)
+    async def run(speaker, *, retry=True, whole=False, reader=None, ears=None):
+        readings = Readings(reader or NoReader([]), lambda _: EspeakVoice("en-us"), [])
+        looking = Verification(readings, retry=retry, ears=ears)
         voice = load_catalog().voices["tara"]
         script = Script(TEXT, iter(split(TEXT, "en")), in_thread=False)
         heard, gap, plays_until = [], 0.0, None
         async for item in spoken(
-            speaker, script, lambda _: voice, Sampling(), Usage(), verification=verification
+            speaker, script, lambda _: voice, Sampling(), Usage(), verification=looking, whole=whole
         ):
             if isinstance(item, Segment):
                 continue
@@ -97,14 +101,14 @@ def play(monkeypatch):
             gap = max(gap, now - (now if plays_until is None else plays_until))
             plays_until = max(now, plays_until or 0.0) + len(item) / 24_000
             heard.append(int(item[0]))
-        await verification.rest()
-        return heard, gap, [found.verdict for found in verification.verdicts]
+        await looking.rest()
+        return heard, gap, [found.verdict for found in looking.verdicts]
 
-    def start(speaker, *, retry=True):
+    def start(speaker, **how):
         loop = Loop()
         monkeypatch.setattr(segments, "time", SimpleNamespace(monotonic=loop.time))
         try:
-            return loop.run_until_complete(run(speaker, retry=retry))
+            return loop.run_until_complete(run(speaker, **how))
         finally:
             loop.close()
 
@@ -143,3 +147,35 @@ def test_a_segment_that_is_only_reported_is_spoken_once(play):
     _, _, verdicts = play(speaker, retry=False)
     assert set(speaker.tries.values()) == {1}
     assert set(verdicts) == {"suspect:no_end"}
+
+
+def test_a_segment_longer_than_others_may_be_ahead_is_held_whole_and_spoken_again(play):
+    speaker = Speaker(20.0, lambda _, tried: tried > 1, letters=5)
+    assert max(map(len, TEXT.split("\n\n"))) / speaker.letters * 24_000 > 1.3 * producer.SEGMENT_AHEAD
+    heard, gap, verdicts = play(speaker)
+    assert gap == 0
+    assert verdicts[1:] == ["retried"] * (len(verdicts) - 1)
+    assert {level % 10 for level in heard if level > 1_000} == {2}
+
+
+def test_where_nobody_listens_the_first_segment_is_spoken_again_too_and_none_waits_for_it(play):
+    speaker = Speaker(0.5, lambda _, tried: tried > 1)
+    heard, _, verdicts = play(speaker, whole=True)
+    assert set(verdicts) == {"retried"}
+    assert {level % 10 for level in heard} == {2}
+    assert heard == sorted(heard)
+    assert speaker.at_first == segments.SEGMENTS_AT_ONCE
+
+
+class NoiseReader(Reader):
+    async def read(self, text, voice, spelt=()):
+        noise = np.random.default_rng(0).normal(0, 3_000, len(text) * 1_600).astype(np.int16)
+        return Reading(noise, ())
+
+
+def test_words_for_which_nobody_has_time_to_look_are_unchecked_and_not_ok(play, monkeypatch):
+    monkeypatch.setattr(verification, "MOST_WAITING", 0)
+    _, _, verdicts = play(Speaker(20.0, lambda _, tried: tried > 1), reader=NoiseReader([]), ears=Ears())
+    assert set(verdicts[1:]) == {"unchecked"}
+    _, _, verdicts = play(Speaker(20.0, lambda _, __: True), reader=NoReader([]), ears=Ears())
+    assert set(verdicts) == {"ok"}, "where eSpeak NG is not installed nobody ever looks"

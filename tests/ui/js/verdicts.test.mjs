@@ -4,8 +4,8 @@ import { test } from "node:test";
 import { again, notable } from "../../../ui/orpheus_ui/static/js/verdicts.js";
 
 test("what is to be listened to comes before what was mended, and what is well is not told", () => {
-  const verdicts = ["ok", "retried", "cut", "suspect:length"].map((verdict) => ({ verdict }));
-  assert.deepEqual(notable(verdicts).map(({ verdict }) => verdict), ["cut", "suspect:length", "retried"]);
+  const verdicts = ["ok", "unchecked", "retried", "cut", "suspect:length"].map((verdict) => ({ verdict }));
+  assert.deepEqual(notable(verdicts).map(({ verdict }) => verdict), ["cut", "suspect:length", "retried", "unchecked"]);
   assert.deepEqual(notable(null), []);
 });
 

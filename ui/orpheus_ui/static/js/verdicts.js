@@ -10,11 +10,12 @@ const MOST_SHOWN = 50;
 /** Those of `[{verdict, start, end, tries}]` that are not plainly "ok", the ones to listen to first. */
 export function notable(verdicts) {
   const found = (verdicts ?? []).filter(({ verdict }) => verdict !== "ok");
-  return found.toSorted((a, b) => Number(mended(a)) - Number(mended(b)));
+  return found.toSorted((a, b) => weight(a) - weight(b));
 }
 
-/** Whether it was mended before anybody heard it. */
-const mended = ({ verdict }) => verdict === "retried";
+/** What need not be listened to again: it was mended before anybody heard it, or nobody could look for its words. */
+const LIGHT = ["retried", "unchecked"];
+const weight = ({ verdict }) => LIGHT.indexOf(verdict);
 
 /** A part of a speech as a request of its own, by whoever said it; places are counted in characters (code points). */
 export function again({ text, wanted }, { start, end }) {
@@ -29,11 +30,13 @@ export function again({ text, wanted }, { start, end }) {
 export function mark(speech, speak) {
   const found = notable(speech.verification);
   if (!found.length) return null;
-  const doubtful = found.filter((each) => !mended(each)).length;
-  const words = doubtful ? t("verdict.doubtful", { n: number(doubtful) }) : t("verdict.retried_only", { n: number(found.length) });
+  const [{ verdict: worst }] = found;
+  const state = LIGHT.includes(worst) ? worst : "suspect";
+  const alike = found.filter(({ verdict }) => (LIGHT.includes(verdict) ? verdict : "suspect") === state).length;
+  const words = t({ suspect: "verdict.doubtful", retried: "verdict.retried_only", unchecked: "verdict.unchecked_only" }[state], { n: number(alike) });
   return element(
     "details", { class: "verdicts" },
-    element("summary", {}, element("span", { class: "badge", "data-state": doubtful ? "suspect" : "retried" }, words)),
+    element("summary", {}, element("span", { class: "badge", "data-state": state }, words)),
     element("ul", {}, ...found.slice(0, MOST_SHOWN).map((each) => place(speech, each, speak))),
   );
 }
