@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from orpheus_openai.catalog import Catalog, Model, Voice
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.text.desk import Reading
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.turns import Manner
 
 
@@ -17,7 +17,7 @@ class Casting:
         model: Model,
         voice: Voice,
         cast: Mapping[str, str],
-        reading_in: Callable[[str], Reading],
+        reading_in: Callable[[str], ReadingRules],
     ) -> None:
         """`cast` has voices by the names that the text has for them; `reading_in` the reading in a language.
 
@@ -44,7 +44,7 @@ class Casting:
             self._cast[manner.voice] = self._found(manner.voice)
         return self._cast[manner.voice]
 
-    def reading(self, manner: Manner) -> Reading:
+    def reading(self, manner: Manner) -> ReadingRules:
         """How it is read; raises as `voice` does."""
         voice = self.voice(manner)
         return self._reading_in(manner.language or voice.language)

@@ -14,7 +14,8 @@ from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.models.preview.model import stand_in
 from orpheus_openai.models.preview.reading import Reader, starts
 from orpheus_openai.speech.words import TimedSegment, timed_segment
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.words import Words, words_of
 
@@ -53,7 +54,7 @@ async def align_recording(pcm: PCM, text: str, language: str, catalog: Catalog) 
     reader = Reader(catalog.emotion_tags)
     try:
         parts = []
-        for segment in await asyncio.to_thread(list, desk.read(text, Reading(language=language))):
+        for segment in await asyncio.to_thread(list, desk.read(text, ReadingRules(language=language))):
             reading = await reader.read(segment.text, stand_in(voice))
             words = words_of(segment.text, catalog.emotion_tags)
             parts.append(_Part(segment, words, reading.pcm, starts(reading, segment.text, words.words)))

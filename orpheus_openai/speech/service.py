@@ -35,9 +35,10 @@ from orpheus_openai.speech.verification import Ears, Verification, may_be_drawn_
 from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.changes import Ledger
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.pieces import Pieces
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import PLAIN, Cast, Manner
 from orpheus_openai.voices import VoiceFolder, VoiceKeeper, VoiceShelf
@@ -271,11 +272,11 @@ class SpeechService:
         language: str,
         *,
         by_phonemes: bool,
-    ) -> Reading:
+    ) -> ReadingRules:
         settings = self._settings
         cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
         lexicons = (*own, *self._lexicon.get(language, account))
-        return Reading(
+        return ReadingRules(
             language=language,
             cleaning=cleaning,
             numbers=settings.numbers,

@@ -1,7 +1,6 @@
 """The text desk: a request's text becomes what is spoken, segment by segment."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
 
 import msgspec
 
@@ -10,11 +9,10 @@ from orpheus_openai.text.blocks import blocks
 from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.clean import Note, cleaned
 from orpheus_openai.text.directions import Directions
-from orpheus_openai.text.fold import fold
-from orpheus_openai.text.lexicon import Lexicon
-from orpheus_openai.text.normalise import has_speech, paragraphs, spaced
-from orpheus_openai.text.numbers.read import in_words, ready
+from orpheus_openai.text.normalise import has_speech, paragraphs
+from orpheus_openai.text.numbers.read import ready
 from orpheus_openai.text.pieces import Piece
+from orpheus_openai.text.reading import ReadingRules, by_lexicons, worded
 from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
 from orpheus_openai.text.ssml import is_ssml
 from orpheus_openai.text.ssml import read as read_ssml
@@ -25,23 +23,6 @@ COMMON_LANGUAGE = "en"
 """Whose stage directions are understood in every language."""
 
 _NOTHING = Traced.of("")
-
-
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """How a text is to be read."""
-
-    language: str
-    """The voice's, ISO 639-1."""
-    cleaning: bool = True
-    """Whether Markdown, HTML, emoji and their like are left out (see `clean`)."""
-    numbers: Literal["words", "as_is"] = "words"
-    """Whether figures and signs are given in words (see `numbers`)."""
-    lexicons: tuple[Lexicon, ...] = ()
-    """How words are said, one after the other: each finds what the one before has left or said."""
-    spelt: tuple[Lexicon, ...] = ()
-    """Of the lexicons those whose phonemes the voice can speak: their words stay as they are written."""
-    read_code: bool = False
-    """Whether code between fences is read, where there is cleaning."""
 
 
 class Desk:
@@ -64,11 +45,11 @@ class Desk:
     def read(
         self,
         text: str,
-        reading: Reading,
+        reading: ReadingRules,
         acted: Sequence[str] | None = None,
         *,
         cast: Cast | None = None,
-        reading_of: Callable[[Manner], Reading] | None = None,
+        reading_of: Callable[[Manner], ReadingRules] | None = None,
         ledger: Ledger | None = None,
         warnings: list[str] | None = None,
     ) -> Iterator[Segment]:
@@ -89,11 +70,11 @@ class Desk:
 
     def dictated(
         self,
-        reading: Reading,
+        reading: ReadingRules,
         acted: Sequence[str] | None = None,
         *,
         cast: Cast | None = None,
-        reading_of: Callable[[Manner], Reading] | None = None,
+        reading_of: Callable[[Manner], ReadingRules] | None = None,
         warnings: list[str] | None = None,
     ) -> "Dictation":
         """A text that comes in pieces; all else as in `read`.
@@ -128,17 +109,17 @@ class Desk:
                 yield msgspec.structs.replace(segment, manner=manner, silence=silence, spelt=own.spelt)
                 place.silence, place.end = None, segment.end
 
-    def ready(self, reading: Reading) -> bool:
+    def ready(self, reading: ReadingRules) -> bool:
         """Whether all that it takes has been loaded, which is done with the first text in a language."""
         if reading.cleaning and not markdown.ready():
             return False
         return reading.numbers == "as_is" or ready(reading.language)
 
-    def paragraphs(self, text: str, reading: Reading) -> Iterator[Traced]:
+    def paragraphs(self, text: str, reading: ReadingRules) -> Iterator[Traced]:
         """Yield what is spoken of `text` by paragraphs, uncut."""
         return self._worded(self.blocks(text, reading), reading, _unnoted)
 
-    def blocks(self, text: str, reading: Reading) -> Iterator[Traced]:
+    def blocks(self, text: str, reading: ReadingRules) -> Iterator[Traced]:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
         return (
             item
@@ -164,13 +145,13 @@ class Desk:
                 clean = cleaned(words, self._directions_in(language), note)
                 yield from ((manner, part) for part in parted(clean, left))
 
-    def _worded(self, blocks: Iterator[Traced], reading: Reading, note: Note) -> Iterator[Traced]:
+    def _worded(self, blocks: Iterator[Traced], reading: ReadingRules, note: Note) -> Iterator[Traced]:
         """Yield the paragraphs of `blocks`, in words."""
         # Before what spells a special token is dropped: an entry cannot bring one in.
-        found = paragraphs((_by_lexicons(block, reading, note) for block in blocks), self._tags)
+        found = paragraphs((by_lexicons(block, reading, note) for block in blocks), self._tags)
         if not reading.cleaning and reading.numbers == "as_is":
             return found
-        return (p for p in (_in_words(p, reading, note) for p in found) if has_speech(p.text))
+        return (p for p in (worded(p, reading, note) for p in found) if has_speech(p.text))
 
     def _directions_in(self, language: str) -> Directions:
         return self._directions.get(language) or self._directions[COMMON_LANGUAGE]
@@ -181,11 +162,11 @@ class _Place:
 
     def __init__(
         self,
-        reading: Reading,
+        reading: ReadingRules,
         acted: Sequence[str] | None = None,
         *,
         cast: Cast | None = None,
-        reading_of: Callable[[Manner], Reading] | None = None,
+        reading_of: Callable[[Manner], ReadingRules] | None = None,
         ledger: Ledger | None = None,
         warnings: list[str] | None = None,
     ) -> None:
@@ -260,7 +241,7 @@ class _Stretches:
 def _document(text: str, place: _Place) -> list[tuple[Manner, Traced]]:
     """What an SSML document says; all that is wrong with it is told before anything is heard."""
 
-    def reading_of(manner: Manner) -> Reading:
+    def reading_of(manner: Manner) -> ReadingRules:
         return place.reading_of(manner) if place.reading_of else place.reading
 
     document = read_ssml(text, lambda manner: manner.language or reading_of(manner).language)
@@ -296,27 +277,6 @@ def _speakers(source: Traced, own: Manner, place: _Place) -> Iterator[tuple[Mann
             yield manner, words
             place.speaker = manner
         place.in_line = False
-
-
-def _by_lexicons(block: Traced, reading: Reading, note: Note) -> Traced:
-    before: list[Lexicon] = []
-    for lexicon in reading.lexicons:
-        before += [lexicon] if lexicon in reading.spelt else []
-        said = lexicon.said(block, before)
-        note(block, said, "lexicon")
-        block = said
-    return block
-
-
-def _in_words(paragraph: Traced, reading: Reading, note: Note) -> Traced:
-    """Letters in their plain form, and figures and signs in words where that is wanted."""
-    plain = fold(paragraph, reading.language)
-    note(paragraph, plain, "form of letters")
-    if reading.numbers == "as_is":
-        return plain
-    worded = in_words(plain, reading.language)
-    note(plain, worded, "figures and signs")
-    return spaced(worded)
 
 
 def _unnoted(before: Traced, after: Traced, why: str) -> None:

@@ -7,8 +7,10 @@ from typing import Literal
 
 import msgspec
 
+from orpheus_openai.text.cuts import cut_between_words
 from orpheus_openai.text.normalise import has_speech
-from orpheus_openai.text.split import MAX_CHARS, Sentences, cut_between_words
+from orpheus_openai.text.sentences import Sentences
+from orpheus_openai.text.split import MAX_CHARS
 from orpheus_openai.text.ssml import is_ssml
 from orpheus_openai.text.trace import Traced
 
@@ -87,7 +89,7 @@ class Pieces:
     def __init__(
         self, language: str, *, cleaning: bool = True, read_code: bool = False, clauses: Clauses = "first"
     ) -> None:
-        """`language` is ISO 639-1; `cleaning` and `read_code` as in `desk.Reading`."""
+        """`language` is ISO 639-1; `cleaning` and `read_code` as in `reading.ReadingRules`."""
         self._sentences = Sentences(language)
         self._cleaning = cleaning
         self._read_code = read_code

@@ -15,7 +15,8 @@ from orpheus_openai.speech.feed import TextFeed
 from orpheus_openai.speech.interruption import Heard, interruption
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.words import words_of
 from tests.text.test_pieces import TEXTS
 
@@ -27,7 +28,7 @@ SECOND = 24_000
 def heard_of(language):
     """Every segment two seconds long, one after the other."""
     heard = Heard(1.0, CATALOG.emotion_tags)
-    segments = list(DESK.read(TEXTS[language], Reading(language=language)))
+    segments = list(DESK.read(TEXTS[language], ReadingRules(language=language)))
     for number, segment in enumerate(segments):
         heard.begin(segment, 2 * SECOND * number)
         heard.hear(2 * SECOND, 2 * SECOND * number)
@@ -56,7 +57,7 @@ def test_what_was_spoken_and_what_remains_are_the_text_and_no_word_is_cut(played
 def test_the_cut_is_before_the_word_of_which_less_than_half_was_heard():
     text = "One two. Three"
     heard = Heard(1.0, ())
-    (segment,) = DESK.read("One two.", Reading(language="en"))
+    (segment,) = DESK.read("One two.", ReadingRules(language="en"))
     heard.begin(segment, 0)
     heard.hear(SECOND, 0)
     segments = heard.timed(text, [], complete=True)

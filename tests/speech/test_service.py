@@ -20,7 +20,8 @@ from orpheus_openai.speech.segments import IN_HAND, LITTLE_IN_HAND, SEGMENTS_AT_
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text import normalise
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.reading import ReadingRules
 from tests.support.fake_engine import Clock
 
 SENTENCES = [
@@ -216,7 +217,7 @@ async def test_events_tell_what_is_spoken_and_when(service):
     kinds = [event.type for event in seen if event.type.startswith("speech.")]
     assert kinds.index("speech.queued") < kinds.index("speech.started") < kinds.index("speech.ended")
     starts = [event.data["audio_seconds"] for event in seen if event.type == "speech.segment"]
-    assert len(starts) == len(list(Desk([]).read(TEXT, Reading(language="en", numbers="as_is"))))
+    assert len(starts) == len(list(Desk([]).read(TEXT, ReadingRules(language="en", numbers="as_is"))))
     assert starts[0] == 0
     assert starts == sorted(starts)
     assert seen[-1].data["outcome"] == "completed"

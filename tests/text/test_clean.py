@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.text import markdown
 from orpheus_openai.text.blocks import MAX_BLOCK
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.normalise import normalise, paragraphs
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.split import split
 
 CATALOG = load_catalog()
@@ -24,7 +25,8 @@ README = Path(__file__).parents[2] / "README.md"
 def spoken(text, language="en", **reading):
     """The paragraphs that are read of a text."""
     return [
-        p.text for p in DESK.paragraphs(text, Reading(language=language, **{"numbers": "as_is", **reading}))
+        p.text
+        for p in DESK.paragraphs(text, ReadingRules(language=language, **{"numbers": "as_is", **reading}))
     ]
 
 
@@ -95,7 +97,7 @@ def test_a_text_without_markup_is_not_parsed(monkeypatch):
 def test_off_means_off_byte_for_byte(text):
     read = [
         (s.text, s.paragraph)
-        for s in DESK.read(text, Reading(language="en", cleaning=False, numbers="as_is"))
+        for s in DESK.read(text, ReadingRules(language="en", cleaning=False, numbers="as_is"))
     ]
     before = split(normalise(text, CATALOG.emotion_tags), "en")
     assert read == [(s.text, s.paragraph) for s in before]
@@ -127,22 +129,22 @@ def test_no_text_is_parsed_in_large_pieces(monkeypatch, unit):
     for name in ("parse", "parseInline"):
         plain = getattr(parser, name)
         monkeypatch.setattr(parser, name, lambda text, plain=plain: longest.append(len(text)) or plain(text))
-    list(DESK.read((unit * 20_000)[:20_000], Reading(language="en")))
+    list(DESK.read((unit * 20_000)[:20_000], ReadingRules(language="en")))
     assert max(longest, default=0) <= 2 * markdown.MAX_LINE + 100
 
 
 def test_a_very_long_line_is_worked_on_in_parts_that_end_with_a_sentence():
     line = "A sentence that is neither short nor long, all in all. " * 400
-    blocks = [block.text for block in DESK.blocks(line, Reading(language="en"))]
+    blocks = [block.text for block in DESK.blocks(line, ReadingRules(language="en"))]
     assert max(map(len, blocks)) < 2 * MAX_BLOCK
     assert all(block.rstrip().endswith("all in all.") for block in blocks)
     assert "".join(blocks).split() == line.split()
-    assert len(list(DESK.blocks("word" * 5_000, Reading(language="en")))) == 1
+    assert len(list(DESK.blocks("word" * 5_000, ReadingRules(language="en")))) == 1
 
 
 def test_paragraphs_take_blocks_one_by_one():
     def blocks():
-        yield from DESK.blocks("One.\n\nTwo.", Reading(language="en"))
+        yield from DESK.blocks("One.\n\nTwo.", ReadingRules(language="en"))
         pytest.fail("read on")
 
     found = paragraphs(blocks(), [])
@@ -151,7 +153,7 @@ def test_paragraphs_take_blocks_one_by_one():
 
 def test_a_text_waits_in_a_thread_until_the_parser_is_loaded(monkeypatch):
     markdown._parser()
-    as_is = Reading(language="en", numbers="as_is")
+    as_is = ReadingRules(language="en", numbers="as_is")
     assert DESK.ready(as_is)
     monkeypatch.setattr(markdown, "ready", lambda: False)
     assert not DESK.ready(as_is)

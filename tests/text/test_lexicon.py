@@ -8,12 +8,13 @@ from orpheus_openai.errors import ConfigurationError, InvalidRequestError
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.request import SpeechRequest, speech_request
 from orpheus_openai.speech.service import SpeechService
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.lexicon import Lexicon, Said, parse_said
+from orpheus_openai.text.reading import ReadingRules
 
 
 def said(text, entries, language="en"):
-    reading = Reading(language=language, lexicons=(Lexicon(entries),))
+    reading = ReadingRules(language=language, lexicons=(Lexicon(entries),))
     return " ".join(s.text for s in Desk(["laugh"]).read(text, reading))
 
 
@@ -44,7 +45,7 @@ def test_scripts_without_spaces_have_no_word_ends():
 
 def test_what_was_said_in_another_way_keeps_its_place():
     text = "We use nginx here."
-    reading = Reading(language="en", lexicons=(Lexicon({"nginx": "engine x"}),))
+    reading = ReadingRules(language="en", lexicons=(Lexicon({"nginx": "engine x"}),))
     (segment,) = Desk([]).read(text, reading)
     at = segment.text.index("engine")
     assert segment.trace.span(at, at + len("engine x")) == (7, 12)

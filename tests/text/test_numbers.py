@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.fold import fold
 from orpheus_openai.text.numbers import read
 from orpheus_openai.text.numbers.read import in_words
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.trace import Traced
 
 LANGUAGES = ["en", "fr", "de", "ko", "hi", "zh", "es", "it"]
@@ -28,7 +29,7 @@ DESK = Desk(["laugh"])
 
 
 def said(text, language, **reading):
-    return " ".join(p.text for p in DESK.paragraphs(text, Reading(language=language, **reading)))
+    return " ".join(p.text for p in DESK.paragraphs(text, ReadingRules(language=language, **reading)))
 
 
 @pytest.mark.parametrize(("language", "written", "spoken"), CASES)
@@ -155,5 +156,5 @@ def test_a_text_without_figures_is_not_looked_through(monkeypatch):
 def test_the_tables_of_a_language_are_read_once(monkeypatch):
     in_words(Traced.of("5"), "it")
     assert read.ready("it")
-    assert DESK.ready(Reading(language="it", cleaning=False))
-    assert DESK.ready(Reading(language="xx", numbers="as_is", cleaning=False))
+    assert DESK.ready(ReadingRules(language="it", cleaning=False))
+    assert DESK.ready(ReadingRules(language="xx", numbers="as_is", cleaning=False))

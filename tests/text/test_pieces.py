@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orpheus_openai.catalog import load_catalog
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.pieces import WITHIN_MARKUP, WITHOUT_END, Pieces
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.turns import Cast
 
 CATALOG = load_catalog()
@@ -55,7 +56,7 @@ TEXTS = {
 
 
 def reading(language, **options):
-    return Reading(language=language, **options)
+    return ReadingRules(language=language, **options)
 
 
 def words(segments):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.ssml import MAX_DEPTH
 
 DESK = Desk(["laugh"])
@@ -13,9 +14,9 @@ DESK = Desk(["laugh"])
 
 def read(text, **options):
     def reading_of(manner):
-        return Reading(language=manner.language or "en")
+        return ReadingRules(language=manner.language or "en")
 
-    return list(DESK.read(text, Reading(language="en"), reading_of=reading_of, **options))
+    return list(DESK.read(text, ReadingRules(language="en"), reading_of=reading_of, **options))
 
 
 def said(inner):
@@ -139,7 +140,9 @@ def test_there_are_no_entities_but_xmls_own_and_nothing_is_fetched():
 
 def test_a_text_that_does_not_begin_with_it_or_is_not_cleaned_is_no_document():
     assert "speak" in read("Say <speak>.")[0].text
-    (segment,) = DESK.read("<speak>A & B</speak>", Reading(language="en", cleaning=False, numbers="as_is"))
+    (segment,) = DESK.read(
+        "<speak>A & B</speak>", ReadingRules(language="en", cleaning=False, numbers="as_is")
+    )
     assert segment.text == "<speak>A & B</speak>"
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.split import SHORT_LINE
 
 DESK = Desk(["laugh"])
@@ -12,7 +13,7 @@ LONG = "This line is long enough to be spoken on its own, as it is"
 
 
 def prompts(text, language="en", **reading):
-    return [s.prompt for s in DESK.read(text, Reading(language=language, **reading))]
+    return [s.prompt for s in DESK.read(text, ReadingRules(language=language, **reading))]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_what_a_model_is_given(language, text, expected):
 
 
 def test_the_text_itself_has_no_marks_put_in():
-    (segment,) = DESK.read("Milk\n\nBread!!", Reading(language="en"))
+    (segment,) = DESK.read("Milk\n\nBread!!", ReadingRules(language="en"))
     assert (segment.text, segment.prompt) == ("Milk\n\nBread!!", "Milk. Bread!")
     assert (segment.start, segment.end) == (0, 13)
 

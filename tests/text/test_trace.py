@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.text.compose import MAX_MARKS, compose
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.trace import Edit, Traced, join
 
 CATALOG = load_catalog()
@@ -185,7 +186,7 @@ def test_no_character_carries_more_marks_than_stream_safe_text_may(marks: str) -
 def test_the_spans_of_all_segments_with_what_lies_between_are_the_requests_text(
     text: str, language: str, cleaning: bool
 ) -> None:
-    segments = list(DESK.read(text, Reading(language=language, cleaning=cleaning)))
+    segments = list(DESK.read(text, ReadingRules(language=language, cleaning=cleaning)))
     edges = [0, *(edge for s in segments for edge in (s.start, s.end)), len(text)]
     assert edges == sorted(edges)
     assert "".join(text[a:b] for a, b in pairwise(edges)) == text
@@ -195,7 +196,7 @@ def test_the_spans_of_all_segments_with_what_lies_between_are_the_requests_text(
 def test_every_word_of_a_segment_is_found_at_its_place_in_the_requests_text(
     text: str, language: str, cleaning: bool
 ) -> None:
-    for segment in DESK.read(text, Reading(language=language, cleaning=cleaning, numbers="as_is")):
+    for segment in DESK.read(text, ReadingRules(language=language, cleaning=cleaning, numbers="as_is")):
         for word in re.finditer(r"\w+", segment.text):
             start, end = segment.trace.span(*word.span())
             assert segment.start <= start <= end <= segment.end
@@ -206,7 +207,7 @@ def test_every_word_of_a_segment_is_found_at_its_place_in_the_requests_text(
 
 def test_a_segment_tells_its_place_in_the_callers_words() -> None:
     text = "  <think>\u200b Cafe\u0301 is\nnice!!!!!!!  \n***\n < LAUGH >  Yes."
-    first, second = list(DESK.read(text, Reading(language="en", cleaning=False, numbers="as_is")))[-2:]
+    first, second = list(DESK.read(text, ReadingRules(language="en", cleaning=False, numbers="as_is")))[-2:]
     assert first.text == "nice!!!"
     assert text[first.start : first.end] == "nice!!!!!!!"
     assert second.text == "<laugh> Yes."

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.text.changes import Ledger
-from orpheus_openai.text.desk import Desk, Reading
+from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.turns import LONGEST_PAUSE, MOST_SILENCE, Cast
 
 CATALOG = load_catalog()
@@ -18,7 +19,7 @@ DESK = Desk(CATALOG.emotion_tags, CATALOG.directions)
 
 
 def read(text, *, cast=(), ledger=None, **reading):
-    wanted = Reading(language="en", **reading)
+    wanted = ReadingRules(language="en", **reading)
     return list(DESK.read(text, wanted, cast=Cast(cast) if cast else None, ledger=ledger))
 
 
