@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from orpheus_openai.gpu.policy import Card
+from orpheus_openai.gpu.policy import GIB, Card
 from orpheus_openai.models.orpheus.budget import MOST_STREAMS
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint, Shape, Weights
-from orpheus_openai.models.orpheus.memory import GIB, margin
+from orpheus_openai.models.orpheus.memory import margin
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"

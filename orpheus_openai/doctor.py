@@ -13,17 +13,17 @@ from orpheus_openai import __version__
 from orpheus_openai.catalog import PREVIEW, Catalog, load_catalog
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import driver_version, list_gpus
+from orpheus_openai.gpu.policy import GIB
 from orpheus_openai.http.middleware.keys import KeyRing
 from orpheus_openai.installation import installing
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.hub import hub_cache
-from orpheus_openai.models.orpheus.gguf_file import available_memory, fetch_gguf, means_gguf
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf, means_gguf
+from orpheus_openai.models.orpheus.host_memory import available_memory
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
 from orpheus_openai.voices import VoiceFolder
-
-GIB = 1024**3
 
 EXTRAS = {
     "espeakng-loader": "preview",

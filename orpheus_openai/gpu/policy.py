@@ -5,6 +5,9 @@ from typing import Literal
 
 import msgspec
 
+GIB = 1 << 30
+"""Bytes."""
+
 Mode = Literal["single", "multi", "hybrid"]
 
 HALF_LIFE = 600.0

@@ -6,10 +6,8 @@ from typing import Protocol
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import RETRY_SECONDS, ModelUnavailableError, NotReadyError
-from orpheus_openai.gpu.policy import Card, Mode, Placement, Resident, place
+from orpheus_openai.gpu.policy import GIB, Card, Mode, Placement, Resident, place
 from orpheus_openai.gpu.slot import ModelState, Slot
-
-GIB = 1024**3
 
 Evict = Callable[[Slot, Slot], Awaitable[None]]
 """Unloads the first slot's model because the second's needs its memory."""

@@ -10,9 +10,9 @@ import msgspec
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
+from orpheus_openai.gpu.policy import GIB
 from orpheus_openai.models.hub import fetching, first_that_gives, hub_cache, look
 from orpheus_openai.models.orpheus.gguf_file import (
-    GIB,
     USUAL_QUANTISATION,
     fetch_gguf,
     quantisations_of,

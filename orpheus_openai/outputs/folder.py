@@ -16,12 +16,11 @@ import msgspec
 from msgspec import Meta
 
 from orpheus_openai.audio.formats import FORMATS
-from orpheus_openai.audio.lengths import write_lengths
 from orpheus_openai.errors import NotFoundError, SpeechError
 from orpheus_openai.outputs.names import CAPTION_TYPES, WRITTEN_AS, beside, format_of, new_name
 from orpheus_openai.outputs.owners import MaySee, Owners, unowned
+from orpheus_openai.outputs.partial import PARTIAL, PartialFile
 
-PARTIAL = ".partial"
 ABANDONED_SECONDS = 24 * 3600
 """A file that is being written is touched far more often; one so old belongs to a process that died."""
 
@@ -87,7 +86,7 @@ class OutputFolder:
         Raises OutputError, and whatever `chunks` raises; then nothing stays behind.
         """
         name = new_name(voice, text, audio_format)
-        partial = _Partial(self._root, name)
+        partial = PartialFile(self._root, name)
         try:
             await self._written(partial.create)
             async for chunk in chunks:
@@ -110,7 +109,7 @@ class OutputFolder:
         """
         names: dict[str, str] = {}
         for caption_format, content in captions.items():
-            partial = _Partial(self._root, beside(name, caption_format))
+            partial = PartialFile(self._root, beside(name, caption_format))
             try:
                 await self._written(partial.create)
                 await self._written(partial.write, content.encode())
@@ -272,44 +271,6 @@ class OutputFolder:
                 f"The output folder {self._root} cannot be {verb}: {error.strerror or error}. "
                 "ORPHEUS_OUTPUT_DIR names another."
             ) from error
-
-
-class _Partial:
-    """A file that is being written, under a name that no listing shows."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._target = folder / name
-        self._path = folder / f".{name}{PARTIAL}"
-        self._file: BinaryIO | None = None
-
-    def create(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("x+b")
-
-    def write(self, chunk: bytes) -> None:
-        self._opened().write(chunk)
-
-    def finish(self, audio_format: str | None = None) -> None:
-        """Bring everything to the disk, and then give the file its name."""
-        file = self._opened()
-        if audio_format is not None:
-            write_lengths(file, audio_format)
-        file.flush()
-        os.fsync(file.fileno())
-        file.close()
-        self._path.replace(self._target)
-
-    def discard(self) -> None:
-        with contextlib.suppress(OSError):
-            if self._file is not None:
-                self._file.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-
-    def _opened(self) -> BinaryIO:
-        if self._file is None:
-            raise ValueError("the file was not created")
-        return self._file
 
 
 def _lstat(path: Path) -> os.stat_result | None:

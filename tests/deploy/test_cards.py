@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.cards import ORPHEUS_3B, PAGE, options, streams, written
-from orpheus_openai.gpu.policy import Card
+from orpheus_openai.gpu.policy import GIB, Card
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
-from orpheus_openai.models.orpheus.memory import GIB
 from orpheus_openai.settings import load_settings
 from tests.support.paper_checkpoint import write_paper
 

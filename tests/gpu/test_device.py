@@ -21,8 +21,7 @@ from orpheus_openai.gpu.device import (
     sample_gpus,
 )
 from orpheus_openai.gpu.monitor import GPUMonitor
-
-GIB = 1024**3
+from orpheus_openai.gpu.policy import GIB
 
 
 class FakeNVML:

@@ -9,7 +9,7 @@ from orpheus_openai.catalog import Model
 from orpheus_openai.errors import EngineError, ModelUnavailableError, NotReadyError, ShuttingDownError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager, Residency
-from orpheus_openai.gpu.room import GIB
+from orpheus_openai.gpu.policy import GIB
 from orpheus_openai.gpu.slot import ModelState
 from tests.support.fake_engine import Clock, FakeLoader, Light, Rigid, Slow
 

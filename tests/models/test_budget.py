@@ -9,13 +9,12 @@ from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import NotReadyError
 from orpheus_openai.gpu import device
 from orpheus_openai.gpu.device import GPU, GPUSample
-from orpheus_openai.gpu.policy import Card
+from orpheus_openai.gpu.policy import GIB, Card
 from orpheus_openai.models import cards, engine
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.orpheus import engine as orpheus_engine
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
-from orpheus_openai.models.orpheus.memory import GIB
 from orpheus_openai.settings import Settings, load_settings
 from tests.support.paper_checkpoint import write_paper
 
@@ -157,7 +156,7 @@ async def test_the_codec_is_on_the_models_card_unless_it_is_to_leave_that_to_oth
     monkeypatch, settings, place
 ):
     torch = pytest.importorskip("torch", reason="the codec needs the extra 'orpheus'")
-    from orpheus_openai.models.orpheus import model  # noqa: PLC0415  imports torch
+    from orpheus_openai.models.orpheus.loader import OrpheusLoader  # noqa: PLC0415  imports torch
 
     def loaded(_source, place, *_):
         raise NotReadyError(place)
@@ -165,6 +164,6 @@ async def test_the_codec_is_on_the_models_card_unless_it_is_to_leave_that_to_oth
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(device, "list_gpus", lambda: (GPU(index=0), GPU(index=1)))
     monkeypatch.setattr("orpheus_openai.models.orpheus.codec.SnacDecoder.load", loaded)
-    loader = model.OrpheusLoader(Settings(**settings), Budget(Settings(**settings)), list)
+    loader = OrpheusLoader(Settings(**settings), Budget(Settings(**settings)), list)
     with pytest.raises(NotReadyError, match=f"^{place}$"):
         await loader.load(MODEL, ["a-checkpoint"], 1)

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.gpu.policy import GIB
 from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint, read_checkpoint
-from orpheus_openai.models.orpheus.memory import CODEC, GIB, GRAPH
+from orpheus_openai.models.orpheus.memory import CODEC, GRAPH
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions, engine_arguments
 from tests.support.paper_checkpoint import write_paper
 

@@ -19,10 +19,10 @@ from benchmarks.serving import Server, serving
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import EngineError, UnspeakableError
-from orpheus_openai.models.preview import children, process
-from orpheus_openai.models.preview import espeak as module
-from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, When, Word
+from orpheus_openai.models.preview import children, process, turns
+from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
+from orpheus_openai.models.preview.turns import When
 from orpheus_openai.synthesis import Sampling, Usage
 from tests.support.environment import environ
 
@@ -434,8 +434,8 @@ async def test_more_speeches_than_there_may_be_children_wait_in_their_order(
 async def test_few_speak_at_once_and_whoever_is_waited_for_goes_first(
     espeak: Espeak, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STILL_SECONDS", PATIENCE)
-    stalled = [espeak.speak([Part(LONG)], TARA.espeak, when="soon") for _ in range(module.AT_ONCE)]
+    monkeypatch.setattr(turns, "STILL_SECONDS", PATIENCE)
+    stalled = [espeak.speak([Part(LONG)], TARA.espeak, when="soon") for _ in range(turns.AT_ONCE)]
     await asyncio.gather(*map(anext, stalled))
     ended: list[str] = []
 
@@ -453,7 +453,7 @@ async def test_few_speak_at_once_and_whoever_is_waited_for_goes_first(
     soon = asyncio.create_task(say("soon", "soon"))
     await asyncio.sleep(0)
     gone.cancel()
-    assert len(speakers(os.getpid())) == module.AT_ONCE
+    assert len(speakers(os.getpid())) == turns.AT_ONCE
     await stalled.pop().aclose()
     assert await later == await soon == said
     assert ended == ["soon", "later"]
@@ -464,8 +464,8 @@ async def test_few_speak_at_once_and_whoever_is_waited_for_goes_first(
 async def test_whoever_has_stopped_to_listen_keeps_nobody_waiting(
     espeak: Espeak, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STILL_SECONDS", 0.2)
-    stalled = [espeak.speak([Part(LONG)], TARA.espeak, when="soon") for _ in range(module.AT_ONCE + 4)]
+    monkeypatch.setattr(turns, "STILL_SECONDS", 0.2)
+    stalled = [espeak.speak([Part(LONG)], TARA.espeak, when="soon") for _ in range(turns.AT_ONCE + 4)]
     await asyncio.gather(*map(anext, stalled))
     assert await spoken_by(espeak, Part(SENTENCE), when="later")
     for each in stalled:

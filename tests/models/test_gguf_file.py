@@ -6,7 +6,8 @@ import gguf
 import pytest
 
 from orpheus_openai.errors import ModelUnavailableError
-from orpheus_openai.models.orpheus.gguf_file import fetch_gguf, means_gguf, quantisations_of, read_header
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf, means_gguf, quantisations_of
+from orpheus_openai.models.orpheus.gguf_header import read_header
 from tests.support.tiny_gguf import HIDDEN, VOCABULARY, write_gguf
 
 

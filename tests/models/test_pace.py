@@ -9,7 +9,7 @@ from orpheus_openai import doctor
 from orpheus_openai.banner import announce
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.models.factory import ModelFactory
-from orpheus_openai.models.orpheus.gguf_file import read_header
+from orpheus_openai.models.orpheus.gguf_header import read_header
 from orpheus_openai.models.orpheus.pace import MOST_KEPT, Pace, keep, kept
 from orpheus_openai.settings import Settings
 

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from orpheus_openai.gpu.policy import Card
-from orpheus_openai.gpu.room import GIB
+from orpheus_openai.gpu.policy import GIB, Card
 
 
 class Clock:

@@ -7,9 +7,9 @@ import msgspec
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.errors import RETRY_SECONDS, NotReadyError
-from orpheus_openai.gpu.policy import Card
+from orpheus_openai.gpu.policy import GIB, Card
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint, fetch_checkpoint
-from orpheus_openai.models.orpheus.memory import GIB, margin
+from orpheus_openai.models.orpheus.memory import margin
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.settings import Settings, checkpoint_variable
 

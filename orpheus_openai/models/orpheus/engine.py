@@ -17,7 +17,7 @@ from orpheus_openai.settings import Settings, checkpoint_variable
 from orpheus_openai.synthesis import SpeechModel
 
 if TYPE_CHECKING:
-    from orpheus_openai.models.orpheus.model import OrpheusLoader
+    from orpheus_openai.models.orpheus.loader import OrpheusLoader
 
 ORPHEUS = "medium-3b"
 """The model that settings mean which ask for Orpheus and name none."""
@@ -168,6 +168,6 @@ class OrpheusEngine(Engine):
         if self._settings.device != "cpu" and self._local:
             number_as_listed()  # before CUDA is asked for the first time
         with lasting_import("torch"):
-            from orpheus_openai.models.orpheus.model import OrpheusLoader  # noqa: PLC0415
+            from orpheus_openai.models.orpheus.loader import OrpheusLoader  # noqa: PLC0415
 
         return OrpheusLoader(self._settings, self._budget, self._cards.look)

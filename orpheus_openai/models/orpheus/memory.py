@@ -6,7 +6,7 @@ off the sources of vLLM and torch and rounded up: it has not been measured on a 
 
 import msgspec
 
-GIB = 1 << 30
+from orpheus_openai.gpu.policy import GIB
 
 CONTEXT = int(0.95 * GIB)
 """An engine's process before it has anything of a model, on each card.

@@ -1,35 +1,25 @@
 """Orpheus itself: a token source continues the prompt, SNAC decodes what it says."""
 
-import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Model, OwnVoice, Voice
-from orpheus_openai.errors import EngineError, ModelUnavailableError
-from orpheus_openai.gpu.device import cuda_device
-from orpheus_openai.gpu.policy import Card
-from orpheus_openai.models.orpheus.budget import Budget
+from orpheus_openai.catalog import OwnVoice, Voice
+from orpheus_openai.errors import EngineError
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler
-from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.pace import Pace
 from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
 from orpheus_openai.models.orpheus.recordings import Recordings
-from orpheus_openai.models.orpheus.snac_noise import Noise
-from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer, load_tokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
-from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, LlamaTokenSource, load_llama
-from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
-from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource, load_vllm
-from orpheus_openai.settings import Settings, checkpoint_variable
+from orpheus_openai.models.orpheus.tokens_llama import LlamaTokenSource
+from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource
 from orpheus_openai.synthesis import UNLIMITED, Sampling, Usage, Watch
 
 logger = logging.getLogger(__name__)
@@ -180,128 +170,3 @@ class _Frames:
                     yield frames
         if self._watch is not None:
             self._watch.over(ended=self.assembler.ended)
-
-
-class OrpheusLoader:
-    """Makes OrpheusSpeechModels for one server; they share one decoder, loaded with the first, gone with the last."""
-
-    def __init__(self, settings: Settings, budget: Budget, cards: Callable[[], Sequence[Card]]) -> None:
-        self._settings = settings
-        self._budget = budget
-        self._cards = cards
-        self._decoder: SnacDecoder | None = None
-        self._recordings = Recordings(partial(_encode_recording, settings.snac))
-        self._users = 0
-        self._lock = asyncio.Lock()
-
-    async def load(self, model: Model, checkpoints: Sequence[str], gpu: int | None) -> OrpheusSpeechModel:
-        """The model, ready to speak.
-
-        `gpu` is the card it comes to. `checkpoints` are places of the same weights, in the order they are tried; there
-        may be none where a remote engine holds them. Raises
-        ModelUnavailableError, with what to set, when something is missing.
-        """
-        async with contextlib.AsyncExitStack() as undo:
-            decoder = await self._acquire_decoder(gpu)
-            undo.push_async_callback(self._release_decoder)
-            source: TokenSource
-            if self._settings.remote_url:
-                source = remote = self._remote(CheckpointTokenizer(*checkpoints))
-                encode: Encode = remote.encode
-            elif not checkpoints:
-                raise ModelUnavailableError(
-                    f"{model.id} has no checkpoint here: set {checkpoint_variable(model.id)} to a folder or a repo id."
-                )
-            elif means_gguf(checkpoints[0]):
-                source = llama = await load_llama(checkpoints[0], self._llama_options())
-                encode = llama.encode
-            else:
-                found = str((await self._budget.prepare(model, *checkpoints)).directory)
-                encode = _at_once((await asyncio.to_thread(load_tokenizer, found)).encode)
-                source = await self._source(model, found, gpu)
-            undo.pop_all()
-        return OrpheusSpeechModel(
-            source,
-            decoder,
-            encode,
-            form=model.prompt,
-            recordings=self._recordings,
-            release_decoder=self._release_decoder,
-        )
-
-    def _remote(self, tokenizer: CheckpointTokenizer) -> RemoteTokenSource:
-        settings = self._settings
-        return RemoteTokenSource(
-            settings.remote_url,
-            settings.remote_api_key or None,
-            settings.remote_model or None,
-            tokenizer=tokenizer,
-        )
-
-    def _llama_options(self) -> LlamaOptions:
-        settings = self._settings
-        return LlamaOptions(
-            max_streams=self._budget.wished_streams,
-            max_model_len=settings.max_model_len,
-            gpu_layers=0 if settings.device == "cpu" else settings.gpu_layers,
-            program=settings.llama_server,
-        )
-
-    async def _source(self, model: Model, checkpoint: str, gpu: int | None) -> TokenSource:
-        cards = [] if gpu is None else await asyncio.to_thread(self._cards)
-        card = next((each for each in cards if each.index == gpu), None)
-        options = self._budget.fitted(model, card)
-        return await load_vllm(checkpoint, options)
-
-    async def _acquire_decoder(self, gpu: int | None) -> SnacDecoder:
-        async with self._lock:
-            if self._decoder is None:
-                settings = self._settings
-                self._decoder = await asyncio.to_thread(
-                    SnacDecoder.load,
-                    settings.snac,
-                    _device(settings, gpu),
-                    _noise(settings),
-                    settings.snac_precision,
-                )
-            self._users += 1
-            return self._decoder
-
-    async def _release_decoder(self) -> None:
-        async with self._lock:
-            self._users -= 1
-            if self._users == 0 and self._decoder is not None:
-                decoder, self._decoder = self._decoder, None
-                await decoder.close()
-
-
-def _encode_recording(source: str, pcm: PCM) -> NDArray[np.int16]:
-    from orpheus_openai.models.orpheus.snac_encoder import encode_recording  # noqa: PLC0415  where it is needed
-
-    return encode_recording(source, pcm)
-
-
-def _at_once(encode: Callable[[str], list[int]]) -> Encode:
-    async def encoded(text: str) -> list[int]:
-        return encode(text)
-
-    return encoded
-
-
-def _device(settings: Settings, gpu: int | None) -> str:
-    """The codec sits on the model's card where there is one: a stream costs it next to nothing there."""
-    if "cpu" in (settings.device, settings.snac_device):
-        return "cpu"
-    import torch  # noqa: PLC0415  where models load
-
-    if settings.device == "auto" and not torch.cuda.is_available():
-        return "cpu"
-    return cuda_device(gpu)
-
-
-def _noise(settings: Settings) -> Noise:
-    match settings.snac_noise:
-        case "on" | "off" as word:
-            return word
-        case seed:
-            return int(seed)

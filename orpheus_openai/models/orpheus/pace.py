@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND
-from orpheus_openai.models.orpheus.gguf_file import GGUFHeader
+from orpheus_openai.models.orpheus.gguf_header import GGUFHeader
 
 COMFORT = 1.1
 """How many times as fast as it is played speech must be made, to keep up when other programs want something, too."""

@@ -12,8 +12,11 @@ import httpx
 import msgspec
 
 from orpheus_openai.errors import EngineError, NotReadyError
+from orpheus_openai.gpu.policy import GIB
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
-from orpheus_openai.models.orpheus.gguf_file import GIB, GGUFHeader, available_memory, fetch_gguf
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
+from orpheus_openai.models.orpheus.gguf_header import GGUFHeader
+from orpheus_openai.models.orpheus.host_memory import available_memory
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
 from orpheus_openai.models.orpheus.pace import Pace, keep
 from orpheus_openai.models.orpheus.prompt import build_prompt

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,12 +11,15 @@ from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, Voice
 from orpheus_openai.errors import ShuttingDownError
 from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, TOKENS_PER_FRAME
-from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, When, Word
+from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
 from orpheus_openai.models.preview.upsample import Upsampling, filter_table
 from orpheus_openai.synthesis import Sampling, Usage
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.normalise import has_speech
+
+if TYPE_CHECKING:
+    from orpheus_openai.models.preview.turns import When
 
 TAG_PAUSE_SECONDS = 0.3
 """eSpeak NG cannot laugh: an emotion tag is a pause of this length."""
