@@ -1,5 +1,7 @@
 """What programs send, as recorded or as their source has it: headers, odd fields, and the order of their calls."""
 
+import http.client
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,27 @@ BEARER = {"authorization": f"Bearer {KEY}"}
 STAINLESS = {
     "x-stainless-lang": "python",
     "x-stainless-async": "async:asyncio",
+    "x-stainless-raw-response": "stream",
     "x-stainless-retry-count": "0",
     "x-stainless-read-timeout": "6000.0",
     "accept": "application/octet-stream",
 }
 NODE = {"accept": "*/*", "accept-language": "*", "sec-fetch-mode": "cors", "accept-encoding": "gzip, deflate"}
+AIOHTTP = {
+    "accept": "*/*",
+    "accept-encoding": "gzip, deflate, br",
+    "user-agent": "Python/3.11 aiohttp/3.14.5",
+}
+N8N = {"user-agent": "n8n", "accept-encoding": "gzip, compress, deflate, br", "connection": "close"}
 SPEECHES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "openai-python": ({**BEARER, **STAINLESS}, {"voice": "alloy"}),
+    "openai-node": ({**BEARER, **NODE, "accept": "application/octet-stream"}, {"voice": "tara"}),
     "openai-node-sse": (
         {**BEARER, **NODE},
         {"voice": "coral", "stream_format": "sse", "response_format": "pcm", "instructions": "Cheerful."},
     ),
     "open-webui": (
-        {**BEARER, "x-openwebui-user-name": "Ann%20B", "x-openwebui-user-role": "user"},
+        {**BEARER, **AIOHTTP, "x-openwebui-user-name": "Ann%20B", "x-openwebui-user-role": "user"},
         {"voice": "tara", "chat_id": "c-1", "message_id": None},
     ),
     "wyoming-openai": ({**BEARER, **STAINLESS}, {"voice": "alloy", "response_format": "wav"}),
@@ -41,11 +51,20 @@ SPEECHES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     ),
     "pipecat": ({**BEARER, **STAINLESS}, {"voice": "nova", "response_format": "pcm"}),
     "litellm": ({**BEARER, **STAINLESS}, {"voice": "alloy", "response_format": "wav", "speed": 1.2}),
+    "litellm-pass-through": ({**BEARER, "user-agent": "litellm/1.108.7"}, {"voice": "tara"}),
     "vercel": ({**BEARER, **NODE}, {"voice": "tara", "response_format": "mp3"}),
     "sillytavern": ({**BEARER, **NODE}, {"voice": "tara", "response_format": "mp3", "speed": 1}),
     "n8n": (
-        {**BEARER, "openai-beta": "assistants=v2"},
-        {"voice": "onyx", "response_format": "opus", "speed": 1},
+        {**BEARER, **N8N, "accept": "*/*", "openai-organization": ""},
+        {"voice": "nova", "response_format": "opus", "speed": 1.1},
+    ),
+    "n8n-http": (
+        {
+            **BEARER,
+            **N8N,
+            "accept": "application/json,text/html,application/xhtml+xml,text/*;q=0.9, */*;q=0.7",
+        },
+        {"voice": "tara"},
     ),
     "anthropic-like": ({"x-api-key": KEY, "anthropic-version": "2023-06-01"}, {"voice": "tara"}),
     "azure-like": ({"api-key": KEY}, {"voice": "tara", "response_format": "MP3"}),
@@ -113,12 +132,27 @@ def test_home_assistants_bridge_asks_which_server_it_is_and_takes_no_harm(url):
     }
 
 
-def test_a_remapped_voice_answers_to_openais_name(tmp_path):
+@pytest.fixture(scope="module")
+def remapped(tmp_path_factory):
+    """A server without keys, with the catalog that docs/integrations.md gives."""
+    folder = tmp_path_factory.mktemp("remapped")
     page = (DOCS / "integrations.md").read_text(encoding="utf-8")
     (catalog,) = re.findall(r"^```toml\n(# voices.toml\n.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-    (tmp_path / "voices.toml").write_text(catalog, encoding="utf-8")
-    settings = Settings(
-        model="preview", api_keys=(KEY,), output_dir=tmp_path, catalog=tmp_path / "voices.toml"
-    )
+    (folder / "voices.toml").write_text(catalog, encoding="utf-8")
+    settings = Settings(model="preview", output_dir=folder, catalog=folder / "voices.toml")
     with running(create_app(settings)) as url:
-        assert say(url, "pipecat").headers["x-orpheus-voice"] == "zoe"
+        yield url
+
+
+def test_a_remapped_voice_answers_to_openais_name(remapped):
+    assert say(remapped, "pipecat").headers["x-orpheus-voice"] == "zoe"
+
+
+def test_sillytavern_sends_an_empty_key_where_it_has_none_and_is_heard_where_none_is_asked_for(remapped):
+    headers, fields = SPEECHES["sillytavern"]
+    connection = http.client.HTTPConnection(httpx.URL(remapped).netloc.decode(), timeout=60)
+    body = json.dumps({"model": "tts-1", "input": "Hello.", **fields})
+    empty = {**headers, "authorization": "Bearer ", "content-type": "application/json"}
+    connection.request("POST", "/v1/audio/speech", body, empty)
+    assert connection.getresponse().status == 200
+    connection.close()
