@@ -10,7 +10,7 @@ import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ ENTRY_POINTS = "orpheus_openai.moderation"
 MODERATION_SECONDS = 10.0
 LONG_TEXT = 1_000
 """Characters from which looking takes a millisecond, and is done in a thread."""
+
+PIECE_CHARS = 4_000
+"""As much is looked at in one go; a text of 50 000 characters may have 300 000 in words."""
 
 CONTEXT_WORDS = 50
 """Words before a piece of a text that its judge is given with it, if the rules need no more."""
@@ -180,7 +183,20 @@ def _last_words(text: str, words: int) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return [word for piece in _pieces(text) for word in _words_of(piece)]
+
+
+def _words_of(piece: str) -> list[str]:
+    return _WORD.findall(unicodedata.normalize("NFKC", piece).casefold())
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield `text` in pieces that end with a space: whoever looks at one lets nobody else do anything."""
+    start = 0
+    while start < len(text):
+        end = text.find(" ", start + PIECE_CHARS) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _repetitions(words: Sequence[str]) -> int:

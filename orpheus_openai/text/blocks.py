@@ -3,12 +3,16 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from orpheus_openai.text.cuts import cut_between_words
 from orpheus_openai.text.normalise import NEWLINE
 from orpheus_openai.text.trace import Traced, join
 
 MAX_BLOCK = 4_000
 """Characters from which a block ends with the next sentence or two, if a line does: as much is worked on at once.
-A line that is twice as long is parted at the ends of sentences."""
+A line that is twice as long is parted: where a sentence ends, else with a clause or between words."""
+
+_CUT_REACH = 1_000
+"""Characters among which the best place to part a line is looked for, where no sentence ends."""
 
 _SENTENCE_ENDS = frozenset(".!?…。！？।")
 _LINE_CUT = re.compile(r"(?<=\w{3}[.!?…])[\"'”’»)\]]*(?=\s)|[。！？।][\"”’»」』）]*")
@@ -24,11 +28,12 @@ def blocks(text: Traced, *, read_code: bool = False) -> Iterator[Traced]:
     """
     lines: list[Traced] = []
     size = 0
-    for line in _short(_Reader(text, read_code=read_code)):
+    for line, parted in _short(_Reader(text, read_code=read_code)):
         if line.text.strip(" \t>"):
             lines.append(line)
             size += len(line.text)
-        enough = size >= MAX_BLOCK and (line.text[-1:] in _SENTENCE_ENDS or size >= 2 * MAX_BLOCK)
+        ends = line.text[-1:] in _SENTENCE_ENDS or size >= 2 * MAX_BLOCK
+        enough = parted or (size >= MAX_BLOCK and ends)
         if lines and (enough or not line.text.strip(" \t>")):
             yield join("\n", lines)
             lines, size = [], 0
@@ -36,17 +41,20 @@ def blocks(text: Traced, *, read_code: bool = False) -> Iterator[Traced]:
         yield join("\n", lines)
 
 
-def _short(lines: Iterable[Traced]) -> Iterator[Traced]:
-    """Yield the lines, very long ones in parts, each of which ends with a sentence."""
+def _short(lines: Iterable[Traced]) -> Iterator[tuple[Traced, bool]]:
+    """Yield the lines, very long ones in parts, and whether the line goes on.
+
+    What is done with a line is done in one go, and everybody waits for it.
+    """
     for line in lines:
         start = 0
         while len(line.text) - start > 2 * MAX_BLOCK:
-            cut = _LINE_CUT.search(line.text, start + MAX_BLOCK, len(line.text) - MAX_BLOCK)
-            if cut is None:
-                break
-            yield line.slice(start, cut.end())
-            start = cut.end()
-        yield line.slice(start, len(line.text))
+            most = start + MAX_BLOCK
+            found = _LINE_CUT.search(line.text, most, min(most + MAX_BLOCK, len(line.text) - MAX_BLOCK))
+            cut = found.end() if found else cut_between_words(line.text, most, _CUT_REACH)
+            yield line.slice(start, cut), True
+            start = cut
+        yield line.slice(start, len(line.text)), False
 
 
 class _Reader:

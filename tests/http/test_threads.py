@@ -1,7 +1,9 @@
 """A server has as many threads as its pool, whatever it has done before."""
 
 import asyncio
+import gc
 import os
+import sys
 from pathlib import Path
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 
 from benchmarks.serving import serving
 from orpheus_openai.audio.formats import FORMATS
+from orpheus_openai.server import TURN_SECONDS, settle
 from tests.support.environment import environ
 
 POOL = min(32, (os.cpu_count() or 1) + 4)
@@ -43,3 +46,13 @@ async def test_an_idle_server_has_no_thread_left_of_the_speech_it_has_spoken(tmp
                 )
             )
         assert threads() <= before + POOL
+
+
+def test_a_server_that_has_started_is_not_looked_through_for_garbage_and_threads_take_short_turns() -> None:
+    turn = sys.getswitchinterval()
+    try:
+        settle()
+        assert len(gc.get_objects()) < 1_000, "so many would be looked at"
+        assert sys.getswitchinterval() == pytest.approx(TURN_SECONDS)
+    finally:
+        sys.setswitchinterval(turn)

@@ -553,6 +553,16 @@ async def test_a_long_text_against_a_long_list_is_looked_through_in_no_time():
     assert time.perf_counter() - began < 5
 
 
+async def test_a_long_text_is_looked_through_in_small_pieces(monkeypatch):
+    sizes = []
+    words_of = filter_module._words_of
+    monkeypatch.setattr(filter_module, "_words_of", lambda piece: sizes.append(len(piece)) or words_of(piece))
+    with pytest.raises(ContentRefusedError):
+        await InputFilter(["red herring"]).check("seven " * 10_000 + "red herring")
+    assert sum(sizes[1:]) == len("seven ") * 10_000 + len("red herring")
+    assert max(sizes) <= filter_module.PIECE_CHARS + len("seven ")
+
+
 async def moderate(text):
     """For the tests below, named by ORPHEUS_MODERATION."""
     await asyncio.sleep(0)

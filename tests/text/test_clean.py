@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.text import markdown
 from orpheus_openai.text.blocks import MAX_BLOCK
+from orpheus_openai.text.blocks import blocks as blocks_of
 from orpheus_openai.text.desk import Desk
+from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.normalise import normalise, paragraphs
 from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.split import split
+from orpheus_openai.text.trace import Traced
 
 CATALOG = load_catalog()
 DESK = Desk(CATALOG.emotion_tags, CATALOG.directions)
+DIRECTIONS = Directions(CATALOG.emotion_tags, [CATALOG.directions["en"]])
 CASES = tomllib.loads(Path(__file__).with_name("cleaning.toml").read_text(encoding="utf-8"))["case"]
 README = Path(__file__).parents[2] / "README.md"
 
@@ -69,6 +73,33 @@ def test_cleaning_twice_changes_nothing(text):
 )
 def test_what_is_spelt_with_escapes_is_read_as_what_it_shows(written, expected):
     assert spoken(written) == expected
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("unit", ["( ", "<", "[a](", "*a **b ", "(laughs "])
+def test_many_directions_cost_nothing_at_a_bracket_that_begins_none(unit):
+    """Two billion comparisons, if every one of them were tried at every bracket."""
+    words = [f"{letter}{number}" for letter in "abcdefghij" for number in range(10_000)]
+    directions = Directions(["laugh"], [{"laugh": ["laughs"], "left_out": words}])
+    text = (unit * 20_000)[:20_000] + " (laughs) [ b77 ] "
+    assert directions.acted(Traced.of(text)).text.endswith(" <laugh>   ")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("* so * laughs *", "* so <laugh>"),
+        ("(so (laughs)", "(so <laugh>"),
+        ("[ laughs ]", "<laugh>"),
+        ("[  laughs]", "[  laughs]"),
+        ("**laughs*", "**laughs*"),
+        ("a*laughs*", "a*laughs*"),
+        ("<Laughs />", "<laugh>"),
+        ("_laughs_", "<laugh>"),
+    ],
+)
+def test_directions_stand_in_brackets_or_stars_of_their_own(text, read):
+    assert DIRECTIONS.acted(Traced.of(text)).text == read
 
 
 def test_code_is_read_where_that_is_wanted():
@@ -139,7 +170,23 @@ def test_a_very_long_line_is_worked_on_in_parts_that_end_with_a_sentence():
     assert max(map(len, blocks)) < 2 * MAX_BLOCK
     assert all(block.rstrip().endswith("all in all.") for block in blocks)
     assert "".join(blocks).split() == line.split()
-    assert len(list(DESK.blocks("word" * 5_000, ReadingRules(language="en")))) == 1
+
+
+@pytest.mark.parametrize(
+    "unit", ["word", "( ", "<", "[" * 50 + "a", "😀", "🇩🇪", "e\u0301", "क्षि", "a, ", "\u0301", "U.S.A. "]
+)
+def test_no_step_has_more_to_work_on_than_two_blocks(unit):
+    line = (unit * 30_000)[:30_000]
+    blocks = list(blocks_of(Traced.of(line)))
+    assert max(len(block.text) for block in blocks) <= 2 * MAX_BLOCK
+    assert "".join(block.text for block in blocks) == line
+
+
+def test_a_line_without_sentences_is_parted_between_words():
+    line = "and so it went on, " * 1_000
+    blocks = [block.text for block in blocks_of(Traced.of(line))]
+    assert len(blocks) > 2
+    assert all(block.endswith("on,") for block in blocks[:-1])
 
 
 def test_paragraphs_take_blocks_one_by_one():
