@@ -14,6 +14,7 @@ from orpheus_openai.voices.form import (
     described,
     make_voice,
     read_description,
+    require,
 )
 from orpheus_openai.voices.places import Places
 
@@ -87,6 +88,14 @@ class VoiceFolder:
         """What its description says; raises as `voice` does."""
         return read_description(self.root / name / DESCRIPTION)
 
+    def require(self, name: str, file: VoiceFile, catalog: Catalog) -> None:
+        """Raise what `add` would for anything but the data, which cost more to make."""
+        require(file, name.lower(), catalog)
+        title = file.name.strip().lower()
+        for other in self.read(catalog).voices:
+            if other.title.lower() == title and other.owner == (file.owner or None):
+                raise VoiceExistsError(f"name: there is a voice '{other.title}' already")
+
     def add(
         self,
         name: str,
@@ -99,15 +108,11 @@ class VoiceFolder:
         Raises VoiceError for one that cannot be, VoiceExistsError where there is such a one, VoiceFolderError; then
         nothing of it is left.
         """
-        title = file.name.strip().lower()
-        for other in self.read(catalog).voices:
-            if other.title.lower() == title and other.owner == (file.owner or None):
-                raise VoiceExistsError(f"name: there is a voice '{other.title}' already")
+        self.require(name, file, catalog)
 
         def lay(staging: Path) -> None:
             put(staging)
             (staging / DESCRIPTION).write_text(described(file), encoding="utf-8")
-            # Judged as it will be read: a struct that is made here has been checked for nothing.
             make_voice(name, read_description(staging / DESCRIPTION), staging, catalog)
 
         if not self._places.add(name, lay):

@@ -19,6 +19,8 @@ LARGEST_DESCRIPTION = 64 * 1024
 LONGEST_NAME = 100
 REPOSITORY = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)")
 """An adapter that is a repository on the hub, `hub:owner/name`."""
+SPECIAL_TOKEN = re.compile(r"<(?:\|[^<>]*|custom_token_\d*)>?")
+"""What an engine's tokenizer may take for a special token: it would end the turn, or be a sound."""
 MADE_ID = "voice_"
 """Begins the id of a voice that was added over the API; no name may look like one."""
 
@@ -73,20 +75,26 @@ def read_description(path: Path) -> VoiceFile:
     if len(content) > LARGEST_DESCRIPTION:
         raise VoiceError(f"it is larger than {LARGEST_DESCRIPTION // 1024} KiB")
     try:
-        return msgspec.convert(tomllib.loads(content.decode()), VoiceFile)
-    except msgspec.ValidationError as error:
-        raise VoiceError(complaint(error, VoiceFile)) from error
+        table = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise VoiceError(f"not valid TOML: {error}") from error
+    return _converted(table)
 
 
-def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> OwnVoice:
-    """The voice that `file` describes, whose data lie in `folder`; raises VoiceError for one that cannot be.
+def _converted(table: dict[str, object]) -> VoiceFile:
+    try:
+        return msgspec.convert(table, VoiceFile)
+    except msgspec.ValidationError as error:
+        raise VoiceError(complaint(error, VoiceFile)) from error
 
-    `place` is the name that the folder has among the voices.
+
+def require(file: VoiceFile, voice_id: str, catalog: Catalog) -> str:
+    """The id of the model that speaks the voice that `file` describes, whatever lies beside it.
+
+    Raises VoiceError for what no data can make a voice.
     """
-    name, voice_id = file.name.strip(), place.lower()
-    _check_name(name, voice_id, catalog)
+    file = _converted(msgspec.to_builtins(file))  # one that was made here has been checked for nothing
+    _check_name(file.name.strip(), voice_id, catalog)
     for language in file.languages:
         if language not in catalog.languages:
             raise VoiceError(
@@ -103,6 +111,20 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> O
                 raise VoiceError(
                     f"{field}: is for voices of the kind {kind}; this one is of the kind {file.kind}"
                 )
+    for field in ("transcript", "prefix"):
+        if special := SPECIAL_TOKEN.search(getattr(file, field) or ""):
+            told = written(special[0][:LONGEST_NAME])
+            raise VoiceError(f"{field}: it spells {told}, a token of the model's own; write what is said")
+    return model
+
+
+def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> OwnVoice:
+    """The voice that `file` describes, whose data lie in `folder`; raises VoiceError for one that cannot be.
+
+    `place` is the name that the folder has among the voices.
+    """
+    name, voice_id = file.name.strip(), place.lower()
+    model = require(file, voice_id, catalog)
     recording = _recording(file, folder) if file.kind == "prompt" else None
     adapter = _adapter(file, folder) if file.kind == "adapter" else ""
     prefix = "" if file.kind == "prompt" else file.prefix if file.prefix is not None else name
@@ -180,7 +202,8 @@ def _adapter(file: VoiceFile, folder: Path) -> str:
     if repository := REPOSITORY.fullmatch(file.adapter):
         return repository[1]
     if file.adapter.startswith("hub:"):
-        raise VoiceError("adapter: expected hub:owner/name")
+        revision = "; a revision cannot be chosen" if "@" in file.adapter else ""
+        raise VoiceError(f"adapter: expected hub:owner/name{revision}")
     return str(_beside(file.adapter or "adapter", folder, "adapter"))
 
 

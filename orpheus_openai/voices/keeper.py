@@ -1,9 +1,11 @@
 """Voices and consents on behalf of those who add, list and remove them: rights, quotas and what is needed."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -94,8 +96,6 @@ class VoiceKeeper:
         given = await self._consented(caller, consent)
         spoken = self._language(language or (given.language if given else "en"))[0]
         self._require_voice_room(caller)
-        pcm = trimmed(await self._recorder.decode(recording, "audio_sample"))
-        judge(pcm, "audio_sample")
         file = VoiceFile(
             name=name,
             kind="prompt",
@@ -107,19 +107,20 @@ class VoiceKeeper:
             owner=caller.owner or "",
             created=int(time.time()),
         )
+        voice_id = MADE_ID + secrets.token_hex(12)
+        folder = self._shelf.folder
+        with _form_fields():
+            await asyncio.to_thread(folder.require, voice_id, file, self._catalog)
+        pcm = trimmed(await self._recorder.decode(recording, "audio_sample"))
+        judge(pcm, "audio_sample")
 
-        def put(folder: Path) -> None:
-            write_wav(folder / RECORDING, pcm)
+        def put(staging: Path) -> None:
+            write_wav(staging / RECORDING, pcm)
 
         async with self._changing:
             self._require_voice_room(caller)
-            voice_id = MADE_ID + secrets.token_hex(12)
-            try:
-                voice = await asyncio.to_thread(self._shelf.folder.add, voice_id, file, self._catalog, put)
-            except VoiceError as error:
-                field, _, words = str(error).partition(": ")
-                param = FIELDS.get(field, field)
-                raise InvalidRequestError(f"{param}: {words}.", param=param, code="invalid_value") from error
+            with _form_fields():
+                voice = await asyncio.to_thread(folder.add, voice_id, file, self._catalog, put)
             await self._shelf.refresh()
         return voice
 
@@ -179,6 +180,17 @@ class VoiceKeeper:
                 f"There are {count} {what} of yours, as many as this server keeps for one key; remove one first.",
                 code="quota_exceeded",
             )
+
+
+@contextlib.contextmanager
+def _form_fields() -> Iterator[None]:
+    """What is wrong with a description is wrong with a field of the form."""
+    try:
+        yield
+    except VoiceError as error:
+        field, _, words = str(error).partition(": ")
+        param = FIELDS.get(field, field)
+        raise InvalidRequestError(f"{param}: {words}.", param=param, code="invalid_value") from error
 
 
 def _put_recording(path: Path, *, pcm: PCM) -> None:

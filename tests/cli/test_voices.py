@@ -67,6 +67,9 @@ def test_a_recording_becomes_a_voice_with_its_speakers_consent(act, tmp_path):
         act("add", "Short", "--recording", consent, "--transcript", "Hi.", "--consent", consent)
     with pytest.raises(InvalidRequestError, match="expected what is said in the recording"):
         act("add", "Mute", "--recording", ann, "--consent", consent)
+    with pytest.raises(InvalidRequestError, match="transcript: it spells"):
+        act("add", "Odd", "--recording", ann, "--transcript", "<custom_token_3> Hi.", "--consent", consent)
+    assert sorted(path.name for path in (tmp_path / "voices").iterdir()) == [".consents", "ann"]
 
 
 def test_an_adapter_is_copied_with_nothing_but_what_it_needs(act, tmp_path):

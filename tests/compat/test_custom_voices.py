@@ -10,12 +10,15 @@ import numpy as np
 import openai
 import psutil
 import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
 
 from orpheus_openai.app import create_app
 from orpheus_openai.audio.encode import make_encoder
 from orpheus_openai.errors import InvalidRequestError, OverloadedError
 from orpheus_openai.settings import Settings
-from orpheus_openai.voices.recordings import WAITING, Recorder
+from orpheus_openai.voices import recordings
+from orpheus_openai.voices.recordings import Recorder
 from tests.support.in_process import asking
 from tests.support.local_server import running
 
@@ -72,6 +75,14 @@ def others(url):
         yield client
 
 
+async def in_mcps_list(sdk):
+    transport = StreamableHttpTransport(
+        f"{str(sdk.base_url).removesuffix('/v1/')}/mcp", headers={"authorization": f"Bearer {sdk.api_key}"}
+    )
+    async with Client(transport) as client:
+        return (await client.call_tool("list_voices", {})).structured_content["voices"]
+
+
 def test_a_voice_is_made_listed_spoken_with_and_removed_with_the_official_sdk(sdk, others, folder):
     consent = sdk.audio.voice_consents.create(
         name="Ann Smith", language="en-US", recording=("consent.wav", wav(sound()), "audio/wav")
@@ -93,6 +104,8 @@ def test_a_voice_is_made_listed_spoken_with_and_removed_with_the_official_sdk(sd
     assert (mine["name"], mine["kind"], mine["language"]) == ("My voice", "prompt", "en")
     assert mine["model"] == "medium-3b-pretrained"
     assert voice.id not in others.get("/audio/voices", cast_to=httpx.Response).text
+    assert [each["id"] for each in asyncio.run(in_mcps_list(sdk)) if each["name"] == "My voice"] == [voice.id]
+    assert voice.id not in [each["id"] for each in asyncio.run(in_mcps_list(others))]
     with pytest.raises(openai.NotFoundError, match="medium-3b-pretrained cannot speak here"):
         sdk.audio.speech.create(model="gpt-4o-mini-tts", voice={"id": voice.id}, input="Hello.")
     with pytest.raises(openai.BadRequestError, match="There is no voice"):
@@ -220,6 +233,7 @@ async def test_a_recording_that_cannot_be_used_is_told_why_and_leaves_nothing(op
         ({"ref_text": "  "}, "ref_text", "what is said in the recording"),
         ({"ref_text": "word " * 1_200}, "ref_text", "at most this many characters: 5000"),
         ({"ref_text": "x" * 70_000}, None, "'ref_text' is longer than 64 KiB"),
+        ({"ref_text": "So <|eot_id|> it is."}, "ref_text", "a token of the model's own"),
         ({"name": "voice_0123"}, "name", "would pass for the id of another voice"),
         ({"language": "tlh"}, "language", "There is no language 'tlh'"),
         ({"type": "prompt", "prompt": "A warm voice"}, "type", "not of descriptions"),
@@ -253,6 +267,29 @@ async def test_two_voices_of_one_caller_have_two_names(open_app):
     assert (again.status_code, again.json()["error"]["param"]) == (400, "name")
 
 
+async def test_who_may_have_no_more_is_told_so_before_a_recording_is_read(tmp_path):
+    app = create_app(
+        Settings(
+            model="preview",
+            voices=tmp_path / "voices",
+            output_dir=tmp_path,
+            voice_consent="off",
+            max_voices_per_key=0,
+        )
+    )
+    answers = [await create(app, NOT_AUDIO["noise"])]
+    async with asking(app) as client:
+        answers.append(
+            await client.post(
+                "/v1/audio/voice_consents",
+                data={"name": "Me", "language": "en"},
+                files={"recording": ("x", NOT_AUDIO["noise"])},
+            )
+        )
+    assert [answer.json()["error"]["code"] for answer in answers] == ["quota_exceeded"] * 2
+    assert left(tmp_path / "voices") == []
+
+
 async def test_a_body_that_is_no_form_or_too_large_is_refused(open_app):
     app, _ = open_app
     async with asking(app) as client:
@@ -280,12 +317,13 @@ async def test_without_consent_there_is_no_voice_unless_the_owner_says_so(tmp_pa
     assert left(tmp_path / "voices") == []
 
 
-async def test_one_recording_too_many_is_turned_away():
+async def test_one_recording_too_many_is_turned_away(monkeypatch):
+    monkeypatch.setattr(recordings, "WAITING", 2)
     recorder = Recorder()
-    sent = [asyncio.create_task(recorder.decode(b"no sound", "recording")) for _ in range(WAITING + 2)]
+    sent = [asyncio.create_task(recorder.decode(b"no sound", "recording")) for _ in range(4)]
     ends = await asyncio.gather(*sent, return_exceptions=True)
     assert [type(end) for end in ends].count(OverloadedError) == 2
-    assert [type(end) for end in ends].count(InvalidRequestError) == WAITING
+    assert [type(end) for end in ends].count(InvalidRequestError) == 2
 
 
 async def test_who_hangs_up_while_a_recording_is_read_ends_that():

@@ -1,16 +1,17 @@
 """The folder of voices: what may stand in it, and that a voice is there whole or not at all."""
 
-import multiprocessing
 import os
+import shutil
 import signal
-import time
 import wave
+from pathlib import Path
 
 import pytest
 
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.models.orpheus.prompt import prompt_text
+from orpheus_openai.voices.consents import ConsentFolder
 from orpheus_openai.voices.folder import VoiceExistsError, VoiceFolder
 from orpheus_openai.voices.form import VoiceError, VoiceFile, described, read_description
 from orpheus_openai.voices.places import STAGING
@@ -94,14 +95,24 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
         ('name = "a/b"\nkind = "named"', "name: letters"),
         ('name = "a: b"\nkind = "named"', "name: letters"),
         ('name = "<laugh>"\nkind = "named"', "name: letters"),
+        ('name = "A"\nkind = "named"\nprefix = "<|x"', "prefix: it spells"),
         ('name = "A"\nkind = "named"\ntranscript = "x"', "is for voices of the kind prompt"),
         ('name = "A"\nkind = "adapter"', "there is no adapter beside this file"),
         ('name = "A"\nkind = "adapter"\nadapter = "/etc"', "not a path"),
         ('name = "A"\nkind = "adapter"\nadapter = "../other"', "not a path"),
         ('name = "A"\nkind = "adapter"\nadapter = "link"', "not a path"),
         ('name = "A"\nkind = "adapter"\nadapter = "hub:nobody"', "expected hub:owner/name"),
+        ('name = "A"\nkind = "adapter"\nadapter = "hub:a/b@main"', "a revision cannot be chosen"),
         ('name = "A"\nkind = "prompt"\nrecording = "x.wav"', "expected what is said"),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"', "expected the name of the recording"),
+        (
+            'name = "A"\nkind = "prompt"\nrecording = "ok.wav"\ntranscript = "So <|eot_id|> it is."',
+            'transcript: it spells "<|eot_id|>", a token of the model',
+        ),
+        (
+            'name = "A"\nkind = "prompt"\nrecording = "ok.wav"\ntranscript = "<custom_token_12>"',
+            'transcript: it spells "<custom_token_12>"',
+        ),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "gone.wav"', "there is no gone.wav"),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "voice.toml"', "is no WAV file"),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "other.wav"', "is not of 24000 Hz"),
@@ -118,6 +129,7 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
 def test_what_cannot_be_a_voice_is_left_out_and_the_others_go_on(folder, text, why):
     place = put(folder, "bad", text)
     (place / "link").symlink_to("/etc")
+    write_recording(place / "ok.wav")
     write_recording(place / "short.wav", 1)
     write_recording(place / "other.wav", 5, rate=44_100)
     write_recording(place / "long.wav", 31)
@@ -199,32 +211,85 @@ def test_what_cannot_be_added_leaves_nothing_behind(folder):
     assert list(folder.root.iterdir()) == []
 
 
-def _add_for_ever(root):
-    folder = VoiceFolder(root)
-    while True:
-        folder.add(
-            "n",
-            VoiceFile(name="N", kind="named"),
-            CATALOG,
-            lambda to: (to / "data").write_bytes(bytes(9_000)),
-        )
-        folder.remove("n")
+WHAT = {
+    "a voice is added": lambda folder: folder.add(
+        "n", VoiceFile(name="N", kind="named"), CATALOG, lambda to: (to / "data").write_bytes(bytes(9_000))
+    ),
+    "a voice is changed": lambda folder: folder.change(
+        "old", VoiceFile(name="Old", kind="named", prefix="new")
+    ),
+    "a voice is removed": lambda folder: folder.remove("old"),
+    "a consent is given": lambda folder: ConsentFolder(folder.root).add(
+        "N", "en", "", lambda to: to.write_bytes(bytes(9_000))
+    ),
+    "a consent is renamed": lambda folder: ConsentFolder(folder.root).rename(
+        ConsentFolder(folder.root).read()[0], "Other"
+    ),
+    "a consent is withdrawn": lambda folder: ConsentFolder(folder.root).remove(
+        ConsentFolder(folder.root).read()[0]
+    ),
+}
+STEPS = ("mkdir", "open", "fsync", "rename", "replace", "unlink", "rmdir", "write_bytes", "write_text")
 
 
-def test_killed_at_any_moment_of_adding_the_list_works(folder):
-    for number in range(12):
-        adding = multiprocessing.get_context("fork").Process(target=_add_for_ever, args=(folder.root,))
-        adding.start()
-        time.sleep(0.02 + 0.003 * number)
-        os.kill(adding.pid, signal.SIGKILL)
-        adding.join()
+def _killed_before(step, act, folder):
+    """Do it in another process, which is killed before its step of that number; whether it came so far."""
+    if (child := os.fork()) == 0:
+        left = iter(range(step))
+
+        def dies_in_turn(real):
+            def stepping(*given, **named):
+                if next(left, None) is None:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*given, **named)
+
+            return stepping
+
+        for module in (os, Path):
+            for name in STEPS:
+                if hasattr(module, name):
+                    setattr(module, name, dies_in_turn(getattr(module, name)))
+        act(folder)
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_killed_before_any_step_the_lists_have_all_of_it_or_nothing(folder, what, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _file: None)  # a step, but what is killed here is no disk
+    consents = ConsentFolder(folder.root)
+
+    def seen():
         found = folder.read(CATALOG)
         assert found.problems == {}
         for voice in found.voices:
-            assert (folder.root / voice.id / "data").stat().st_size == 9_000
-        folder.remove("n")
-    half = [path for path in folder.root.iterdir() if path.name.startswith(STAGING)]
-    for path in half:
-        os.utime(path, (0, 0))
+            data = folder.root / voice.place / "data"
+            assert not data.exists() or data.stat().st_size == 9_000
+        for consent in consents.read():
+            assert (folder.root / ".consents" / consent.id / "recording.wav").stat().st_size == 9_000
+        return [(v.title, v.prefix) for v in found.voices], sorted(each.name for each in consents.read())
+
+    step, outcomes = 0, []
+    while True:
+        shutil.rmtree(folder.root, ignore_errors=True)
+        folder.add("old", VoiceFile(name="Old", kind="named"), CATALOG)
+        consents.add("Ann", "en", "", lambda to: to.write_bytes(bytes(9_000)))
+        before = seen()
+        killed = _killed_before(step, WHAT[what], folder)
+        outcomes.append(seen())
+        if not killed:
+            break
+        step += 1
+    assert step > 2, "it has steps"
+    assert outcomes[0] == before != outcomes[-1]
+    done = outcomes.index(outcomes[-1])
+    assert outcomes == [before] * done + [outcomes[-1]] * (len(outcomes) - done)
+
+
+def test_what_a_process_that_died_has_left_goes_with_the_next_change(folder):
+    assert _killed_before(4, WHAT["a voice is added"], folder)
+    (half,) = folder.root.iterdir()
+    assert half.name.startswith(STAGING)
+    os.utime(half, (0, 0))
     folder.add("last", VoiceFile(name="Last", kind="named"), CATALOG)
     assert [path.name for path in folder.root.iterdir()] == ["last"]
