@@ -13,6 +13,8 @@ and `<fraction>`: x² is not x2."""
 
 _WIDE_MARKS = frozenset("％＠＃＆＊＋＝＜＞～／")
 """Marks whose narrow form has a name; other punctuation stays as wide as its script wants it."""
+_NAMED = frozenset("…№™℠₨﷼")
+"""Signs with names of their own, which their letters do not spell."""
 _CHANGED = re.compile(
     "[^\\x00-\\u017e\\u3000-\\u303f\\u3041-\\u3096\\u30a1-\\u30fa\\u4e00-\\u9fff\\uac00-\\ud7a3]"
 )
@@ -30,7 +32,7 @@ def fold(text: Traced, language: str) -> Traced:
 def _plain(char: str) -> str:
     kind = unicodedata.decomposition(char).partition(" ")[0]
     category = unicodedata.category(char)
-    if kind in _FOLDED and (category[0] != "P" or char in _WIDE_MARKS) and char not in "…№™℠":
+    if kind in _FOLDED and (category[0] != "P" or char in _WIDE_MARKS) and char not in _NAMED:
         plain = unicodedata.normalize("NFKC", char)
         if any(part.isalnum() or part in "%@#&*+=<>~/$£¥₩¢|¬¦" for part in plain) and " " not in plain:
             return plain

@@ -16,6 +16,7 @@ from orpheus_openai.text.numbers.read import in_words
 from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.trace import Traced
 
+SCRIPTS = {"ko": "HANGUL", "hi": "DEVANAGARI", "zh": "CJK"}
 LANGUAGES = ["en", "fr", "de", "ko", "hi", "zh", "es", "it"]
 GOLDEN = tomllib.loads(Path(__file__).with_name("numbers.toml").read_text(encoding="utf-8"))
 CASES = [
@@ -89,14 +90,58 @@ def test_what_counts_as_speech_is_given_in_words(language, written, spoken):
     assert said(written, language) == spoken
 
 
+CURRENCY_NAMES = {
+    "$": "dollars", "¢": "cents", "£": "pounds", "¤": "currency", "¥": "yen", "֏": "Armenian drams",
+    "؋": "Afghan Afghanis", "߾": "dorome", "߿": "taman", "৲": "Bangladeshi takas", "৳": "Bangladeshi takas",
+    "৻": "ganda", "૱": "rupees", "௹": "rupees", "฿": "Thai baht", "៛": "Cambodian riels", "₠": "ecu",
+    "₡": "Costa Rican colóns", "₢": "Brazilian cruzeiros", "₣": "French francs", "₤": "Italian liras", "₥": "mill",
+    "₦": "Nigerian nairas", "₧": "Spanish pesetas", "₨": "rupees", "₩": "won", "₪": "Israeli new shekels",
+    "₫": "Vietnamese dong", "€": "euros", "₭": "Laotian kips", "₮": "Mongolian tugriks", "₯": "Greek drachmas",
+    "₰": "pfennig", "₱": "Philippine pesos", "₲": "Paraguayan guaranis", "₳": "Argentine australs",
+    "₴": "Ukrainian hryvnias", "₵": "Ghanaian cedis", "₶": "livre tournois", "₷": "spesmilo",
+    "₸": "Kazakhstani tenges", "₹": "rupees", "₺": "Turkish Lira", "₻": "mark", "₼": "Azerbaijani manats",
+    "₽": "Russian rubles", "₾": "Georgian laris", "₿": "bitcoins", "⃀": "Kyrgyz soms", "\u20c1": "Saudi riyals",
+    "꠸": "rupees", "﷼": "rials", "﹩": "dollars", "＄": "dollars", "￠": "cents", "￡": "pounds", "￥": "yen",
+    "￦": "won", "𑿝": "kaacu", "𑿞": "panam", "𑿟": "pon", "𑿠": "varaakan", "𞋿": "ngun", "𞲰": "rupee",
+}  # fmt: skip
+"""Every sign of a currency that Unicode has, in English."""
+
+
+def test_every_sign_of_a_currency_has_its_name():
+    known = {chr(code) for code in range(0x20000) if unicodedata.category(chr(code)) == "Sc"}
+    assert known <= CURRENCY_NAMES.keys()
+    for sign, name in CURRENCY_NAMES.items():
+        assert said(f"5 {sign}", "en") == f"five {name}"
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_sign_of_a_currency_is_said(language):
-    signs = [chr(code) for code in range(0x20000) if unicodedata.category(chr(code)) == "Sc"]
-    nothing = said("5 , or", language)
-    for sign in signs:
-        told = said(f"5 {sign}, or {sign}", language)
-        assert sign not in told
-        assert len(told) > len(nothing)
+def test_every_sign_of_a_currency_is_said_in_what_the_language_can_say(language):
+    """Not in Arabic, by a code, by its years, nor as a part of the figure's own word."""
+    five = said("5", language)
+    own = "LATIN" if language in "en fr de es it".split() else SCRIPTS[language]
+    for sign in CURRENCY_NAMES:
+        told = said(f"5 {sign}", language)
+        name = told.removeprefix(five).strip()
+        assert told != name
+        assert name
+        assert {unicodedata.name(char).split()[0] for char in name if char.isalpha()} <= {own, "LATIN"}
+        assert not name.isupper() or own != "LATIN"
+        assert "(" not in name
+        if sign not in "¢￠":
+            assert said(f"{sign}5", language) == told
+
+
+@pytest.mark.parametrize(
+    ("language", "spoken"),
+    [
+        ("hi", "पाँच peseta पाँच रुपये पाँच रियाल"),
+        ("zh", "五西班牙比塞塔五卢比五里亚尔"),
+        ("de", "fünf Spanische Peseten fünf Rupien fünf Rial"),
+    ],
+)
+def test_signs_that_one_language_lacks_are_said_by_unicodes_name(language, spoken):
+    told = said("₧5 ₨5 ﷼5", language)
+    assert told.replace(" ", "") == spoken.replace(" ", "")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

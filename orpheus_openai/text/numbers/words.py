@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+import unicodedata
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Annotated
@@ -14,9 +15,9 @@ LONGEST = 15
 CURRENCIES = {
     "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR", "₩": "KRW", "₽": "RUB", "₺": "TRY", "₫": "VND",
     "₪": "ILS", "₴": "UAH", "₦": "NGN", "₱": "PHP", "฿": "THB", "₡": "CRC", "₲": "PYG", "₵": "GHS", "₸": "KZT",
-    "₼": "AZN", "₾": "GEL", "₭": "LAK", "₮": "MNT", "៛": "KHR", "֏": "AMD", "؋": "AFN", "৳": "BDT", "₨": "PKR",
-    "₣": "FRF", "₤": "ITL", "₧": "ESP", "₯": "GRD", "₳": "ARA", "₢": "BRC", "﷼": "IRR", "૱": "INR", "௹": "INR",
-    "₿": "BTC", "⃀": "KGS", "৲": "BDT", "꠸": "INR", "元": "CNY", "円": "JPY", "원": "KRW",
+    "₼": "AZN", "₾": "GEL", "₭": "LAK", "₮": "MNT", "៛": "KHR", "֏": "AMD", "؋": "AFN", "৳": "BDT", "₨": "INR",
+    "₣": "FRF", "₤": "ITL", "₧": "ESP", "₯": "GRD", "₳": "ARA", "₢": "BRE", "﷼": "IRR", "૱": "INR", "௹": "INR",
+    "₿": "BTC", "⃀": "KGS", "\u20c1": "SAR", "৲": "BDT", "꠸": "INR", "元": "CNY", "円": "JPY", "원": "KRW",
 }  # fmt: skip
 """Signs of currencies, by ISO 4217; ¥ is China's where Chinese is spoken."""
 
@@ -228,7 +229,10 @@ class Words:
         if own := self.table.currency.get(code):
             one, several, *gender = own
             return one if self._one(figures) else several, gender[0] if gender else "m"
-        return get_currency_name(code, count=1 if self._one(figures) else 2, locale=self._locale), "m"
+        name = get_currency_name(code, count=1 if self._one(figures) else 2, locale=self._locale)
+        if name == code != sign:  # a name that this language's tables lack
+            return unicodedata.name(sign).removesuffix(" SIGN").lower(), "m"
+        return name.partition(" (")[0], "m"  # the years in which it was used
 
     def _one(self, figures: str) -> bool:
         whole, _, fraction = figures.partition(".")
