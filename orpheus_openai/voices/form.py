@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import Catalog, Gender, OwnVoice, VoiceKind
-from orpheus_openai.catalog_form import written
+from orpheus_openai.catalog.form import written
 from orpheus_openai.expected import complaint
 
 DESCRIPTION = "voice.toml"
