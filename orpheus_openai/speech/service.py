@@ -1,8 +1,7 @@
 """Where every door asks for speech: a request is checked, its text cut, and whoever speaks it chosen."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 import msgspec
@@ -22,12 +21,12 @@ from orpheus_openai.settings import Settings
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.feed import TextFeed
 from orpheus_openai.speech.interruption import Playing
-from orpheus_openai.speech.lexicon import ServerLexicon, key_names
 from orpheus_openai.speech.offer import Offer
 from orpheus_openai.speech.plan import Plan, Planner
 from orpheus_openai.speech.readings import Readings
 from orpheus_openai.speech.request import SpeechRequest
-from orpheus_openai.speech.script import SHORT_TEXT, AnyScript, LiveScript, Script
+from orpheus_openai.speech.script import Script
+from orpheus_openai.speech.scripts import Scripts
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
@@ -35,12 +34,7 @@ from orpheus_openai.speech.verification import Ears, Verification, may_be_drawn_
 from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.changes import Ledger
-from orpheus_openai.text.desk import Desk
-from orpheus_openai.text.lexicon import Lexicon
-from orpheus_openai.text.pieces import Pieces
-from orpheus_openai.text.reading import ReadingRules
-from orpheus_openai.text.split import Segment
-from orpheus_openai.text.turns import PLAIN, Cast, Manner
+from orpheus_openai.text.turns import Manner
 from orpheus_openai.voices import VoiceFolder, VoiceKeeper, VoiceShelf
 
 
@@ -70,9 +64,8 @@ class SpeechService:
         self.downloads = Downloads(events)
         self.offer = Offer(catalog, factory, manager)
         self._settings = settings
-        self._lexicon = ServerLexicon(settings.lexicon, key_names(settings.api_keys))
         self._planner = Planner()
-        self._desk = Desk(catalog.emotion_tags, catalog.directions)
+        self._scripts = Scripts(catalog, settings)
         self._reader = Reader(catalog.emotion_tags)
         self._ears = Ears()
 
@@ -121,7 +114,7 @@ class SpeechService:
         self.factory.require_voice(model, voice)
         if feed is None:
             _require_words(request)
-        casting = self._casting(request, catalog, model, voice, account)
+        casting = self._scripts.casting(request, catalog, model, voice, account)
 
         sampling = msgspec.structs.replace(self.factory.sampling(model), **request.sampling)
         is_preview = model.engine == "preview"
@@ -142,7 +135,7 @@ class SpeechService:
             voice=voice,
             casting=casting,
             sampling=sampling,
-            script=self._script(request, model, casting, warnings, feed),
+            script=self._scripts.script(request, model, casting, warnings, feed),
             warnings=warnings,
             buffer=self._settings.buffer,
             word_times=times,
@@ -156,7 +149,7 @@ class SpeechService:
         catalog = self.voices.catalog(account)
         voice, model = self._speaking(request, catalog)
         self.factory.require_voice(model, voice)
-        self._casting(request, catalog, model, voice, account)
+        self._scripts.casting(request, catalog, model, voice, account)
 
     async def plan(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> Plan:
         """What `request` would say, and what of its text is changed; it needs no model that can speak here.
@@ -168,9 +161,11 @@ class SpeechService:
         voice, model = self._speaking(request, catalog)
         _require_words(request)
         await self.gate.charge(account)
-        casting, ledger = self._casting(request, catalog, model, voice, account), Ledger()
+        casting, ledger = self._scripts.casting(request, catalog, model, voice, account), Ledger()
         script = Script(
-            request.text, self._segments(request, model, casting, ledger.warnings, ledger), in_thread=True
+            request.text,
+            self._scripts.segments(request, model, casting, ledger.warnings, ledger),
+            in_thread=True,
         )
         return await self._planner.plan(request.text, model.id, script, casting, ledger)
 
@@ -205,85 +200,6 @@ class SpeechService:
     def _speaking(self, request: SpeechRequest, catalog: Catalog) -> tuple[Voice, Model]:
         voice = catalog.voice(request.voice)
         return voice, catalog.answering(request.model, self.offer.default, voice)
-
-    def _casting(
-        self, request: SpeechRequest, catalog: Catalog, model: Model, voice: Voice, account: str
-    ) -> Casting:
-        own = [Lexicon(request.pronunciations)] if request.pronunciations else []
-        reading_in = partial(self._reading, request, own, account, by_phonemes=model.engine == "preview")
-        return Casting(catalog, model, voice, request.cast, reading_in)
-
-    def _script(
-        self,
-        request: SpeechRequest,
-        model: Model,
-        casting: Casting,
-        warnings: list[str],
-        feed: TextFeed | None,
-    ) -> AnyScript:
-        reading = casting.reading(PLAIN)
-        if feed is None:
-            slow = len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
-            return Script(request.text, self._segments(request, model, casting, warnings), in_thread=slow)
-        settings = self._settings
-        feed.open(
-            Pieces(
-                reading.language,
-                cleaning=reading.cleaning,
-                read_code=reading.read_code,
-                clauses=feed.clauses,
-            ),
-            most=settings.max_input_chars,
-            pause=settings.text_pause,
-            wait=settings.text_wait,
-        )
-        dictation = self._desk.dictated(
-            reading,
-            model.emotion_tags,
-            cast=Cast(request.cast) if request.cast else None,
-            reading_of=casting.reading,
-            warnings=warnings,
-        )
-        return LiveScript(feed, dictation, lambda: self._desk.ready(reading))
-
-    def _segments(
-        self,
-        request: SpeechRequest,
-        model: Model,
-        casting: Casting,
-        warnings: list[str],
-        ledger: Ledger | None = None,
-    ) -> Iterator[Segment]:
-        return self._desk.read(
-            request.text,
-            casting.reading(PLAIN),
-            model.emotion_tags,
-            cast=Cast(request.cast) if request.cast else None,
-            reading_of=casting.reading,
-            ledger=ledger,
-            warnings=warnings,
-        )
-
-    def _reading(
-        self,
-        request: SpeechRequest,
-        own: list[Lexicon],
-        account: str,
-        language: str,
-        *,
-        by_phonemes: bool,
-    ) -> ReadingRules:
-        settings = self._settings
-        cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
-        lexicons = (*own, *self._lexicon.get(language, account))
-        return ReadingRules(
-            language=language,
-            cleaning=cleaning,
-            numbers=settings.numbers,
-            lexicons=lexicons,
-            spelt=tuple(lexicon for lexicon in lexicons if by_phonemes and lexicon.has_phonemes),
-            read_code=settings.read_code,
-        )
 
     def stream(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> AsyncGenerator[PCM]:
         """The request as PCM, 24 kHz mono int16; see `prepare` and `Speech.stream` for what can go wrong."""
