@@ -14,3 +14,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def test_no_import_runs_back_up():
     assert House(HERE).upward() == []
+
+
+def test_the_facts_of_a_speech_are_written_in_one_place():
+    assert House(HERE).tellers() == ["orpheus_openai.speech.report"]

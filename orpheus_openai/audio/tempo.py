@@ -25,6 +25,9 @@ at once, so small blocks come out early; and equal ones make the result the same
 class Tempo(Protocol):
     """One stream's change of speed. Calls must not overlap, but may come from one thread after another."""
 
+    calculates: bool
+    """False: whatever goes in comes out at once, as it is."""
+
     def process(self, pcm: PCM) -> PCM:
         """Take `pcm`, shape `(n,)`, any n; return what is ready, which may be nothing yet."""
         ...
@@ -44,6 +47,8 @@ def make_tempo(speed: float) -> Tempo:
 class _Unchanged:
     """The speed it was spoken at."""
 
+    calculates = False
+
     def process(self, pcm: PCM) -> PCM:
         return pcm
 
@@ -53,6 +58,8 @@ class _Unchanged:
 
 class _Stretched:
     """FFmpeg's atempo: overlapping windows, laid where their waveforms match best (WSOLA)."""
+
+    calculates = True
 
     def __init__(self, speed: float) -> None:
         self._speed = speed

@@ -5,7 +5,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.speech.timeline import Moment, Timeline
 from orpheus_openai.speech.verification import SegmentVerdict
+from orpheus_openai.synthesis import Usage
 
 
 class SpeechReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,35 @@ class SpeechReport(msgspec.Struct, frozen=True, kw_only=True):
     def facts(self) -> dict[str, Any]:
         """Everything but the id, for lines that have the request's anyway."""
         return {name: getattr(self, name) for name in FACTS}
+
+
+def report_of(
+    timeline: Timeline, usage: Usage, samples: int, *, verdicts: list[SegmentVerdict] | None, **known: Any
+) -> SpeechReport:
+    """Make the report of a speech of which `samples` were heard so far; `known` are the other fields."""
+
+    def since(start: Moment, end: Moment) -> float | None:
+        seconds = timeline.seconds(start, end)
+        return None if seconds is None else round(seconds, 4)
+
+    return SpeechReport(
+        queue_seconds=since("asked", "admitted") or 0.0,
+        load_seconds=since("admitted", "ready") or 0.0,
+        first_token_seconds=since("asked", "first_token"),
+        first_audio_seconds=since("asked", "first_audio"),
+        first_bytes_seconds=since("asked", "first_bytes"),
+        audio_seconds=audio_seconds(samples),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        dropped_frames=usage.dropped_frames,
+        verification=verdicts,
+        **known,
+    )
+
+
+def audio_seconds(samples: int) -> float:
+    """How long so many samples at 24 kHz sound, as it is told."""
+    return round(samples / SAMPLE_RATE, 3)
 
 
 FACTS = tuple(name for name in SpeechReport.__struct_fields__ if name != "id")

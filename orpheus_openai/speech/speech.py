@@ -1,6 +1,5 @@
-"""One request that is being spoken: its turn, its model, its segments joined and brought to tempo, and what it took."""
+"""One request that is being spoken: its turn, its model, its end, and what is told of it meanwhile."""
 
-import asyncio
 import contextlib
 import time
 import uuid
@@ -11,25 +10,21 @@ import msgspec
 import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
-from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.catalog import Model, Voice
 from orpheus_openai.errors import EngineError, SpeechError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
-from orpheus_openai.speech.buffer import estimated_seconds, held_back, reserve
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.interruption import Breakable, Heard, Interruption, Playing, Sounded
-from orpheus_openai.speech.report import SpeechReport
+from orpheus_openai.speech.report import SpeechReport, audio_seconds, report_of
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import AnyScript
-from orpheus_openai.speech.segments import spoken
+from orpheus_openai.speech.sound import Sound
 from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.speech.verification import SegmentVerdict, Verification
 from orpheus_openai.speech.words import WordTimes
-from orpheus_openai.synthesis import Measured, Sampling, SpeechModel, Usage
-from orpheus_openai.text.split import Segment
+from orpheus_openai.synthesis import Sampling, Usage
 
 if TYPE_CHECKING:
     from orpheus_openai.speech.takes import Take
@@ -84,29 +79,30 @@ class Speech:
         self.samples = 0
         """Samples yielded so far, at 24 kHz."""
         self.timeline = Timeline()
-        self.expected_real_time_factor: float | None = None
-        """Seconds of work for a second of it, as its model was measured; None: it was not, or it is not ready."""
         self.error: str | None = None
         """What kind of error it ended in."""
         self._manager = manager
         self._events = events
         self._gate = gate
-        self._casting = casting
         self._script = script
         self._warnings = warnings
         """What the text asks for and is not done; known with the first segment."""
-        self._speed = request.speed
-        self._whole = request.whole
-        self._buffer = buffer
-        self._made = 0
-        """Samples there are so far, those that are held back included."""
-        self._begun = 0.0
-        """Seconds that the segments which were begun will about sound."""
         self._playing = playing
         self.heard = Heard(request.speed, emotion_tags)
         """Which of its segments have begun to sound."""
+        self._sound = Sound(
+            request,
+            script,
+            casting,
+            sampling,
+            usage=self.usage,
+            heard=self.heard,
+            word_times=word_times,
+            verification=verification,
+            buffer=buffer,
+            tell=self._tell,
+        )
         self._sounds = Breakable(self._in_turn())
-        self._sampling = sampling
         self._outcome: str | None = None
         self._real_time_factor: float | None = None
         """Of a model's work alone: waiting for turn or reader is none."""
@@ -115,23 +111,17 @@ class Speech:
 
     def report(self) -> SpeechReport:
         """What is known of it now."""
-        return SpeechReport(
+        return report_of(
+            self.timeline,
+            self.usage,
+            self.samples,
             id=self.id,
             model=self.model.id,
             voice=self.voice.id,
             characters=len(self.input),
             segments=self.heard.count,
-            queue_seconds=_seconds(self.timeline.seconds("asked", "admitted")) or 0.0,
-            load_seconds=_seconds(self.timeline.seconds("admitted", "ready")) or 0.0,
-            first_token_seconds=_seconds(self.timeline.seconds("asked", "first_token")),
-            first_audio_seconds=_seconds(self.timeline.seconds("asked", "first_audio")),
-            first_bytes_seconds=_seconds(self.timeline.seconds("asked", "first_bytes")),
-            audio_seconds=self.audio_seconds,
             real_time_factor=self._real_time_factor,
-            input_tokens=self.usage.input_tokens,
-            output_tokens=self.usage.output_tokens,
-            dropped_frames=self.usage.dropped_frames,
-            verification=self.verification.verdicts if self.verification else None,
+            verdicts=self.verification.verdicts if self.verification else None,
             warnings=list(self._warnings),
             outcome=self._outcome,
             error=self.error,
@@ -143,9 +133,14 @@ class Speech:
         return self._script.input
 
     @property
+    def expected_real_time_factor(self) -> float | None:
+        """Seconds of work for a second of it, as its model was measured; None: it was not, or it is not ready."""
+        return self._sound.expected_real_time_factor
+
+    @property
     def audio_seconds(self) -> float:
         """Speech so far."""
-        return round(self.samples / SAMPLE_RATE, 3)
+        return audio_seconds(self.samples)
 
     async def stream(self) -> AsyncGenerator[PCM]:
         """The speech as PCM, from the first sample the model meant to the last.
@@ -258,92 +253,8 @@ class Speech:
             return
         async with self._gate.turn(self._tell_position, self.account):
             self.timeline.mark("admitted")
-            async with contextlib.aclosing(self._paced()) as paced:
-                async for pcm in paced:
-                    yield pcm
-
-    async def _paced(self) -> AsyncGenerator[PCM]:
-        """What the model says, from when it will not run dry; the lease lasts as long as that."""
-        async with self._manager.get_model(self.model) as speaker:
-            self.timeline.mark("ready")
-            if isinstance(speaker, Measured) and (factor := speaker.real_time_factor) is not None:
-                self.expected_real_time_factor = round(factor * self._speed, 4)
-            wanted = reserve(
-                self._buffer,
-                text=self.input,
-                speed=self._speed,
-                real_time_factor=self.expected_real_time_factor,
-            )
-            sounds = held_back(self._at_tempo(speaker), wanted, lambda: self._begun)
-            async with contextlib.aclosing(sounds):
-                async for pcm in sounds:
-                    yield pcm
-
-    async def _at_tempo(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
-        tempo = make_tempo(self._speed)
-        async with contextlib.aclosing(self._joined(speaker)) as joined:
-            async for pcm in joined:
-                # At its own tempo nothing is calculated, and a hop to a thread would cost more than all the rest.
-                paced = pcm if self._speed == 1.0 else await asyncio.to_thread(tempo.process, pcm)
-                if len(paced):
-                    self._made += len(paced)
-                    yield paced
-            rest = await asyncio.to_thread(tempo.flush)
-            if len(rest):
-                self._made += len(rest)
-                yield rest
-
-    async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
-        joiner = Joiner()
-        times = self.word_times
-        async with contextlib.aclosing(
-            spoken(
-                speaker,
-                self._script,
-                self._casting.voice,
-                self._sampling,
-                self.usage,
-                verification=self.verification,
-                speed=self._speed,
-                whole=self._whole,
-            )
-        ) as items:
-            async for item in items:
-                if times is not None and isinstance(item, Segment):
-                    await times.end(joiner.offset)
-                if isinstance(item, Segment) and not item.text:
-                    yield joiner.finish()
-                    ready = np.zeros(round((item.silence or 0.0) * SAMPLE_RATE), np.int16)
-                elif isinstance(item, Segment):
-                    if times is not None:
-                        times.text = self.input  # it may have grown
-                        times.begin(item)
-                    self.heard.marks.append((self._made, item))
-                    self._begun += estimated_seconds(item.text) / self._speed
-                    self._tell(
-                        "segment",
-                        text=item.text,
-                        voice=self._casting.voice(item.manner).id,
-                        start=item.start,
-                        end=item.end,
-                        audio_seconds=round(self._made / SAMPLE_RATE, 3),
-                    )
-                    pause = PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE
-                    ready = joiner.start_segment(pause, silence=item.silence)
-                    self.heard.begin(item, joiner.offset)
-                else:
-                    if times is not None:
-                        times.hear(item)
-                    ready = joiner.push(item)
-                    self.heard.hear(len(item), joiner.offset)
-                if len(ready):
-                    yield ready
-        if times is not None:
-            await times.end(joiner.offset)
-        yield joiner.finish()
-        if self.verification is not None:
-            await self.verification.rest()
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+            async with self._manager.get_model(self.model) as speaker:
+                self.timeline.mark("ready")
+                async with contextlib.aclosing(self._sound.of(speaker)) as sounds:
+                    async for pcm in sounds:
+                        yield pcm

@@ -1,0 +1,142 @@
+"""The sound of a speech: its segments, spoken, joined, at its tempo, from when it will not run dry."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+
+import numpy as np
+
+from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
+from orpheus_openai.audio.tempo import make_tempo
+from orpheus_openai.speech.buffer import estimated_seconds, held_back, reserve
+from orpheus_openai.speech.casting import Casting
+from orpheus_openai.speech.interruption import Heard
+from orpheus_openai.speech.report import audio_seconds
+from orpheus_openai.speech.request import SpeechRequest
+from orpheus_openai.speech.script import AnyScript
+from orpheus_openai.speech.segments import spoken
+from orpheus_openai.speech.verification import Verification
+from orpheus_openai.speech.words import WordTimes
+from orpheus_openai.synthesis import Measured, Sampling, SpeechModel, Usage
+from orpheus_openai.text.split import Segment
+
+
+class Sound:
+    """Of one speech, which a model makes."""
+
+    def __init__(
+        self,
+        request: SpeechRequest,
+        script: AnyScript,
+        casting: Casting,
+        sampling: Sampling,
+        *,
+        usage: Usage,
+        heard: Heard,
+        word_times: WordTimes | None,
+        verification: Verification | None,
+        buffer: str,
+        tell: Callable[..., None],
+    ) -> None:
+        """`usage`, `heard`, `word_times` and `verification` learn what is spoken, `tell` of each segment that begins.
+
+        `buffer` is what is held back before the first sound (see `buffer.reserve`).
+        """
+        self.expected_real_time_factor: float | None = None
+        """Seconds of work for a second of it, as its model was measured; None: it was not, or it is not ready."""
+        self._speed = request.speed
+        self._whole = request.whole
+        self._script = script
+        self._casting = casting
+        self._sampling = sampling
+        self._usage = usage
+        self._heard = heard
+        self._word_times = word_times
+        self._verification = verification
+        self._buffer = buffer
+        self._tell = tell
+        self._made = 0
+        """Samples there are so far, those that are held back included."""
+        self._begun = 0.0
+        """Seconds that the segments which were begun will about sound."""
+
+    async def of(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
+        """What `speaker` makes of it, as PCM at 24 kHz; raises as `SpeechModel.synthesize` does."""
+        if isinstance(speaker, Measured) and (factor := speaker.real_time_factor) is not None:
+            self.expected_real_time_factor = round(factor * self._speed, 4)
+        wanted = reserve(
+            self._buffer,
+            text=self._script.input,
+            speed=self._speed,
+            real_time_factor=self.expected_real_time_factor,
+        )
+        sounds = held_back(self._at_tempo(speaker), wanted, lambda: self._begun)
+        async with contextlib.aclosing(sounds):
+            async for pcm in sounds:
+                yield pcm
+
+    async def _at_tempo(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
+        tempo = make_tempo(self._speed)
+        async with contextlib.aclosing(self._joined(speaker)) as joined:
+            async for pcm in joined:
+                # Where nothing is calculated, a hop to a thread would cost more than all the rest.
+                paced = await asyncio.to_thread(tempo.process, pcm) if tempo.calculates else pcm
+                if len(paced):
+                    self._made += len(paced)
+                    yield paced
+            rest = await asyncio.to_thread(tempo.flush)
+            if len(rest):
+                self._made += len(rest)
+                yield rest
+
+    async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
+        joiner = Joiner()
+        times = self._word_times
+        async with contextlib.aclosing(
+            spoken(
+                speaker,
+                self._script,
+                self._casting.voice,
+                self._sampling,
+                self._usage,
+                verification=self._verification,
+                speed=self._speed,
+                whole=self._whole,
+            )
+        ) as items:
+            async for item in items:
+                if times is not None and isinstance(item, Segment):
+                    await times.end(joiner.offset)
+                if isinstance(item, Segment) and not item.text:
+                    yield joiner.finish()
+                    ready = np.zeros(round((item.silence or 0.0) * SAMPLE_RATE), np.int16)
+                elif isinstance(item, Segment):
+                    if times is not None:
+                        times.text = self._script.input  # it may have grown
+                        times.begin(item)
+                    self._heard.marks.append((self._made, item))
+                    self._begun += estimated_seconds(item.text) / self._speed
+                    self._tell(
+                        "segment",
+                        text=item.text,
+                        voice=self._casting.voice(item.manner).id,
+                        start=item.start,
+                        end=item.end,
+                        audio_seconds=audio_seconds(self._made),
+                    )
+                    pause = PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE
+                    ready = joiner.start_segment(pause, silence=item.silence)
+                    self._heard.begin(item, joiner.offset)
+                else:
+                    if times is not None:
+                        times.hear(item)
+                    ready = joiner.push(item)
+                    self._heard.hear(len(item), joiner.offset)
+                if len(ready):
+                    yield ready
+        if times is not None:
+            await times.end(joiner.offset)
+        yield joiner.finish()
+        if self._verification is not None:
+            await self._verification.rest()
