@@ -296,7 +296,7 @@ async def test_a_text_is_cleaned_as_the_server_is_set_unless_the_request_says_ot
     service, monkeypatch, setting, wish, spoken
 ):
     monkeypatch.setattr(
-        service, "_settings", Settings(model="preview", text_cleaning=setting, numbers="as_is")
+        service._scripts, "_settings", Settings(model="preview", text_cleaning=setting, numbers="as_is")
     )
     with service.events.subscribe() as told:
         await anext(service.stream(request(text="It is **sentence** number 1, so.", text_cleaning=wish)))
