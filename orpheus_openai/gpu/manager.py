@@ -5,8 +5,8 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from typing import Annotated, Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -20,8 +20,9 @@ from orpheus_openai.errors import (
     SpeechError,
 )
 from orpheus_openai.events import EventHub
+from orpheus_openai.gpu.changes import Changes, Loader
 from orpheus_openai.gpu.policy import Mode
-from orpheus_openai.gpu.room import Cards, DesertedError, Room
+from orpheus_openai.gpu.room import Room
 from orpheus_openai.gpu.slot import ModelState, ModelStatus, Slot, offloading_error
 from orpheus_openai.synthesis import Counted, Sleepable, SpeechModel
 
@@ -37,18 +38,6 @@ OFFLOAD_SECONDS = 30.0
 """How long an offload lets running streams go on, unless told."""
 
 LONGEST_OFFLOAD = 3600.0
-
-
-class Loader(Cards, Protocol):
-    """What the manager needs of whoever makes models."""
-
-    async def prepare(self, model: Model) -> None:
-        """Fetch what must be here before room is made: then its footprints are known, not estimated."""
-        ...
-
-    async def load(self, model: Model, gpu: int | None) -> SpeechModel:
-        """A model that is ready to speak, on that card."""
-        ...
 
 
 class Residency(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +95,7 @@ class GPUManager:
         self._rules = rules or Residency()
         self._clock = clock
         self._slots: dict[str, Slot] = {}
-        self._room = Room(loader, self._slots, self._rules.mode, clock)
+        self._changes = Changes(loader, events, Room(loader, self._slots, self._rules.mode, clock), clock)
         self._closing = False
 
     @contextlib.asynccontextmanager
@@ -184,9 +173,9 @@ class GPUManager:
                 and isinstance(slot.speaker, Sleepable)
                 and slot.speaker.can_sleep
             ):
-                self._begin(slot, ModelState.UNLOADING, self._sleep(slot, slot.speaker))
+                self._changes.begin(slot, ModelState.UNLOADING, self._changes.sleep(slot, slot.speaker))
             else:
-                self._begin(slot, ModelState.UNLOADING, self._unload(slot, "idle"))
+                self._changes.begin(slot, ModelState.UNLOADING, self._changes.unload(slot, "idle"))
 
     async def run(self, preload: Sequence[Model] = ()) -> None:
         """Load `preload`, one after the other, and tick until cancelled."""
@@ -207,12 +196,10 @@ class GPUManager:
             if slot.transition is None:
                 continue
             if slot.state is ModelState.LOADING:
-                await self._cancel(slot.transition)
+                await self._changes.cancel(slot.transition)
             else:
                 await asyncio.wait([slot.transition])
         await self.force_offload(force=True)
-
-    # --- getting a model ready ---------------------------------------------------------------------------------
 
     async def _ready(self, slot: Slot) -> SpeechModel:
         """The slot's model, loaded or woken if need be. Between the last check and the lease nothing is awaited."""
@@ -226,9 +213,11 @@ class GPUManager:
                     if slot.state is ModelState.READY and slot.speaker is not None:
                         if slot.speaker.alive:
                             return slot.speaker
-                        self._begin(slot, ModelState.UNLOADING, self._unload(slot, "its engine died"))
+                        self._changes.begin(
+                            slot, ModelState.UNLOADING, self._changes.unload(slot, "its engine died")
+                        )
                     else:
-                        self._begin(slot, ModelState.LOADING, self._load(slot))
+                        self._changes.begin(slot, ModelState.LOADING, self._changes.load(slot))
                 held = slot.draining_seconds is not None
                 held_until = min(held_until, time.monotonic() + HELD_SECONDS) if held else math.inf
                 await self._wait(slot, min(deadline, held_until))
@@ -236,7 +225,7 @@ class GPUManager:
     async def _wait(self, slot: Slot, deadline: float) -> None:
         """Wait for what is under way, with everybody else; the failure of a load is every waiter's."""
         loading = slot.transition if slot.state is ModelState.LOADING else None
-        if not await self._changes(slot, deadline):
+        if not await self._changes.wait(slot, deadline):
             if (draining := slot.draining_seconds) is not None:
                 raise offloading_error(slot.model.id, draining)
             raise NotReadyError(
@@ -261,68 +250,6 @@ class GPUManager:
                 f"The model {slot.model.id} could not be loaded: {error}", code="model_load_failed"
             ) from error
 
-    async def _load(self, slot: Slot) -> None:
-        """Make room and load, or wake; a failure is remembered, and the next request tries again."""
-        started = self._clock()
-        try:
-            if slot.speaker is None:
-                await self._loader.prepare(slot.model)
-            needs_room = self._loader.footprint(slot.model) > 0
-            async with self._room.lock if needs_room else contextlib.nullcontext():
-                woken = await self._wake(slot)
-                if not woken:
-                    await self._load_afresh(slot, needs_room=needs_room)
-        except asyncio.CancelledError:
-            await self._discard(slot)
-            self._enter(slot, ModelState.UNLOADED)
-            raise
-        except DesertedError:
-            resting = ModelState.UNLOADED if slot.speaker is None else ModelState.ASLEEP
-            self._enter(slot, resting, reason="nobody waits for it any more")
-            return
-        except BaseException as error:
-            slot.error = str(error) or type(error).__name__
-            await self._discard(slot)
-            self._enter(slot, ModelState.FAILED, error=slot.error)
-            logger.warning("loading %s failed: %s", slot.model.id, slot.error)
-            raise
-        slot.load_seconds = round(self._clock() - started, 3)
-        slot.error = None
-        slot.idle_since = self._clock()
-        slot.entitle()
-        self._enter(slot, ModelState.READY, load_seconds=slot.load_seconds, woken=woken)
-        logger.info("%s is ready after %.2f s", slot.model.id, slot.load_seconds)
-
-    async def _wake(self, slot: Slot) -> bool:
-        """Wake what sleeps, on its own card; False where nothing does, or there is no room for it any more."""
-        sleeper = slot.speaker
-        if not isinstance(sleeper, Sleepable) or not sleeper.alive:
-            return False
-        if slot.gpu is not None and not await self._room.make_to_wake(slot, self._evict):
-            logger.info("%s cannot wake: its card is taken; it is loaded afresh", slot.model.id)
-            return False
-        slot.on_card = True
-        await sleeper.wake()
-        return True
-
-    async def _load_afresh(self, slot: Slot, *, needs_room: bool) -> None:
-        await self._discard(slot)  # what slept there, or has died, gives back the rest of its memory
-        slot.gpu = await self._room.make(slot, self._evict) if needs_room else None
-        slot.on_card = True
-        before = await self._room.free_on(slot.gpu)
-        slot.speaker = await self._loader.load(slot.model, slot.gpu)
-        slot.memory = max(0, before - await self._room.free_on(slot.gpu)) or None
-
-    async def _evict(self, slot: Slot, newcomer: Slot) -> None:
-        """Unload it once its users have ended; DesertedError where nobody waits for the newcomer any more."""
-        with slot.leaving():
-            reason = f"{newcomer.model.id} needs its room"
-            while not await self._offload(slot, TICK_SECONDS, reason=reason):
-                if newcomer.waiting == 0:
-                    raise DesertedError
-
-    # --- letting a model go ----------------------------------------------------------------------------------------
-
     async def _drain(self, slot: Slot, wait: float, *, force: bool) -> bool:
         """Offload because somebody asked for it, and have everybody told while that waits."""
 
@@ -336,68 +263,10 @@ class GPUManager:
             with slot.draining(time.monotonic() + wait):
                 if waits:
                     tell()
-                return await self._offload(slot, wait, force=force)
+                return await self._changes.offload(slot, wait, force=force)
         finally:
             if waits:
                 tell()
-
-    async def _offload(
-        self, slot: Slot, wait: float, *, force: bool = False, reason: str = "offloaded"
-    ) -> bool:
-        """Unload, once nobody speaks any more; False if it is still in use, or still loads, after `wait` seconds."""
-        deadline = time.monotonic() + wait
-        with slot.leaving():
-            while slot.transition is not None or (slot.busy and not force):
-                if slot.state is ModelState.UNLOADING and slot.transition is not None:
-                    await asyncio.wait([slot.transition])
-                elif force and slot.transition is not None:
-                    await self._cancel(slot.transition)
-                elif not await self._changes(slot, deadline):
-                    return False
-            if slot.speaker is not None:
-                self._begin(slot, ModelState.UNLOADING, self._unload(slot, "by force" if force else reason))
-                assert slot.transition is not None  # noqa: S101  _begin has set it
-                await asyncio.wait([slot.transition])
-            return True
-
-    async def _changes(self, slot: Slot, deadline: float) -> bool:
-        """Wait until the change that is under way is over, else for leases to change; False when it is too late."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(deadline - time.monotonic()):
-                if slot.transition is None:
-                    await slot.change()
-                else:
-                    await asyncio.wait([slot.transition])  # not cancelled with us: others wait for it, too
-                return True
-        return False
-
-    async def _sleep(self, slot: Slot, speaker: Sleepable) -> None:
-        before = await self._room.free_on(slot.gpu)
-        try:
-            await speaker.sleep()
-        except Exception:
-            logger.exception("%s could not be put to sleep", slot.model.id)
-            await self._unload(slot, "it could not sleep")
-            return
-        slot.given_back = max(0, await self._room.free_on(slot.gpu) - before) or None
-        slot.asleep_since = self._clock()
-        self._enter(slot, ModelState.ASLEEP, reason="idle")
-
-    async def _unload(self, slot: Slot, reason: str) -> None:
-        await self._discard(slot)
-        self._enter(slot, ModelState.UNLOADED, reason=reason)
-        logger.info("%s is unloaded: %s", slot.model.id, reason)
-
-    async def _discard(self, slot: Slot) -> None:
-        speaker, slot.speaker = slot.speaker, None
-        if speaker is None:
-            return
-        try:
-            await speaker.close()
-        except Exception:
-            logger.exception("%s did not close cleanly", slot.model.id)
-
-    # --- slots -------------------------------------------------------------------------------------------------------
 
     def _slot(self, model: Model) -> Slot:
         return self._slots.setdefault(model.id, Slot(model, pinned=model.id in self._rules.pinned))
@@ -411,29 +280,3 @@ class GPUManager:
             ModelState.ASLEEP: (slot.asleep_since, self._rules.unload_timeout),
         }.get(slot.state, (None, 0.0))
         return None if since is None or limit == 0 else max(0.0, since + limit - now)
-
-    def _begin(self, slot: Slot, state: ModelState, work: Coroutine[None, None, None]) -> None:
-        """Start a change; the slot is in its new resting state before any waiter wakes."""
-
-        async def run() -> None:
-            try:
-                await work
-            finally:
-                slot.transition = None
-
-        self._enter(slot, state)
-        slot.transition = asyncio.create_task(run(), name=f"{state} {slot.model.id}")
-        slot.transition.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-    async def _cancel(self, transition: asyncio.Task[None]) -> None:
-        await asyncio.sleep(0)  # what is cancelled before its first step cannot put its slot in order
-        transition.cancel()
-        await asyncio.wait([transition])
-
-    def _enter(self, slot: Slot, state: ModelState, **details: Any) -> None:
-        slot.state = state
-        if state in (ModelState.UNLOADED, ModelState.FAILED, ModelState.ASLEEP):
-            slot.on_card = False
-        if state in (ModelState.UNLOADED, ModelState.FAILED):
-            slot.gpu = slot.memory = slot.given_back = None
-        self._events.publish("model.state", model=slot.model.id, state=state.value, **details)

@@ -317,7 +317,7 @@ async def test_a_waiter_that_gives_up_does_not_stop_the_load_for_others():
 
 @pytest.mark.parametrize("slept", [False, True])
 async def test_a_load_that_nobody_waits_for_any_more_ends_as_if_it_had_not_begun(slept, monkeypatch):
-    monkeypatch.setattr("orpheus_openai.gpu.manager.TICK_SECONDS", 0.01)
+    monkeypatch.setattr("orpheus_openai.gpu.changes.EVICTION_SECONDS", 0.01)
     clock = Clock()
     manager = make(FakeLoader(24), clock, mode="single", idle_timeout=60, unload_timeout=0)
     if slept:

@@ -4,22 +4,28 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
 import httpx
 import msgspec
 
-from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError
+from orpheus_openai.errors import EngineError, InvalidRequestError
 from orpheus_openai.models.orpheus.checkpoint import VOCABULARY
 from orpheus_openai.models.orpheus.completions import (
     BrokenStreamError,
     ServedModel,
     ServedModels,
-    error_words,
     events,
 )
 from orpheus_openai.models.orpheus.dialects import LLAMA_CPP, OTHER, Ask, Reader, dialect_of
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
+from orpheus_openai.models.orpheus.remote_link import (
+    HAS_NO_SUCH_PATH,
+    REFUSES_KEY,
+    REFUSES_REQUEST,
+    RemoteLink,
+    UnansweredError,
+    why,
+)
 from orpheus_openai.models.orpheus.token_text import broken_up, spell_prompt
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.synthesis import Sampling
@@ -30,12 +36,8 @@ USUAL_MAX_TOKENS = 6_144
 LONGEST_PAUSE = 60.0
 """Seconds for which a server's Retry-After is believed."""
 
-_BUSY = (429, 503)
-_REFUSES_KEY = (401, 403)
-_REFUSES_REQUEST = (400, 413, 422)
-_HAS_NO_SUCH_PATH = (404, 405, 501)
-
-_CONNECTION_BROKE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+TAKES_TEXT = " It may be one that takes text only, which needs the model's tokenizer."
+"""Told where a server of no known kind refuses ids."""
 
 
 class RemoteTimeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,15 +53,6 @@ class RemoteTimeouts(msgspec.Struct, frozen=True, kw_only=True):
     """For the end of an answer after its last token, so that its connection can serve again."""
     avoided: float = 15.0
     """For so long a server that failed is asked only after all others."""
-
-
-class UnansweredError(Exception):
-    """A server has not begun to answer: another may be asked instead."""
-
-    def __init__(self, reason: str, *, busy: bool = False, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.busy = busy
-        self.retry_after = retry_after
 
 
 class _Tokens(msgspec.Struct, frozen=True):
@@ -92,8 +85,7 @@ class RemoteServer:
         """Prompts it is continuing now."""
         self.avoided_until = 0.0
         """By `time.monotonic`."""
-        self._url = base_url(url)
-        self._client = client
+        self._link = RemoteLink(url, client)
         self._model = model
         self._tokenizer = tokenizer
         self._timeouts = timeouts
@@ -103,7 +95,7 @@ class RemoteServer:
         self._wants_text = False
 
     def __str__(self) -> str:
-        return f"{httpx.URL(self._url).copy_with(userinfo=b'')}/v1"
+        return str(self._link)
 
     async def encode(self, text: str) -> list[int] | None:
         """Tokenize a text, never into special tokens that it spells; None where this kind of server cannot.
@@ -118,7 +110,7 @@ class RemoteServer:
             raise
         except (BrokenStreamError, TimeoutError, httpx.HTTPError) as error:
             self._avoid()
-            raise UnansweredError(_reason(error)) from error
+            raise UnansweredError(why(error)) from error
 
     async def generate(
         self, prompt_ids: list[int], sampling: Sampling, adapter: int | None = None
@@ -141,7 +133,7 @@ class RemoteServer:
             raise
         except (BrokenStreamError, TimeoutError, httpx.HTTPError) as error:
             self._avoid()
-            reason = _reason(error)
+            reason = why(error)
             if not answered:
                 raise UnansweredError(reason) from error
             raise EngineError(
@@ -191,25 +183,26 @@ class RemoteServer:
         if self._tokenizer is None or not self._wants_text:
             response = await self._ask(Ask(served.id, prompt_ids, sampling, max_tokens, adapter))
             if self._tokenizer is None or not self._may_want_text(response):
-                return await self._checked(response)
+                needs_ids = self._tokenizer is None and self._dialect is OTHER
+                return await self._link.checked(response, advice=TAKES_TEXT if needs_ids else "")
             await response.aclose()
         text = spell_prompt(prompt_ids, (await self._tokenizer.load()).decode)
-        response = await self._checked(await self._ask(Ask(served.id, text, sampling, max_tokens)))
+        response = await self._link.checked(await self._ask(Ask(served.id, text, sampling, max_tokens)))
         self._wants_text = True
         return response
 
     def _may_want_text(self, response: httpx.Response) -> bool:
-        return self._dialect is OTHER and response.status_code in _REFUSES_REQUEST
+        return self._dialect is OTHER and response.status_code in REFUSES_REQUEST
 
     async def _ask_for_model(self) -> ServedModel:
         """Ask what the server lists, which tells its kind, too, and keep it until a failure."""
         if self._served is None:
-            response = await self._get("/v1/models")
+            response = await self._link.get("/v1/models")
             if (
                 response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
-                or response.status_code in _REFUSES_KEY
+                or response.status_code in REFUSES_KEY
             ):
-                await self._checked(response)
+                await self._link.checked(response)
             try:
                 listed = msgspec.json.decode(response.content, type=ServedModels)
             except msgspec.MsgspecError:  # some servers have no such page
@@ -229,7 +222,7 @@ class RemoteServer:
         """Ask an older llama.cpp, which does not list it: what does not fit would end too early without a word."""
         if self._dialect is not LLAMA_CPP:
             return None
-        response = await self._get("/props")
+        response = await self._link.get("/props")
         try:
             properties = msgspec.json.decode(response.content, type=_Properties)
         except (
@@ -244,10 +237,10 @@ class RemoteServer:
             return None
         # llama.cpp obeys what its file marks as the user's own tokens, whatever it is told, and vLLM all of them.
         body = self._dialect.tokenize(served.id, broken_up(text))
-        response = await self._send(self._request("/tokenize", body))
-        if response.status_code in _HAS_NO_SUCH_PATH:
+        response = await self._link.send(self._link.request("/tokenize", body))
+        if response.status_code in HAS_NO_SUCH_PATH:
             return None
-        await self._checked(response)
+        await self._link.checked(response)
         try:
             return msgspec.json.decode(response.content, type=_Tokens).tokens
         except msgspec.MsgspecError as error:
@@ -257,74 +250,17 @@ class RemoteServer:
         """Ask in the server's own words, or in OpenAI's where its own way is not to be had."""
         while True:
             dialect = self._dialect
-            request = self._request(dialect.path, dialect.body(ask))
+            request = self._link.request(dialect.path, dialect.body(ask))
             request.headers["Accept"] = "text/event-stream"
             if not dialect.ends_by_itself:
                 request.headers["Connection"] = (
                     "close"  # or it is closed later, perhaps under the next prompt
                 )
-            response = await self._send(request, stream=True)
-            if dialect.path == OTHER.path or response.status_code not in _HAS_NO_SUCH_PATH:
+            response = await self._link.send(request, stream=True)
+            if dialect.path == OTHER.path or response.status_code not in HAS_NO_SUCH_PATH:
                 return response
             await response.aclose()
             self._dialect = OTHER
-
-    async def _get(self, path: str) -> httpx.Response:
-        return await self._send(self._client.build_request("GET", self._url + path))
-
-    def _request(self, path: str, body: dict[str, Any]) -> httpx.Request:
-        return self._client.build_request(
-            "POST",
-            self._url + path,
-            content=msgspec.json.encode(body),
-            headers={"Content-Type": "application/json"},
-        )
-
-    async def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
-        """Send a request, again where nothing came back: a kept connection may be closed in that very moment."""
-        try:
-            return await self._client.send(request, stream=stream)
-        except _CONNECTION_BROKE:
-            return await self._client.send(request, stream=stream)
-
-    async def _checked(self, response: httpx.Response) -> httpx.Response:
-        """Return the response if it is a good one; close it otherwise, and raise what it says."""
-        status = response.status_code
-        if status == httpx.codes.OK:
-            return response
-        try:
-            words = error_words(await response.aread())
-        finally:
-            await response.aclose()
-        if status in _REFUSES_REQUEST:
-            hint = (
-                ""
-                if self._tokenizer or self._dialect is not OTHER
-                else " It may be one that takes text only, which needs the model's tokenizer."
-            )
-            raise EngineError(f"The speech engine at {self} refused the request ({status}): {words}.{hint}")
-        if status in _REFUSES_KEY:
-            raise UnansweredError(
-                f"it refused the key ({status}); set ORPHEUS_REMOTE_API_KEY to one that it takes"
-            )
-        raise UnansweredError(
-            f"it answered {status}: {words}", busy=status in _BUSY, retry_after=_retry_after(response)
-        )
-
-
-def base_url(url: str) -> str:
-    """Return the URL up to where `/v1` is, from any a user may give; raises ConfigurationError for what is no URL."""
-    name = url.strip().rstrip("/").removesuffix("/completions").removesuffix("/v1")
-    try:
-        parts = httpx.URL(name)
-    except httpx.InvalidURL:
-        parts = httpx.URL()
-    if parts.scheme not in ("http", "https") or not parts.host:
-        shown = name.rpartition("@")[2]
-        raise ConfigurationError(
-            f"ORPHEUS_REMOTE_URL: {shown!r} is not a URL; give one like http://localhost:8000/v1"
-        )
-    return name
 
 
 async def _next_ids(stream: AsyncIterator[bytes], reader: Reader) -> list[int]:
@@ -348,21 +284,3 @@ def _max_tokens(prompt_ids: list[int], sampling: Sampling, context: int | None) 
             param="input",
         )
     return min(wanted, room)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    try:
-        seconds = float(response.headers.get("Retry-After", ""))
-    except ValueError:  # absent, or a date, which no engine sends
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return "it cannot be reached"
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return "it gave no token in time"
-    if isinstance(error, BrokenStreamError):
-        return str(error)
-    return f"the connection broke ({type(error).__name__})"

@@ -20,7 +20,8 @@ from orpheus_openai.models.orpheus.host_memory import available_memory
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
 from orpheus_openai.models.orpheus.pace import Pace, keep
 from orpheus_openai.models.orpheus.prompt import build_prompt
-from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts, UnansweredError
+from orpheus_openai.models.orpheus.remote_link import UnansweredError
+from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts
 from orpheus_openai.models.threads import in_thread
 from orpheus_openai.synthesis import Sampling
 

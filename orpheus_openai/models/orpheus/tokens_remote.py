@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 import httpx
 
 from orpheus_openai.errors import ConfigurationError, EngineError
-from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts, UnansweredError
+from orpheus_openai.models.orpheus.remote_link import UnansweredError
+from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer
 from orpheus_openai.synthesis import Sampling
 
