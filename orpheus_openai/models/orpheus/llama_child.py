@@ -57,6 +57,9 @@ def _run_inside(parameters: dict[str, Any]) -> str:
     options.cpuparams.n_threads = options.cpuparams_batch.n_threads = parameters["threads"]
     if parameters["gpu_layers"] is not None:
         options.n_gpu_layers = parameters["gpu_layers"]
+    # It finds out how many layers fit on a card by loading the model another time, a second of the start; without one
+    # nothing is to be found out.
+    options.fit_params = parameters["gpu_layers"] is None and bool(_devices())
     options.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in parameters["adapters"]]
     options.port = 0
     options.api_keys = [parameters["api_key"]]
