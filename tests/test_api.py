@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ for package in ("snac", "tokenizers"):
 
 from benchmarks.replay_server import ReplayServer, in_ids, random_speech  # noqa: E402
 from orpheus_openai import OrpheusModel  # noqa: E402
+from orpheus_openai.catalog import load_catalog  # noqa: E402
 from orpheus_openai.errors import ConfigurationError, InvalidRequestError, ModelUnavailableError  # noqa: E402
+from tests.support.model_hub import model_hub, use  # noqa: E402
 from tests.support.tiny_tokenizer import write_tokenizer  # noqa: E402
 
 FRAMES = 12
@@ -75,13 +78,33 @@ def test_leaving_early_stops_the_work(model):
     assert len(list(model.generate_speech("Once more."))) > 1
 
 
-@pytest.mark.parametrize("name", ["canopylabs/orpheus-tts-0.1-finetune-prod", "Canopylabs/orpheus-3b-0.1-ft"])
-def test_a_published_name_stands_for_all_that_the_catalog_or_the_settings_have_in_its_place(
-    name, engine, checkpoint, tiny_snac, monkeypatch
+def test_a_published_name_stands_for_what_the_settings_have_in_its_place(
+    engine, checkpoint, tiny_snac, monkeypatch
 ):
     monkeypatch.setenv("ORPHEUS_MODEL_MEDIUM_3B", checkpoint)
-    with OrpheusModel(name, remote_url=engine, snac=tiny_snac, device="cpu") as model:
+    with OrpheusModel(
+        "Canopylabs/orpheus-3b-0.1-ft", remote_url=engine, snac=tiny_snac, device="cpu"
+    ) as model:
         assert len(list(model.generate_speech("Hello."))) > 1
+
+
+@pytest.fixture
+def hub(checkpoint, tmp_path, monkeypatch):
+    """One that gives the catalog's first names only to those who have accepted a licence."""
+    *gated, mirror = load_catalog().models["medium-3b"].checkpoints
+    with model_hub({**dict.fromkeys(gated, "gated"), mirror: Path(checkpoint)}) as hub:
+        use(hub.url, tmp_path, monkeypatch)
+        yield hub
+
+
+def test_a_published_name_that_is_gated_falls_through_to_the_catalogs_mirror(hub, engine, tiny_snac, caplog):
+    first, second, mirror = hub.repositories
+    with OrpheusModel(first, remote_url=engine, snac=tiny_snac, device="cpu") as model:
+        assert len(list(model.generate_speech("Hello."))) > 1
+    asked = [name for line in hub.asked for name in hub.repositories if name in line]
+    assert list(dict.fromkeys(asked)) == [first, second, mirror]
+    assert f"{mirror} is used" in caplog.text
+    assert f"{hub.url}/{first}" in caplog.text
 
 
 def test_what_is_wrong_is_said_in_words(model):

@@ -1,5 +1,6 @@
 """Checkpoints from a hub: names tried in order, what is refused said in one message, the cache before the network."""
 
+import contextlib
 import shutil
 import socket
 
@@ -19,7 +20,7 @@ from orpheus_openai.models.orpheus.checkpoint import fetch_checkpoint
 from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
 from orpheus_openai.models.orpheus.tokenizer import load_tokenizer
 from orpheus_openai.settings import Settings
-from tests.support.model_hub import model_hub
+from tests.support.model_hub import model_hub, point_at, use
 from tests.support.paper_checkpoint import write_paper
 
 GATED, ABSENT, MIRROR = "canopylabs/gated", "canopylabs/absent", "unsloth/mirror"
@@ -40,32 +41,15 @@ def published(tmp_path):
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
     """Enter a hub with repositories, to which the library is pointed, with a cache of its own."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(our_hub, "ANSWER_SECONDS", 1.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        opened = []
+    with contextlib.ExitStack() as opened:
 
         def enter(repositories):
-            hub = model_hub(repositories)
-            opened.append(hub)
-            found = hub.__enter__()
-            point_at(found.url, patch)
-            return found
+            hub = opened.enter_context(model_hub(repositories))
+            use(hub.url, tmp_path / "cache", monkeypatch)
+            return hub
 
         yield enter
-        for hub in opened:
-            hub.__exit__(None, None, None)
-
-
-def point_at(url, patch):
-    """Do what HF_ENDPOINT does when the library is imported."""
-    patch.setattr(constants, "ENDPOINT", url)
-    patch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    )
 
 
 def fetch(*names):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+import pytest
+
 GATED_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -44,6 +46,27 @@ def model_hub(repositories: dict[str, Path | str]) -> Iterator[Hub]:
         server.shutdown()
         thread.join(30)
         server.server_close()
+
+
+def point_at(url: str, patch: pytest.MonkeyPatch) -> None:
+    """Do what HF_ENDPOINT does when the library is imported."""
+    from huggingface_hub import constants  # noqa: PLC0415  an extra
+
+    patch.setattr(constants, "ENDPOINT", url)
+    patch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
+
+
+def use(url: str, cache: Path, patch: pytest.MonkeyPatch) -> None:
+    """Point the library at a hub, with a cache of its own."""
+    from huggingface_hub import constants  # noqa: PLC0415
+
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setenv("HF_HUB_CACHE", str(cache))
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    point_at(url, patch)
 
 
 class _Server(http.server.ThreadingHTTPServer):
