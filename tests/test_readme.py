@@ -76,6 +76,24 @@ def test_the_python_pages_examples_run(which, tmp_path):
     assert (tmp_path / "hello.wav").stat().st_size > 50_000 if which == 0 else "bytes" in output
 
 
+@pytest.mark.parametrize("readme", READMES)
+def test_who_has_windows_is_sent_to_wsl2_on_the_first_screen(readme):
+    first_screen = (ROOT / readme).read_text(encoding="utf-8").partition("![")[0]
+    assert "WSL2" in first_screen
+
+
+def test_a_checkout_by_windows_git_keeps_every_text_as_shells_read_it():
+    told = subprocess.run(
+        ["git", "ls-files", "--eol"], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
+    )
+    files = [line.split(maxsplit=2) for line in told.stdout.splitlines()]
+    assert len(files) > 100
+    for index, _, rest in files:
+        attributes, name = rest.split("\t")
+        kept = "eol=lf" in attributes or name.endswith((".png", ".woff2"))
+        assert (kept, index in ("i/lf", "i/none", "i/-text")) == (True, True), name
+
+
 def test_both_languages_say_the_same():
     english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in READMES)
 
