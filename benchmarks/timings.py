@@ -2,8 +2,8 @@
 
 English is Debian's `flite`, whose four voices tell the duration of each phone; the other languages are the preview in
 another variant, pitch and rate, held against its own events. All of it again with a pause of 0.6 s in the middle, with
-a burst of noise of 0.7 s or as much of something like laughter at a tag there, and with noise under it all, 20 dB below
-the speech.
+a burst of noise of 0.7 s or as much of something like laughter at a tag there, with noise under it all, 20 dB below
+the speech, and cut off anywhere, as somebody cuts in who has not let it be spoken to its end.
 
     apt-get install flite
     python -m benchmarks.timings
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.align import align
+from orpheus_openai.audio.align import align, align_beginning
 from orpheus_openai.catalog import Catalog, EspeakVoice, load_catalog
 from orpheus_openai.models.preview.model import PreviewModel, stand_in
 from orpheus_openai.models.preview.reading import read, starts
@@ -35,7 +35,9 @@ from orpheus_openai.text.words import words_of
 
 FLITE_VOICES = ("slt", "rms", "awb", "kal16")
 PAUSE_SECONDS, BURST_SECONDS = 0.6, 0.7
-DISTURBANCES = ("nothing", "pause", "burst", "laughter", "noise")
+DISTURBANCES = ("nothing", "pause", "burst", "laughter", "noise", "cut off")
+CUT_OFF = 0.3, 0.9
+"""After how much of it."""
 GOAL_MEDIAN, GOAL_P90, GOAL_DISTURBED, GOAL_COST = 25.0, 80.0, 120.0, 1.5
 """Milliseconds, and per cent of real time."""
 READERS = {
@@ -142,6 +144,11 @@ def disturbed(spoken: Spoken, how: str, random: np.random.Generator) -> Spoken:
         level = float(np.sqrt(np.mean(spoken.pcm.astype(np.float64) ** 2))) / 10
         noisy = spoken.pcm + random.normal(0, level, spoken.pcm.size)
         return spoken._replace(pcm=np.clip(noisy, -32768, 32767).astype(np.int16))
+    if how == "cut off":
+        at = round(random.uniform(*CUT_OFF) * spoken.pcm.size)
+        heard = [begin * SAMPLE_RATE < at for begin in spoken.begins]
+        begins = [b if is_heard else float("nan") for b, is_heard in zip(spoken.begins, heard, strict=True)]
+        return Spoken(spoken.text, spoken.pcm[:at], begins, [float("nan")] * len(begins))
     middle = len(spoken.begins) // 2
     while np.isnan(spoken.begins[middle]):
         middle += 1
@@ -170,7 +177,8 @@ async def measured(
         words = words_of(spoken.text, ["laugh"])
         reading = await read(preview, spoken.text, reader)
         began = time.process_time()
-        found = align(spoken.pcm, reading.pcm, starts(reading, spoken.text, words.words), words.tags)
+        aligned = align_beginning if how == "cut off" else align
+        found = aligned(spoken.pcm, reading.pcm, starts(reading, spoken.text, words.words), words.tags)
         cost += time.process_time() - began
         length += spoken.pcm.size
         begins += [1000 * (w.start / SAMPLE_RATE - t) for w, t in zip(found, spoken.begins, strict=True)]

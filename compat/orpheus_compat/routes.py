@@ -38,7 +38,7 @@ from orpheus_openai.speech.offer import ModelEntry, voice_entry
 from orpheus_openai.speech.request import tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
-from orpheus_openai.speech.words import TimedSegment
+from orpheus_openai.speech.timed import TimedSegment
 
 AnyRequest = Request[Any, Any, Any]
 

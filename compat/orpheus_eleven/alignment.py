@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import msgspec
 
-from orpheus_openai.speech.words import TimedSegment
+from orpheus_openai.speech.timed import TimedSegment
 
 DIGITS = 5
 """Of seconds: less than a sample."""

@@ -13,10 +13,11 @@ import msgspec
 from orpheus_eleven.alignment import Alignment
 from orpheus_eleven.messages import error_message
 from orpheus_eleven.output import Output
-from orpheus_eleven.speech import with_times
+from orpheus_eleven.speech import CharacterTimes
 from orpheus_openai.errors import SpeechError, SpeechInterruptedError
+from orpheus_openai.http.delivery import delivered
 from orpheus_openai.http.responses import played
-from orpheus_openai.http.sockets import Line, accounted
+from orpheus_openai.http.sockets import Line, accounted, beside
 from orpheus_openai.speech.feed import TextFeed
 from orpheus_openai.speech.interruption import Interruption
 from orpheus_openai.speech.speech import Speech
@@ -125,8 +126,9 @@ class Context:
             before += speech.audio_seconds
             if remaining:
                 of_it = msgspec.structs.replace(of_it, text_spoken="", text_remaining=speech.input)
+            else:
+                told = of_it
             spoken, remaining = spoken + of_it.text_spoken, remaining + of_it.text_remaining
-            told = of_it
         if told is None:
             return Interruption(played_ms=0, text_spoken="", text_remaining="", timing="estimated")
         most = round(min(played_seconds, before) * 1_000)
@@ -168,11 +170,23 @@ class Context:
             self._offset += speech.audio_seconds
 
     async def _say(self, speech: Speech) -> None:
-        pieces = played(speech, with_times(speech, self._output), self._line.pace)
-        async with contextlib.aclosing(pieces):
-            async for chunk, alignment in pieces:
-                if chunk or alignment:
-                    await self._line.send(self._message(chunk, alignment))
+        times = CharacterTimes(speech)
+        chunks = delivered(speech, self._output.audio_format, bit_rate=self._output.bit_rate)
+        async with (
+            beside(self._tell(times)),
+            contextlib.aclosing(played(speech, chunks, self._line.pace)) as pieces,
+        ):
+            async for chunk in pieces:
+                await self._line.send(self._message(chunk, times.ready()))
+        if (rest := await times.rest()) is not None:
+            await self._line.send(self._message(b"", rest))
+
+    async def _tell(self, times: CharacterTimes) -> None:
+        """As soon as they are known, though more of the text may have to be written first."""
+        while True:
+            await times.wait()
+            if (alignment := times.ready()) is not None:
+                await self._line.send(self._message(b"", alignment))
 
     def _message(self, chunk: bytes, alignment: Alignment | None) -> dict[str, Any]:
         told = self._timed(alignment)

@@ -86,15 +86,37 @@ async def with_times(speech: Speech, output: Output) -> AsyncGenerator[tuple[byt
 
     The last has no bytes. All alignments together are the text. `speech` was prepared with word times.
     """
-    times = speech.word_times
-    assert times is not None  # noqa: S101  its callers have seen to it
-    characters = Characters()
+    times = CharacterTimes(speech)
     chunks = delivered(speech, output.audio_format, bit_rate=output.bit_rate)
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
-            yield chunk, joined([characters.of(segment, times.text) for segment in times.ready()])
-    rest = [characters.of(segment, times.text) for segment in await times.rest()]
-    yield b"", joined([*rest, characters.rest(times.text, speech.audio_seconds)])
+            yield chunk, times.ready()
+    yield b"", await times.rest()
+
+
+class CharacterTimes:
+    """The times of a speech's characters, as they become known; it was prepared with word times."""
+
+    def __init__(self, speech: Speech) -> None:
+        assert speech.word_times is not None  # noqa: S101  its callers have seen to it
+        self._words = speech.word_times
+        self._speech = speech
+        self._characters = Characters()
+
+    async def wait(self) -> None:
+        """Wait until `ready` has something to give."""
+        await self._words.wait()
+
+    def ready(self) -> Alignment | None:
+        """Those that have become known since the last call."""
+        text = self._words.text
+        return joined([self._characters.of(segment, text) for segment in self._words.ready()])
+
+    async def rest(self) -> Alignment | None:
+        """Those that were not given yet, once the speech has ended."""
+        text = self._words.text
+        rest = [self._characters.of(segment, text) for segment in await self._words.rest()]
+        return joined([*rest, self._characters.rest(text, self._speech.audio_seconds)])
 
 
 def joined(alignments: list[Alignment | None]) -> Alignment | None:

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.audio.align import ROWS, Fitted, Floats, Indices, fit
+from orpheus_openai.audio.align import fit
+from orpheus_openai.audio.path import Fitted
+from orpheus_openai.audio.spectrum import ROWS, Floats, Indices
 
 MISSING, REPEATED, TAIL = 4.0, 4.5, -12.0
 """How much cheaper the path becomes without a word, with one twice, and without the last two to four. Set by

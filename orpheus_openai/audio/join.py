@@ -105,6 +105,12 @@ class Joiner:
         self._returned += ready.size
         return ready
 
+    def end_segment(self) -> PCM:
+        """No more of the segment comes: return what is still to be heard of it. The next ends it, too."""
+        ready = self._end_segment()
+        self._returned += ready.size
+        return ready
+
     def finish(self) -> PCM:
         """End the last segment; return the rest."""
         ready = self._end_segment()

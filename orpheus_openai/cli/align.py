@@ -12,7 +12,7 @@ from orpheus_openai.cli.captions import captions_file, write_captions
 from orpheus_openai.cli.texts import given_text
 
 if TYPE_CHECKING:
-    from orpheus_openai.speech.words import TimedSegment
+    from orpheus_openai.speech.timed import TimedSegment
 
 HELP = "say when each word of a recording sounds"
 EXAMPLES = """\

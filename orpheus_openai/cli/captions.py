@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orpheus_openai.catalog import Catalog
 
 if TYPE_CHECKING:
-    from orpheus_openai.speech.words import TimedSegment
+    from orpheus_openai.speech.timed import TimedSegment
 
 SUFFIXES = (".srt", ".vtt", ".json")
 

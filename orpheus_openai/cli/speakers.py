@@ -16,7 +16,7 @@ from orpheus_openai.errors import ConfigurationError, InvalidRequestError, Model
 from orpheus_openai.settings import load_settings
 
 if TYPE_CHECKING:
-    from orpheus_openai.speech.words import TimedSegment
+    from orpheus_openai.speech.timed import TimedSegment
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 3700.0
@@ -201,7 +201,7 @@ async def _timed_by_server(
 
 async def _sound_of_events(answer: httpx.Response, segments: list["TimedSegment"]) -> AsyncGenerator[PCM]:
     """The samples; `segments` gets what the events tell of words."""
-    from orpheus_openai.speech.words import TimedSegment  # noqa: PLC0415  a quarter of a second
+    from orpheus_openai.speech.timed import TimedSegment  # noqa: PLC0415  a quarter of a second
 
     rest = b""
     async for line in answer.aiter_lines():

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -150,6 +150,19 @@ async def accounted(line: Line, speech: Speech) -> AsyncGenerator[None]:
         accounts: list[Account] = line.scope["state"].get("accounts", [])
         for account in accounts:
             account(speech, status, time.monotonic() - began)
+
+
+@contextlib.asynccontextmanager
+async def beside(telling: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    """`telling` goes on beside what is inside, and no longer; what it raises is raised after that."""
+    task = asyncio.create_task(telling)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    if not task.cancelled():
+        task.result()
 
 
 def admit(line: Line, token: str) -> Caller:

@@ -29,7 +29,7 @@ from orpheus_openai.speech.report import SpeechReport
 from orpheus_openai.speech.request import SpeechRequest, Tuning, tuned
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.speech import Speech
-from orpheus_openai.speech.words import TimedSegment
+from orpheus_openai.speech.timed import TimedSegment
 
 AnyRequest = Request[Any, Any, Any]
 

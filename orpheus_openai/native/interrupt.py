@@ -65,7 +65,8 @@ async def interrupt(
     """Stop a speech of your own, whichever door it came through, and learn what of its text was heard.
 
     The text is cut before the word that was sounding and not yet half said. The answer with the speech breaks off; its
-    place is free at once. Where words were not timed the cut is estimated within the sentence, and `timing` says so.
+    place is free at once. That word is looked for in what was sent, whether or not words were asked for; `timing` says
+    how well it is known.
     What was spoken faster than it is played can be interrupted for as long as it may still sound.
     """
     body = from_json(await read_body(request.receive), InterruptRequest)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta
 
-from orpheus_openai.speech.words import TimedSegment, TimedWord, WordTimes
+from orpheus_openai.speech.timed import TimedSegment, TimedWord
+from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.text.words import units_of
 
 CaptionFormat = Literal["srt", "vtt", "json"]

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.errors import SpeechError
+from orpheus_openai.speech.timer import LONGEST_SEGMENT
 from orpheus_openai.speech.trial import Trial
 from orpheus_openai.speech.verification import MOST_TRIES, Examination, another
-from orpheus_openai.speech.words import LONGEST_SEGMENT
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.split import Segment
 

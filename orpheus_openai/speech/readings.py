@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.audio.align import Fitted, fit
+from orpheus_openai.audio.align import Stretch, align_beginning, fit
+from orpheus_openai.audio.path import Fitted
 from orpheus_openai.catalog import EspeakVoice
 from orpheus_openai.models.preview.reading import Reader, Reading, starts
 from orpheus_openai.text.split import Segment
@@ -67,6 +68,13 @@ class Readings:
         fitted = await asyncio.shield(kept.fitted)
         async with self._reader.aligning:
             return await asyncio.to_thread(look, fitted)
+
+    async def beginning(self, segment: Segment, pcm: PCM, reading: Reading) -> list[Stretch]:
+        """Where the words of `segment` sound in `pcm`, which may break off before its end; `reading` is its own."""
+        words = words_of(segment.text, self.emotion_tags)
+        begins = starts(reading, segment.text, words.words)
+        async with self._reader.aligning:
+            return await asyncio.to_thread(align_beginning, pcm, reading.pcm, begins, words.tags)
 
     def done(self, segment: Segment) -> None:
         """One user will not ask for this segment again."""

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.align import HOP, MOST_CELLS, Stretch, align
+from orpheus_openai.audio.align import MOST_CELLS, Stretch, align
+from orpheus_openai.audio.spectrum import HOP
 from orpheus_openai.catalog import Catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.models.preview.model import stand_in
 from orpheus_openai.models.preview.reading import Reader, starts
-from orpheus_openai.speech.words import TimedSegment, timed_segment
+from orpheus_openai.speech.timed import TimedSegment, timed_segment
 from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.split import Segment

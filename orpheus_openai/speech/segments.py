@@ -40,8 +40,10 @@ async def spoken(
     verification: Verification | None = None,
     speed: float = 1.0,
     whole: bool = False,
-) -> AsyncGenerator[PCM | Segment]:
+) -> AsyncGenerator[PCM | Segment | None]:
     """The PCM of all segments in order, each in the voice of its manner; a segment comes before its first sample.
+
+    None comes after the last one of a segment that is spoken: what follows may have to be written first.
 
     The later segments are made and start when the first one sounds, so that they never delay it. With `verification`,
     and a model that can be watched, each but the first is held until it is whole and good, as long as somebody who
@@ -65,6 +67,8 @@ async def spoken(
                 while line.wants_more() and (segment := await script.ready()) is not None:
                     line.start(segment)
             line.producers.popleft()
+            if first.segment.text:
+                yield None
     finally:
         await line.stop()
 

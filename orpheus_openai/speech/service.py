@@ -20,6 +20,7 @@ from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.feed import TextFeed
+from orpheus_openai.speech.heard import Heard, RecentSound
 from orpheus_openai.speech.interruption import Playing
 from orpheus_openai.speech.offer import Offer
 from orpheus_openai.speech.plan import Plan, Planner
@@ -30,6 +31,7 @@ from orpheus_openai.speech.scripts import Scripts
 from orpheus_openai.speech.seen import Seen
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.takes import Takes
+from orpheus_openai.speech.timer import Timer
 from orpheus_openai.speech.verification import Ears, Verification, may_be_drawn_again
 from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Sampling
@@ -67,6 +69,7 @@ class SpeechService:
         self._planner = Planner()
         self._scripts = Scripts(catalog, settings)
         self._reader = Reader(catalog.emotion_tags)
+        self._recent = RecentSound()
         self._ears = Ears()
 
     @classmethod
@@ -122,7 +125,8 @@ class SpeechService:
         readings = self._readings(casting, users=request.word_times + verifies)
         times = None
         if request.word_times:
-            times = WordTimes(readings, request.text, speed=request.speed, is_preview=is_preview)
+            times = WordTimes(Timer(readings, speed=request.speed, is_preview=is_preview), request.text)
+        cutter = Timer(self._readings(casting, users=1), speed=request.speed, is_preview=is_preview)
         warnings: list[str] = []
         return Speech(
             self.manager,
@@ -137,11 +141,11 @@ class SpeechService:
             sampling=sampling,
             script=self._scripts.script(request, model, casting, warnings, feed),
             warnings=warnings,
+            heard=Heard(cutter, self._recent),
             buffer=self._settings.buffer,
             word_times=times,
             verification=self._verification(readings, sampling),
             playing=self.playing,
-            emotion_tags=self.catalog.emotion_tags,
         )
 
     def check(self, request: SpeechRequest, *, account: str = ANONYMOUS) -> None:

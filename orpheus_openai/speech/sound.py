@@ -11,7 +11,7 @@ from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
 from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.speech.buffer import estimated_seconds, held_back, reserve
 from orpheus_openai.speech.casting import Casting
-from orpheus_openai.speech.interruption import Heard
+from orpheus_openai.speech.heard import Heard
 from orpheus_openai.speech.report import audio_seconds
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import AnyScript
@@ -92,7 +92,6 @@ class Sound:
 
     async def _joined(self, speaker: SpeechModel) -> AsyncGenerator[PCM]:
         joiner = Joiner()
-        times = self._word_times
         async with contextlib.aclosing(
             spoken(
                 speaker,
@@ -106,37 +105,47 @@ class Sound:
             )
         ) as items:
             async for item in items:
-                if times is not None and isinstance(item, Segment):
-                    await times.end(joiner.offset)
-                if isinstance(item, Segment) and not item.text:
-                    yield joiner.finish()
-                    ready = np.zeros(round((item.silence or 0.0) * SAMPLE_RATE), np.int16)
-                elif isinstance(item, Segment):
-                    if times is not None:
-                        times.text = self._script.input  # it may have grown
-                        times.begin(item)
-                    self._heard.marks.append((self._made, item))
-                    self._begun += estimated_seconds(item.text) / self._speed
-                    self._tell(
-                        "segment",
-                        text=item.text,
-                        voice=self._casting.voice(item.manner).id,
-                        start=item.start,
-                        end=item.end,
-                        audio_seconds=audio_seconds(self._made),
-                    )
-                    pause = PARAGRAPH_PAUSE if item.paragraph else SENTENCE_PAUSE
-                    ready = joiner.start_segment(pause, silence=item.silence)
-                    self._heard.begin(item, joiner.offset)
+                if isinstance(item, Segment):
+                    ready = self._begin(joiner, item)
                 else:
-                    if times is not None:
-                        times.hear(item)
-                    ready = joiner.push(item)
-                    self._heard.hear(len(item), joiner.offset)
+                    ready = joiner.end_segment() if item is None else self._hear(joiner, item)
                 if len(ready):
                     yield ready
-        if times is not None:
-            await times.end(joiner.offset)
+                if item is None:
+                    self._heard.end(self._made)
+                    if self._word_times is not None:
+                        await self._word_times.end(joiner.offset)
         yield joiner.finish()
         if self._verification is not None:
             await self._verification.rest()
+
+    def _begin(self, joiner: Joiner, segment: Segment) -> PCM:
+        """A segment, or a silence, follows; returns what that makes ready."""
+        if not segment.text:
+            silence = np.zeros(round((segment.silence or 0.0) * SAMPLE_RATE), np.int16)
+            return np.concatenate([joiner.finish(), silence])
+        if self._word_times is not None:
+            self._word_times.text = self._script.input  # it may have grown
+            self._word_times.begin(segment)
+        self._heard.marks.append((self._made, segment))
+        self._begun += estimated_seconds(segment.text) / self._speed
+        self._tell(
+            "segment",
+            text=segment.text,
+            voice=self._casting.voice(segment.manner).id,
+            start=segment.start,
+            end=segment.end,
+            audio_seconds=audio_seconds(self._made),
+        )
+        pause = PARAGRAPH_PAUSE if segment.paragraph else SENTENCE_PAUSE
+        ready = joiner.start_segment(pause, silence=segment.silence)
+        self._heard.begin(segment, joiner.offset)
+        return ready
+
+    def _hear(self, joiner: Joiner, pcm: PCM) -> PCM:
+        """More of the segment; returns what is ready."""
+        if self._word_times is not None:
+            self._word_times.hear(pcm)
+        ready = joiner.push(pcm)
+        self._heard.hear(pcm, joiner.offset)
+        return ready

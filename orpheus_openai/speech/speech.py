@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,8 +15,10 @@ from orpheus_openai.errors import EngineError, SpeechError
 from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import GPUManager
 from orpheus_openai.limits.gate import Gate
+from orpheus_openai.speech.breakable import Breakable
 from orpheus_openai.speech.casting import Casting
-from orpheus_openai.speech.interruption import Breakable, Heard, Interruption, Playing, Sounded
+from orpheus_openai.speech.heard import Heard
+from orpheus_openai.speech.interruption import Interruption, Playing, Sounded
 from orpheus_openai.speech.report import SpeechReport, audio_seconds, report_of
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import AnyScript
@@ -51,11 +53,11 @@ class Speech:
         sampling: Sampling,
         script: AnyScript,
         warnings: list[str],
+        heard: Heard,
         buffer: str = "off",
         word_times: WordTimes | None = None,
         verification: Verification | None = None,
         playing: Playing | None = None,
-        emotion_tags: Sequence[str] = (),
     ) -> None:
         self.id = request_id or f"spk_{uuid.uuid4().hex}"
         """The request's id, which names the speech in events and log."""
@@ -88,7 +90,7 @@ class Speech:
         self._warnings = warnings
         """What the text asks for and is not done; known with the first segment."""
         self._playing = playing
-        self.heard = Heard(request.speed, emotion_tags)
+        self.heard = heard
         """Which of its segments have begun to sound."""
         self._sound = Sound(
             request,
@@ -190,12 +192,11 @@ class Speech:
         self.heard.played = played
         if self._outcome is None:
             await self._sounds.break_off()
-        return self.sounded().told(played)
+        return await self.sounded().told(played)
 
-    @property
-    def interruption(self) -> Interruption | None:
+    async def interruption(self) -> Interruption | None:
         """What was heard when its listener cut in, if they did."""
-        return None if self.heard.played is None else self.sounded().told(self.heard.played)
+        return None if self.heard.played is None else await self.sounded().told(self.heard.played)
 
     def sounded(self) -> Sounded:
         """What there is to know for interruptions."""

@@ -16,8 +16,8 @@ from orpheus_openai.audio.verify import longest_seconds, shortest_seconds
 from orpheus_openai.errors import ModelUnavailableError, SpeechError
 from orpheus_openai.models.preview.reading import Reading
 from orpheus_openai.speech.readings import Readings
+from orpheus_openai.speech.timer import LONGEST_SEGMENT
 from orpheus_openai.speech.trial import Trial
-from orpheus_openai.speech.words import LONGEST_SEGMENT
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.words import words_of

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orpheus_eleven.alignment import Characters
-from orpheus_openai.speech.words import TimedSegment, TimedWord
+from orpheus_openai.speech.timed import TimedSegment, TimedWord
 
 
 def segment(text, span, words):

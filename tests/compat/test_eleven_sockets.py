@@ -127,6 +127,10 @@ def test_what_is_flushed_is_spoken_though_no_sentence_has_ended(server_url):
         say(opened, {"text": "Without an end "}, {"text": " ", "flush": True})
         first = json.loads(opened.recv(30))
         assert first["audio"]
+        told = first
+        while not told["alignment"]:  # which does not wait for more of the text either
+            told = json.loads(opened.recv(30))
+        assert "".join(told["alignment"]["chars"]) == "Without an end"
         say(opened, {"text": ""})
         assert rest(opened)[1] == 1000
 
@@ -279,6 +283,17 @@ def test_a_text_that_pauses_is_spoken_and_goes_on_in_the_same_time(monkeypatch):
         assert told["text_spoken"] + told["text_remaining"] == "One two three four. "
         assert told["text_spoken"].startswith("One ")
         assert told["text_remaining"].endswith("four. ")
+        monkeypatch.setattr(orpheus_eleven.context, "MOST_REMEMBERED", 1)
+        for text in ("One two. ", "Three. "):
+            say(opened, {"text": text, "context_id": "b"})
+            while not json.loads(opened.recv(30)).get("alignment"):
+                pass
+            time.sleep(0.4)  # the speech gives its place back
+        say(opened, {"context_id": "b", "close_context": True, "played_ms": 0})
+        told = json.loads(opened.recv(30))
+        while told.get("type") != "interrupted":
+            told = json.loads(opened.recv(30))
+        assert told["text_remaining"] == "Three. "
     timed = characters(messages)
     assert "".join(char for char, _, _ in timed).split() == ["One", "two", "three", "four."]
     assert timed[-1][2] == pytest.approx(len(audio(messages)) / SECOND, abs=0.01)

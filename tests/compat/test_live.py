@@ -7,7 +7,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from orpheus_compat import live
+from orpheus_compat import live, live_utterance
 from orpheus_openai.app import create_app
 from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocket
 from orpheus_openai.settings import Settings
@@ -126,6 +126,26 @@ def test_words_and_their_times_come_as_they_are_known(talk):
     assert words[-1]["end"] <= sum(map(len, heard.audio)) / 48_000
 
 
+def test_a_sentence_is_told_whole_though_the_next_is_not_written_yet(talk):
+    files = {**PCM, "response_format": "wav", "split_granularity": "sentence", "stream_audio": False}
+    talk.send("session.config", **files, timestamp_granularities=["word"])
+    talk.say("Good morning, everybody.", done=False)
+    talk.send("input.flush")
+    heard = talk.until("audio.done")
+    if not heard.of("words"):
+        talk.until("words", heard)
+    assert [word["word"] for word in heard.of("words")[0]["words"]] == ["Good", "morning", "everybody"]
+    assert len(heard.audio) == 1
+    talk.say(" And more.")
+    talk.until("session.done", heard)
+    assert [start["sentence_text"] for start in heard.of("audio.start")] == [
+        "Good morning, everybody.",
+        "And more.",
+    ]
+    first, second = heard.of("words")
+    assert second["words"][0]["start"] >= first["words"][-1]["end"]
+
+
 def test_a_configuration_is_refused_while_text_is_buffered_and_that_before_holds(talk):
     talk.say("Well", done=False)
     talk.send("session.config", voice="leo")
@@ -194,7 +214,7 @@ def test_an_interruption_frees_the_model_at_once_and_tells_what_was_heard(talk, 
     assert told["text_spoken"] + told["text_remaining"] == LONG
     assert LONG.startswith(told["text_spoken"])
     assert 0 < len(told["text_spoken"]) < 50
-    assert (told["played_ms"], told["timing"], told["utterance_index"]) == (1_500, "estimated", 0)
+    assert (told["played_ms"], told["timing"], told["utterance_index"]) == (1_500, "exact", 0)
     dropped = talk.until("session.done")
     assert not dropped.audio
     assert dropped.of("interrupted")[0]["text_remaining"] == "This is dropped."
@@ -260,7 +280,7 @@ def test_more_text_than_is_held_waits_in_the_clients_socket(talk, monkeypatch):
 
 
 def test_audio_that_is_too_long_for_one_message_is_said_to_be(talk, monkeypatch):
-    monkeypatch.setattr(live, "MOST_WHOLE_BYTES", 10_000)
+    monkeypatch.setattr(live_utterance, "MOST_WHOLE_BYTES", 10_000)
     talk.send("session.config", **{**PCM, "stream_audio": False})
     talk.say(WHOLE)
     heard = talk.until("session.done")

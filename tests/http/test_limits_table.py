@@ -8,7 +8,8 @@ import msgspec
 import pytest
 import uvicorn
 
-from orpheus_compat import live
+from orpheus_compat import live, live_utterance
+from orpheus_eleven import context
 from orpheus_eleven.sockets import INACTIVITY_SECONDS, MOST_CONTEXTS
 from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CALLER
 from orpheus_mcp.tools import MOST_HANDED
@@ -19,13 +20,14 @@ from orpheus_openai.http import sockets
 from orpheus_openai.http.body import BODY_SECONDS, MAX_BODY_BYTES
 from orpheus_openai.http.form import MAX_FORM_BYTES
 from orpheus_openai.http.middleware.audit import BACKLOG
-from orpheus_openai.http.middleware.keys import MOST_UNKNOWN
+from orpheus_openai.http.middleware.keys import MOST_UNKNOWN, UNKNOWN_SECONDS
 from orpheus_openai.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES
 from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES
 from orpheus_openai.limits.filter import MODERATION_SECONDS
 from orpheus_openai.limits.rates import ACCOUNTS_KEPT
 from orpheus_openai.settings import Settings, variable_name
 from orpheus_openai.settings.reading import plain
+from orpheus_openai.speech.heard import KEPT_BYTES, LOOKED_FOR
 from orpheus_openai.speech.interruption import KEPT
 from orpheus_openai.speech.plan import PLANS_WAITING
 from orpheus_openai.text.turns import MOST_SILENCE
@@ -67,11 +69,16 @@ SHOWN = {
     "Characters of theirs": "test_more_text_than_is_held_waits_in_the_clients_socket",
     "Audio of one message, where it is not streamed": "test_audio_that_is_too_long_for_one_message_is_said_to_be",
     "Sockets on which no key has come yet": "test_a_key_may_come_late_on_elevenlabs_paths_and_few_may_wait_so",
+    "Seconds until it comes on one": "test_the_key_comes_in_a_header_or_in_the_first_message_in_time",
     "Speeches that can be interrupted after their end": "test_only_so_many_speeches_are_remembered_after_their_end",
+    "Sound in which an interrupted word is looked for, all speeches together": "test_the_sound_of_long_ago_is",
+    "Seconds for finding that word": "test_what_takes_too_long_to_find_is_estimated",
     "MCP sessions": "test_all_sessions_together_have_a_bound_and_idle_ones_make_room",
     "MCP sessions of one caller": "test_who_opens_too_many_sessions_loses_the_one_they_have_not_used_for_longest",
     "Seconds an MCP session is not used": "test_a_session_that_nobody_uses_ends",
     "Contexts open on a socket of ElevenLabs'": "test_one_context_too_many_is_told",
+    "Speeches of a context that an interruption tells of": "test_a_text_that_pauses_is_spoken_and_goes_on",
+    "Seconds without text after which a speech gives its place back": "test_a_text_that_pauses_is_spoken_and_goes_on",
     "Seconds in which nothing comes on one": "test_a_sender_who_falls_silent_is_heard_out_and_told",
     "Events that a slow listener is behind": "test_a_listener_who_falls_behind_is_told_how_many_events_were_lost",
     "Lines of the audit log that wait for the disk": "test_what_comes_faster_than_it_can_be_written_is_counted",
@@ -104,15 +111,20 @@ FIXED = {
     "Seconds in which a socket says nothing, and nothing is spoken on it": sockets.IDLE_SECONDS,
     "Utterances of a socket that wait for those before them": live.MOST_AHEAD,
     "Characters of theirs": live.MOST_AHEAD_CHARACTERS,
-    "Audio of one message, where it is not streamed": f"{live.MOST_WHOLE_BYTES // 1024 // 1024} MiB",
+    "Audio of one message, where it is not streamed": f"{live_utterance.MOST_WHOLE_BYTES // 1024 // 1024} MiB",
     "Sockets on which no key has come yet": MOST_UNKNOWN,
     "Speeches that can be interrupted after their end": KEPT,
+    "Sound in which an interrupted word is looked for, all speeches together": f"{KEPT_BYTES // 1024 // 1024} MiB",
+    "Seconds for finding that word": LOOKED_FOR,
+    "Seconds until it comes on one": UNKNOWN_SECONDS,
     "Callers whose shares are remembered": ACCOUNTS_KEPT,
     "Seconds of waiting while a model is offloaded": HELD_SECONDS,
     "MCP sessions": MAX_SESSIONS,
     "MCP sessions of one caller": MAX_SESSIONS_PER_CALLER,
     "Seconds an MCP session is not used": IDLE_SECONDS,
     "Contexts open on a socket of ElevenLabs'": MOST_CONTEXTS,
+    "Speeches of a context that an interruption tells of": context.MOST_REMEMBERED,
+    "Seconds without text after which a speech gives its place back": context.IDLE_SECONDS,
     "Seconds in which nothing comes on one": INACTIVITY_SECONDS,
     "Events that a slow listener is behind": LISTENER_BACKLOG,
     "Lines of the audit log that wait for the disk": BACKLOG,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orpheus_openai.speech.captions import LINE_COLUMNS, captions, render
-from orpheus_openai.speech.words import TimedSegment, TimedWord
+from orpheus_openai.speech.timed import TimedSegment, TimedWord
 from orpheus_openai.text.words import words_of
 
 TAGS = ["laugh", "sigh"]

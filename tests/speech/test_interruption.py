@@ -7,14 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orpheus_openai.catalog import load_catalog
+from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import NotFoundError, SpeechInterruptedError
+from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech import interruption as interruptions
 from orpheus_openai.speech.feed import TextFeed
-from orpheus_openai.speech.interruption import Heard, interruption
+from orpheus_openai.speech.heard import Heard, RecentSound
+from orpheus_openai.speech.interruption import interruption
+from orpheus_openai.speech.readings import Readings
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.speech.timer import Timer
 from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.words import words_of
@@ -25,14 +29,22 @@ DESK = Desk(CATALOG.emotion_tags, CATALOG.directions)
 SECOND = 24_000
 
 
+def by_letters():
+    """Of a speech that nobody has read along with."""
+    readings = Readings(Reader(()), lambda _manner: EspeakVoice("en-us"), CATALOG.emotion_tags)
+    timer = Timer(readings, speed=1.0, is_preview=True)
+    return Heard(timer, RecentSound())
+
+
 def heard_of(language):
     """Every segment two seconds long, one after the other."""
-    heard = Heard(1.0, CATALOG.emotion_tags)
+    heard = by_letters()
     segments = list(DESK.read(TEXTS[language], ReadingRules(language=language)))
     for number, segment in enumerate(segments):
         heard.begin(segment, 2 * SECOND * number)
-        heard.hear(2 * SECOND, 2 * SECOND * number)
-    return heard.timed(TEXTS[language], [], complete=True), 2.0 * len(segments)
+        heard.hear(np.zeros(2 * SECOND, np.int16), 2 * SECOND * number)
+        heard.end(0)
+    return heard.timed(TEXTS[language], []), 2.0 * len(segments)
 
 
 HEARD = {language: heard_of(language) for language in TEXTS}
@@ -56,11 +68,12 @@ def test_what_was_spoken_and_what_remains_are_the_text_and_no_word_is_cut(played
 
 def test_the_cut_is_before_the_word_of_which_less_than_half_was_heard():
     text = "One two. Three"
-    heard = Heard(1.0, ())
+    heard = by_letters()
     (segment,) = DESK.read("One two.", ReadingRules(language="en"))
     heard.begin(segment, 0)
-    heard.hear(SECOND, 0)
-    segments = heard.timed(text, [], complete=True)
+    heard.hear(np.zeros(SECOND, np.int16), 0)
+    heard.end(0)
+    segments = heard.timed(text, [])
     middle = [(word.start + word.end) / 2 for word in segments[0].words]
     for played, spoken in [
         (middle[0] - 0.01, ""),

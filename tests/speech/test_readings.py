@@ -5,6 +5,7 @@ from orpheus_openai.catalog import EspeakVoice
 from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.speech import readings as room
 from orpheus_openai.speech.readings import MOST_KEPT, Readings
+from orpheus_openai.speech.timer import Timer
 from orpheus_openai.speech.verification import Ears, Verification
 from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.text.split import split
@@ -34,7 +35,7 @@ async def test_words_that_are_timed_and_looked_for_are_read_and_aligned_once(mon
         (segment,) = split(TEXT, "en")
         pcm = (await Reader.read(reader, segment.text, ENGLISH)).pcm
         readings = Readings(reader, lambda _manner: ENGLISH, [], users=2)
-        times = WordTimes(readings, TEXT, speed=1.0, is_preview=False)
+        times = WordTimes(Timer(readings, speed=1.0, is_preview=False), TEXT)
         verification = Verification(readings, retry=False, ears=Ears())
         examination = verification.examine(segment)
         examination.heard = True

@@ -95,7 +95,7 @@ def play(monkeypatch):
         async for item in spoken(
             speaker, script, lambda _: voice, Sampling(), Usage(), verification=looking, whole=whole
         ):
-            if isinstance(item, Segment):
+            if item is None or isinstance(item, Segment):
                 continue
             now = asyncio.get_running_loop().time()
             gap = max(gap, now - (now if plays_until is None else plays_until))

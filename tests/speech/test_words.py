@@ -1,16 +1,18 @@
 """When words sound: with the preview, whose own events are the truth, and with a voice that is aligned."""
 
 import contextlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, load_catalog
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import ModelUnavailableError, NotFoundError
 from orpheus_openai.models.preview import reading
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech import heard
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Usage
@@ -195,3 +197,79 @@ async def test_a_segment_of_a_laugh_alone_has_a_length_and_no_word(service, stra
     monkeypatch.setattr(stranger, "synthesize", laugh)
     _, (segment,) = await timed(service, "<laugh>", model="stranger")
     assert (segment.words, segment.start, segment.end) == ((), 0.0, 1.0)
+
+
+# --- nobody asked for words, and somebody cuts in ---------------------------------------------------------------------
+
+CUT = "Nobody knows what happened to the second ship when the terrible winter came over the islands."
+
+
+async def cut_in(service, model, text=CUT, *, seconds=None, speed=1.0):
+    """A speech of which so many seconds were sent, or all; its words were not asked for."""
+    speech = service.prepare(SpeechRequest(text=text, model=model, speed=speed), account="me")
+    async with contextlib.aclosing(speech.stream()) as stream:
+        async for _ in stream:
+            if seconds is not None and speech.audio_seconds >= seconds:
+                break
+    assert speech.word_times is None
+    return speech
+
+
+@pytest.mark.parametrize("sent", [None, 3.0], ids=["after all of it was sent", "in the middle of a segment"])
+@pytest.mark.parametrize("model", ["preview", "stranger"])
+async def test_who_cuts_in_is_told_the_word_that_truly_sounded_though_nobody_asked_for_words(
+    service, stranger, monkeypatch, model, sent
+):
+    if model == "preview":
+        monkeypatch.undo()
+        begins = await events(CUT, service.catalog.voices["tara"].espeak)
+    speech = await cut_in(service, model, seconds=sent)
+    begins = begins if model == "preview" else stranger.told[CUT]
+    edges = sorted(begins.items(), key=lambda word: word[1])
+    found = []
+    for (at, sample), (following, end) in pairwise(edges):
+        for part, cut in ((0.12, at), (0.88, following)):
+            played = (sample + part * (end - sample)) / SAMPLE_RATE
+            if played < speech.audio_seconds:
+                told = await service.playing.interrupt(speech.id, "me", played)
+                assert told.timing == ("exact" if model == "preview" else "aligned")
+                found.append(len(told.text_spoken) == cut)
+    assert len(found) >= (12 if sent else 20)
+    assert sum(found) >= 0.85 * len(found)
+
+
+async def test_where_espeak_is_missing_a_cut_is_estimated_and_said_to_be(service, stranger, monkeypatch):
+    speech = await cut_in(service, "stranger")
+
+    def missing(tags):
+        raise ModelUnavailableError("not installed")
+
+    monkeypatch.setattr(reading, "PreviewModel", missing)
+    told = await service.playing.interrupt(speech.id, "me", 2.0)
+    assert told.timing == "estimated"
+    assert told.text_spoken + told.text_remaining == CUT
+    assert 0 < len(told.text_spoken) < len(CUT)
+
+
+async def test_what_takes_too_long_to_find_is_estimated_and_found_when_asked_again(
+    service, stranger, monkeypatch
+):
+    speech = await cut_in(service, "stranger")
+    monkeypatch.setattr(heard, "LOOKED_FOR", 0.0)
+    assert (await service.playing.interrupt(speech.id, "me", 2.0)).timing == "estimated"
+    monkeypatch.setattr(heard, "LOOKED_FOR", 60.0)
+    assert (await service.playing.interrupt(speech.id, "me", 2.0)).timing == "aligned"
+
+
+async def test_the_sound_of_long_ago_is_forgotten_and_a_cut_in_it_estimated(service, stranger, monkeypatch):
+    recent = heard.RecentSound(most=300_000)
+    monkeypatch.setattr(service, "_recent", recent)
+    first = await cut_in(service, "stranger")
+    second = await cut_in(service, "stranger")
+    assert recent.size <= 300_000
+    assert (await service.playing.interrupt(first.id, "me", 2.0)).timing == "estimated"
+    assert (await service.playing.interrupt(second.id, "me", 2.0)).timing == "aligned"
+    monkeypatch.setattr("time.monotonic", lambda: 1e12)
+    with pytest.raises(NotFoundError):
+        await service.playing.interrupt(second.id, "me", 2.0)
+    assert recent.size == 0

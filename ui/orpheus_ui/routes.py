@@ -27,7 +27,7 @@ from orpheus_openai.http.delivery import encoded
 from orpheus_openai.limits.queue import Queue
 from orpheus_openai.speech.captions import CaptionFormat, render
 from orpheus_openai.speech.service import SpeechService
-from orpheus_openai.speech.words import TimedSegment, TimedWord
+from orpheus_openai.speech.timed import TimedSegment, TimedWord
 from orpheus_ui.assets import Asset, load_assets
 
 STATIC = Path(__file__).parent / "static"
