@@ -13,6 +13,7 @@ from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import Catalog, Gender, OwnVoice, VoiceKind
 from orpheus_openai.catalog.form import written
 from orpheus_openai.expected import complaint
+from orpheus_openai.voices.base import base_of
 
 DESCRIPTION = "voice.toml"
 LARGEST_DESCRIPTION = 64 * 1024
@@ -127,6 +128,8 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> O
     model = require(file, voice_id, catalog)
     recording = _recording(file, folder) if file.kind == "prompt" else None
     adapter = _adapter(file, folder) if file.kind == "adapter" else ""
+    if adapter and not file.model:
+        _require_base(adapter, model, catalog)
     prefix = "" if file.kind == "prompt" else file.prefix if file.prefix is not None else name
     return OwnVoice(
         id=voice_id,
@@ -205,6 +208,16 @@ def _adapter(file: VoiceFile, folder: Path) -> str:
         revision = "; a revision cannot be chosen" if "@" in file.adapter else ""
         raise VoiceError(f"adapter: expected hub:owner/name{revision}")
     return str(_beside(file.adapter or "adapter", folder, "adapter"))
+
+
+def _require_base(adapter: str, model: str, catalog: Catalog) -> None:
+    """Raise VoiceError for an adapter that was trained on another model of the same sizes: it would speak garbage."""
+    base = base_of(Path(adapter), catalog)
+    if base is not None and model not in base.models:
+        raise VoiceError(
+            f"adapter: it was trained on {base.checkpoint}, which is {base.models[0]} here, and its voice would be one "
+            f'of {model}; write model = "{base.models[0]}", or model = "{model}" if it fits that one all the same'
+        )
 
 
 def _beside(name: str, folder: Path, field: str) -> Path:

@@ -1,5 +1,6 @@
 """The folder of voices: what may stand in it, and that a voice is there whole or not at all."""
 
+import json
 import os
 import shutil
 import signal
@@ -138,6 +139,37 @@ def test_what_cannot_be_a_voice_is_left_out_and_the_others_go_on(folder, text, w
     assert [voice.title for voice in found.voices] == ["Good"]
     assert list(found.problems) == ["bad"]
     assert why in found.problems["bad"]
+
+
+@pytest.mark.parametrize(
+    ("base", "model", "spoken_by"),
+    [
+        ("canopylabs/orpheus-3b-0.1-ft", "", "medium-3b"),
+        ("unsloth/Orpheus-3b-0.1-ft-unsloth-bnb-4bit", "", "medium-3b"),
+        ("/home/me/a-model-of-mine", "", "medium-3b"),
+        (None, "", "medium-3b"),
+        (7, "", "medium-3b"),
+        (
+            "unsloth/orpheus-3b-0.1-pretrained",
+            "",
+            "was trained on unsloth/orpheus-3b-0.1-pretrained, which is medium",
+        ),
+        (
+            "canopylabs/3b-fr-ft-research_release",
+            "",
+            'write model = "medium-3b-fr", or model = "medium-3b" if',
+        ),
+        ("unsloth/orpheus-3b-0.1-pretrained", "medium-3b-pretrained", "medium-3b-pretrained"),
+        ("unsloth/orpheus-3b-0.1-pretrained", "medium-3b", "medium-3b"),
+    ],
+)
+def test_an_adapter_of_another_base_is_told_of_unless_its_model_is_named(folder, base, model, spoken_by):
+    place = put(folder, "n", f'name = "N"\nkind = "adapter"\nmodel = "{model}"')
+    (place / "adapter").mkdir()
+    (place / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    found = folder.read(CATALOG)
+    told = found.voices[0].models[0] if found.voices else found.problems["n"]
+    assert told == spoken_by if found.voices else spoken_by in told
 
 
 def test_a_folder_in_capital_letters_is_found_by_its_id_and_removed(folder):
