@@ -168,9 +168,11 @@ def _sizes(shape: Shape) -> dict[str, tuple[int | None, int | None]]:
 
 def _refused(directory: Path, reason: str, *, merge: bool) -> ModelUnavailableError:
     way = (
-        ' Merge it into its model and serve that: python -c "from peft import AutoPeftModelForCausalLM as M; '
-        f"M.from_pretrained('{directory}').merge_and_unload().save_pretrained('merged')\", then "
-        "ORPHEUS_MODEL_MEDIUM_3B=merged and a voice of the kind named."
+        ' Merge it into its model and serve that: python -c "from peft import AutoPeftModelForCausalLM as M; from '
+        f"transformers import AutoTokenizer as T; m = M.from_pretrained('{directory}'); "
+        "T.from_pretrained(m.peft_config['default'].base_model_name_or_path).save_pretrained('merged'); "
+        "m.merge_and_unload().save_pretrained('merged')\", then ORPHEUS_MODEL_MEDIUM_3B=./merged and a voice of the "
+        "kind named."
         if merge
         else ""
     )
