@@ -13,6 +13,15 @@ SYSTEM_FOLDERS = ("/dev/", "/proc/", "/sys/")
 """Nothing is made in these: what stands there is written to, as `/dev/stdout` is."""
 
 
+def check(target: Path) -> None:
+    """Say what is wrong with a target before there is anything to write; raises OSError that names it."""
+    if target.is_dir():
+        raise OSError(f"{target} cannot be written: {target} is a folder")
+    folder = Path(os.path.realpath(target)).parent
+    if not folder.is_dir():
+        raise OSError(f"{target} cannot be written: there is no folder {folder}")
+
+
 @contextlib.contextmanager
 def written(target: Path) -> Generator[BinaryIO]:
     """A file to write, which can be read and sought unless it is a device or a pipe.
@@ -20,10 +29,9 @@ def written(target: Path) -> Generator[BinaryIO]:
     A regular file has its new content only when the block ends without an error: whole, at once, under all its names
     (links are followed), and whoever writes to it at the same time. Raises OSError that names the target.
     """
+    check(target)
     try:
         found = _status(target)
-        if stat.S_ISDIR(found.st_mode) if found else False:
-            raise OSError(f"{target} is a folder")  # noqa: TRY301  for the words below
         if target.absolute().as_posix().startswith(SYSTEM_FOLDERS) or (
             found is not None and not stat.S_ISREG(found.st_mode)
         ):

@@ -78,7 +78,7 @@ def test_two_runs_on_one_target_do_not_collide(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
-@pytest.mark.parametrize(("name", "why"), [("", "is a folder"), ("none/a.wav", "No such file")])
+@pytest.mark.parametrize(("name", "why"), [("", "is a folder"), ("none/a.wav", "there is no folder")])
 def test_what_cannot_be_written_is_said_with_its_name(tmp_path, name, why):
     with pytest.raises(OSError, match=why) as caught, written(tmp_path / name):
         pass

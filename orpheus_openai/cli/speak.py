@@ -19,6 +19,7 @@ from orpheus_openai.cli.terminal import say
 from orpheus_openai.cli.texts import given_text, typed
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.settings import load_settings
+from orpheus_openai.target import check
 
 if TYPE_CHECKING:
     from orpheus_openai.audio import PCM
@@ -152,6 +153,9 @@ def _check_outputs(options: argparse.Namespace) -> None:
         raise InvalidRequestError("say where the speech goes: -o FILE, or --play")
     if options.output == STANDARD_OUTPUT and sys.stdout.isatty():
         raise InvalidRequestError("a terminal cannot show audio; send it to a file or a pipe, or give --play")
+    for target in (options.output, options.captions):
+        if target not in (None, STANDARD_OUTPUT):
+            check(Path(target))
 
 
 def _wanted(text: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def test_a_text_with_nothing_to_say_is_a_short_silence(tmp_path):
         (["speak", "-o", "a.wav"], 2, "give one thing to say"),
         (["speak", "x", "--file", "x.txt", "-o", "a.wav"], 2, "give one thing to say"),
         (["speak", "--file", "x.txt", "-o", "a.wav"], 1, "No such file"),
+        (["speak", "x", "-o", "none/a.wav", "--model", "nobody"], 1, "there is no folder"),
+        (["speak", "x", "-o", "a.wav", "--captions", "none/a.srt"], 1, "there is no folder"),
         (
             ["speak", "x", "-o", "a.wav", "--temperature", "9"],
             2,
@@ -81,7 +83,6 @@ def test_a_text_with_nothing_to_say_is_a_short_silence(tmp_path):
         (["speak", "x", "-o", "a.wav", "--speed", "9"], 2, "'speed': Expected a number of at most 4"),
         (["speak", "x", "-o", "a.wav", "--model", "gpt-9"], 2, "does not exist"),
         (["speak", "x", "-o", "a.wav", "--model", "small-1b"], 1, "ORPHEUS_MODEL_SMALL_1B"),
-        (["speak", "x", "-o", "missing/folder/a.wav"], 1, "No such file"),
         (["serve", "--port", "many"], 2, "PORT=many: expected a whole number"),
         (["sing"], 2, "invalid choice"),
         ([], 2, "COMMAND"),
