@@ -9,14 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orpheus_openai.audio import PCM
+from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.audio.align import fit
 from orpheus_openai.audio.path import Fitted
 from orpheus_openai.audio.spectrum import ROWS, Floats, Indices
 
-MISSING, REPEATED, TAIL = 4.0, 4.5, -12.0
-"""How much cheaper the path becomes without a word, with one twice, and without the last two to four. Set by
-`benchmarks.verify`, on other voices and sentences than those it measures."""
+MISSING, REPEATED, TAIL = 2.5, 5.0, -15.0
+"""How much cheaper the path becomes without a word, with one twice, and without the last two to four. Found by
+`benchmarks.verify --tune`, on other voices and sentences than those it measures."""
+SHORT_WORD = SAMPLE_RATE // 5
+SHORT_DOUBT = 2.0
+"""So much more is needed to miss a word that takes fewer samples, such as "the": voices swallow it in sound speech."""
 TAIL_WORDS = range(2, 5)
 
 
@@ -61,6 +64,7 @@ def doubts_of(fitted: Fitted | None, words: int) -> Doubts:
     without = np.min(done_before[:-1] + left_out[1:], axis=0)
     without[0] = min(without[0], left_out[0, 0])
     without[-1] = min(without[-1], done_before[-1, -1])
+    without[(after - before - 1) * fitted.hop < SHORT_WORD] += SHORT_DOUBT
     twice = np.min(done[:-1] + said_next[1:], axis=0)
     shorter = min(float(done_before[-1, -count]) for count in TAIL_WORDS if count < words)
     return Doubts(whole - float(without.min()), whole - float(twice.min()), whole - shorter)
