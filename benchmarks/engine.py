@@ -30,10 +30,10 @@ import httpx
 from benchmarks import engine_vllm
 from benchmarks.http_stream import fetch
 from benchmarks.serving import serving
+from orpheus_openai.models.orpheus.cores import physical_cores
 from orpheus_openai.models.orpheus.dialects import Ask, PieceReader, llama_cpp_body
 from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
-from orpheus_openai.models.orpheus.tokens_llama import physical_cores
 from orpheus_openai.synthesis import Sampling
 from tests.support.tiny_gguf import write_gguf
 from tests.support.tiny_snac import write_snac

@@ -58,12 +58,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=64,
-            description="LoRA adapters that a model holds at once in vLLM, for voices of the kind `adapter`; 0: none, "
-            "which is faster for all. See docs/voices.md.",
+            description="LoRA adapters that a model holds at once, for voices of the kind `adapter`; 0: none, "
+            "which in vLLM is faster for all. See docs/voices.md.",
         ),
     ] = 0
     adapter_rank: Annotated[
-        int, Meta(ge=1, le=512, description="The largest rank of an adapter; memory for it is set aside.")
+        int,
+        Meta(ge=1, le=512, description="The largest rank of an adapter; in vLLM memory for it is set aside."),
     ] = 64
     voice_consent: Annotated[
         Literal["required", "off"],
@@ -171,6 +172,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Layers of a GGUF file that llama.cpp puts on the graphics card; 0: none; empty: as many "
             "as fit.",
+        ),
+    ] = None
+    llama_threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | None,
+        Meta(
+            description="Threads with which llama.cpp calculates; empty: the physical cores but one, which is the "
+            "codec's.",
         ),
     ] = None
     tensor_parallel: Annotated[int, Meta(ge=1, le=64, description="GPUs one model is spread over.")] = 1

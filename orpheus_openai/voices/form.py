@@ -207,7 +207,8 @@ def _adapter(file: VoiceFile, folder: Path) -> str:
     if file.adapter.startswith("hub:"):
         revision = "; a revision cannot be chosen" if "@" in file.adapter else ""
         raise VoiceError(f"adapter: expected hub:owner/name{revision}")
-    return str(_beside(file.adapter or "adapter", folder, "adapter"))
+    # A path that might be a repository's name would be looked for on the hub once the folder is gone.
+    return str(_beside(file.adapter or "adapter", folder, "adapter").absolute())
 
 
 def _require_base(adapter: str, model: str, catalog: Catalog) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
-from orpheus_openai.models.orpheus import adapters
-from orpheus_openai.models.orpheus.adapters import Adapter, Resident, read_adapter
+from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.orpheus import adapters_held
+from orpheus_openai.models.orpheus.adapters import Adapter, read_adapter
+from orpheus_openai.models.orpheus.adapters_held import Resident
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
 
 torch = pytest.importorskip("torch")
@@ -51,13 +53,15 @@ def write_adapter(
 
 
 @pytest.fixture
-def checkpoint(tiny_checkpoint):
-    return read_checkpoint(tiny_checkpoint)
+def shape(tiny_checkpoint):
+    return read_checkpoint(tiny_checkpoint).shape
 
 
-def test_an_adapter_of_the_checkpoint_is_taken(tmp_path, checkpoint):
+def test_an_adapter_of_the_checkpoint_is_taken(tmp_path, shape):
     folder = write_adapter(tmp_path / "a", alpha_pattern={}, modules_to_save=None)
-    assert read_adapter(folder, checkpoint, 64) == Adapter(folder, RANK)
+    assert read_adapter(folder, shape, 64) == Adapter(folder, RANK, alpha=RANK)
+    scaled = write_adapter(tmp_path / "b", use_rslora=True)
+    assert read_adapter(scaled, shape, 64).alpha == RANK * RANK**0.5
 
 
 @pytest.mark.parametrize(
@@ -78,6 +82,7 @@ def test_an_adapter_of_the_checkpoint_is_taken(tmp_path, checkpoint):
             "layers are 96 wide; here they are 64",
         ),
         ({"extra": {f"{QUERY}.lora_A.weight": torch.zeros(64)}}, "is no matrix"),
+        ({"extra": {f"{QUERY}.lora_A.weight": torch.zeros(RANK, 64)}}, "it has no"),
         ({"r": 4}, "is not of the rank 4 that its adapter_config.json says"),
         (
             {"extra": {"base_model.model.lm_head.lora_A.weight": torch.zeros(8, 64)}},
@@ -89,20 +94,20 @@ def test_an_adapter_of_the_checkpoint_is_taken(tmp_path, checkpoint):
         ),
     ],
 )
-def test_what_cannot_work_is_refused_with_its_reason(tmp_path, checkpoint, made, why):
+def test_what_cannot_work_is_refused_with_its_reason(tmp_path, shape, made, why):
     folder = write_adapter(tmp_path / "a", **made)
     with pytest.raises(ModelUnavailableError) as refused:
-        read_adapter(folder, checkpoint, 64)
+        read_adapter(folder, shape, 64)
     assert why in refused.value.message
     if {"use_dora", "modules_to_save", "rank"} & made.keys() or "lm_head" in why:
         assert "merge_and_unload" in refused.value.message
 
 
-def test_pickled_weights_are_never_read(tmp_path, checkpoint):
+def test_pickled_weights_are_never_read(tmp_path, shape):
     folder = write_adapter(tmp_path / "a")
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(ModelUnavailableError, match="pickled weights are not loaded"):
-        read_adapter(folder, checkpoint, 64)
+        read_adapter(folder, shape, 64)
 
 
 class _Engine:
@@ -123,7 +128,7 @@ class _Engine:
 async def _fetch(named):
     if named == "gone":
         raise FileNotFoundError(named)
-    return Adapter(Path(named), RANK)
+    return Adapter(Path(named), RANK, RANK)
 
 
 async def test_an_adapter_is_loaded_once_and_the_one_not_used_for_longest_makes_room():
@@ -145,14 +150,29 @@ async def test_an_adapter_is_loaded_once_and_the_one_not_used_for_longest_makes_
         await use("gone")
 
 
+async def test_another_adapter_under_the_same_name_is_another_and_one_that_is_gone_goes_on(tmp_path, shape):
+    async def fetch(named):
+        return read_adapter(Path(named), shape, 64)
+
+    named = str(write_adapter(tmp_path / "a"))
+    resident = Resident(_Engine(), 2, fetch)
+    async with resident.use(named) as first:
+        shutil.rmtree(named)
+        async with resident.use(named) as again:
+            assert again == first, "the speech of a voice that is removed goes on"
+        write_adapter(tmp_path / "a", 2)
+        async with resident.use(named) as other:
+            assert other != first
+
+
 async def test_an_adapter_that_is_spoken_with_never_makes_room_and_who_waits_has_an_end(monkeypatch):
-    monkeypatch.setattr(adapters, "ROOM_SECONDS", 0.05)
+    monkeypatch.setattr(adapters_held, "ROOM_SECONDS", 0.05)
     resident = Resident(_Engine(), 1, _fetch)
     async with resident.use("a"):
         with pytest.raises(Exception, match="All 1 adapters that may be loaded at once"):
             async with resident.use("b"):
                 pass
-        monkeypatch.setattr(adapters, "ROOM_SECONDS", 30)
+        monkeypatch.setattr(adapters_held, "ROOM_SECONDS", 30)
         waiting = asyncio.create_task(resident.use("b").__aenter__())
         await asyncio.sleep(0.01)
         assert not waiting.done()
@@ -161,7 +181,7 @@ async def test_an_adapter_that_is_spoken_with_never_makes_room_and_who_waits_has
 
 
 async def test_an_adapter_that_nobody_speaks_with_is_unloaded_and_one_that_is_stays(monkeypatch):
-    monkeypatch.setattr(adapters, "IDLE_SECONDS", 0.02)
+    monkeypatch.setattr(adapters_held, "IDLE_SECONDS", 0.02)
     engine = _Engine()
     resident = Resident(engine, 2, _fetch)
     async with resident.use("a"):
@@ -172,7 +192,7 @@ async def test_an_adapter_that_nobody_speaks_with_is_unloaded_and_one_that_is_st
                 break
             await asyncio.sleep(0.01)
         assert (resident.held, engine.loaded) == (["a"], {1})
-    monkeypatch.setattr(adapters, "IDLE_SECONDS", 30)
+    monkeypatch.setattr(adapters_held, "IDLE_SECONDS", 30)
     async with resident.use("b") as again:
         assert again == 3, "no number is given twice"
     resident.close()
@@ -207,7 +227,7 @@ async def test_two_adapters_and_the_base_in_one_batch_say_what_each_says_alone(t
         replaced = await say(third)
         assert replaced not in alone.values(), "added while another speaks"
         assert (await longer)[:42] == alone[one]
-        with pytest.raises((ModelUnavailableError, EngineError)):
+        with pytest.raises(InvalidRequestError, match="is gone"):
             await say(str(tmp_path / "nowhere"))
         assert await say(two) == alone[two], "loaded again, and the engine lives"
         assert not source.dead

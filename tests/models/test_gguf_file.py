@@ -13,7 +13,7 @@ from tests.support.tiny_gguf import HIDDEN, VOCABULARY, write_gguf
 
 def test_a_header_tells_what_the_file_is_and_takes(tiny_gguf):
     header = fetch_gguf(str(tiny_gguf))
-    assert (header.architecture, header.quantisation, header.vocabulary) == ("llama", "F16", VOCABULARY)
+    assert (header.architecture, header.quantisation, header.shape.vocab_size) == ("llama", "F16", VOCABULARY)
     assert header.context == 8_192
     assert header.cache_bytes(1_000) == 1_000 * 2 * HIDDEN * 2
     assert header.expected_bytes == header.file_bytes == tiny_gguf.stat().st_size
@@ -52,7 +52,11 @@ def test_lengths_that_cannot_be_are_told_and_not_followed(tiny_gguf, tmp_path):
 
 
 def test_other_models_are_told_from_orpheus(tmp_path):
-    for name, architecture, vocabulary in (("a", "qwen2", VOCABULARY), ("b", "llama", 1_000)):
+    for name, architecture, vocabulary in (
+        ("a", "qwen2", VOCABULARY),
+        ("b", "llama", 1_000),
+        ("c", "llama", VOCABULARY),
+    ):
         writer = gguf.GGUFWriter(tmp_path / f"{name}.gguf", architecture)
         writer.add_token_list(["x"] * vocabulary)
         writer.write_header_to_file()
@@ -62,6 +66,8 @@ def test_other_models_are_told_from_orpheus(tmp_path):
         fetch_gguf(str(tmp_path / "a.gguf"))
     with pytest.raises(ModelUnavailableError, match="1000 tokens"):
         fetch_gguf(str(tmp_path / "b.gguf"))
+    with pytest.raises(ModelUnavailableError, match="does not say how large"):
+        fetch_gguf(str(tmp_path / "c.gguf"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import shutil
 import signal
 
 import av
@@ -17,7 +18,8 @@ from orpheus_openai.voices.recordings import write_wav
 from tests.support.fake_engine import Clock
 from tests.support.llama_children import llama_children
 from tests.support.local_server import running
-from tests.support.tiny_gguf import write_gguf
+from tests.support.random_llama import write_random_adapter
+from tests.support.tiny_gguf import HIDDEN, write_gguf
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -63,6 +65,7 @@ def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
         },
         voices=recorded_voice(folder / "voices"),
         max_streams="4",
+        adapters=1,
         output_dir=tmp_path_factory.mktemp("outputs"),
     )
     with running(create_app(settings, clock=clock)) as address:
@@ -141,6 +144,25 @@ async def test_a_recordings_voice_is_spoken_with_by_the_pretrained_model(client)
     done = json.loads(answer.text.splitlines()[-2].removeprefix("data: "))
     assert done["usage"]["input_tokens"] > 4 * 82, "the recording is in the prompt"
     await client.post("/api/offload", json={"model": "medium-3b-pretrained"})
+
+
+async def test_a_voice_with_an_adapter_comes_and_goes_without_a_restart_of_the_server(client, folder):
+    async def wait_until_listed(expected):
+        async with asyncio.timeout(30):
+            while ("Bea" in (await client.get("/v1/audio/voices")).text) is not expected:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    sides = {f"self_attn.{name}_proj": (HIDDEN, HIDDEN) for name in "vo"}
+    write_random_adapter(folder / "bea" / "adapter", 1, alpha=0.01, layers=1, sides=sides)
+    (folder / "bea" / "voice.toml").write_text('name = "Bea"\nkind = "adapter"')
+    shutil.move(folder / "bea", folder / "voices" / "bea")
+    await wait_until_listed(True)
+    base, with_adapter = await asyncio.gather(frames(client, seed=1), frames(client, voice="Bea", seed=1))
+    assert min(base, with_adapter) > 0
+    shutil.rmtree(folder / "voices" / "bea")
+    await wait_until_listed(False)
+    answer = await client.post("/v1/audio/speech", json=request(voice="Bea"))
+    assert answer.json()["error"]["param"] == "voice"
 
 
 async def test_a_long_text_is_spoken_to_its_end(client):

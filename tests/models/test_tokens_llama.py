@@ -13,14 +13,15 @@ import psutil
 import pytest
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError, NotReadyError
-from orpheus_openai.models.orpheus import tokens_llama
-from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, FIRST_AUDIO_TOKEN
+from orpheus_openai.models.orpheus import llama_start
+from orpheus_openai.models.orpheus.frames import END_OF_SPEECH
 from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
+from orpheus_openai.models.orpheus.llama_engine import LlamaOptions
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess
-from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, load_llama
+from orpheus_openai.models.orpheus.tokens_llama import load_llama
 from orpheus_openai.synthesis import Sampling
 from tests.support.llama_children import llama_children
-from tests.support.tiny_gguf import write_adapter, write_gguf
+from tests.support.tiny_gguf import write_gguf
 
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
 IMPATIENT = {"quiet_seconds": 2.0, "answer_seconds": 3.0}
@@ -74,7 +75,7 @@ async def test_it_speaks_and_is_gone_when_it_is_closed(tiny_gguf):
         (process,) = processes()
         (connection,) = [each for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
         assert connection.laddr.ip == "127.0.0.1"
-        key = source._process.parameters.api_key
+        key = source._running.engine._process.parameters.api_key
         assert key not in " ".join([*process.cmdline(), *process.environ().values()]), "for others to see"
         *_, end = await speak(source, seed=1)
         assert end == END_OF_SPEECH
@@ -100,23 +101,6 @@ async def test_only_so_many_streams_run_and_whoever_leaves_makes_room(endless):
         async with asyncio.timeout(60):
             assert len(await third) == 7
         await running[1].aclose()
-
-
-async def test_adapters_are_chosen_by_each_request_in_one_batch(tiny_gguf, tmp_path):
-    paths = [str(write_adapter(tmp_path / f"{n}.gguf", FIRST_AUDIO_TOKEN + n)) for n in range(2)]
-
-    async def first(source, adapter):
-        stream = source.generate(PROMPT, Sampling(temperature=0.0, max_tokens=70), adapter)
-        ids = [token async for ids in stream for token in ids]
-        return ids[0]
-
-    async with loaded(tiny_gguf, adapters=tuple(paths)) as source:
-        base = await first(source, None)
-        assert base not in (FIRST_AUDIO_TOKEN, FIRST_AUDIO_TOKEN + 1)
-        together = await asyncio.gather(*(first(source, each) for each in (*paths, None, paths[0])))
-        with pytest.raises(EngineError, match="without the adapter"):
-            await first(source, "another.gguf")
-        assert together == [FIRST_AUDIO_TOKEN, FIRST_AUDIO_TOKEN + 1, base, FIRST_AUDIO_TOKEN]
 
 
 async def test_a_killed_engine_ends_its_streams_with_the_signal_and_is_dead(endless):
@@ -171,7 +155,7 @@ async def test_what_llama_cpp_says_of_a_file_is_the_error(tiny_gguf, tmp_path):
 
 
 async def test_a_model_that_does_not_fit_is_told_with_what_is_free(tiny_gguf, monkeypatch):
-    monkeypatch.setattr(tokens_llama, "available_memory", lambda: 10_000_000)
+    monkeypatch.setattr(llama_start, "available_memory", lambda: 10_000_000)
     with pytest.raises(NotReadyError, match="GiB are free") as caught:
         await load_llama(str(tiny_gguf), LlamaOptions())
     assert caught.value.code == "insufficient_memory"
@@ -179,7 +163,7 @@ async def test_a_model_that_does_not_fit_is_told_with_what_is_free(tiny_gguf, mo
 
 async def test_there_are_no_more_streams_than_fit_and_the_log_says_so(tiny_gguf, monkeypatch, caplog):
     header = fetch_gguf(str(tiny_gguf))
-    monkeypatch.setattr(tokens_llama, "available_memory", lambda: header.memory_bytes(3 * 4_096))
+    monkeypatch.setattr(llama_start, "available_memory", lambda: header.memory_bytes(3 * 4_096))
     asked = []
 
     async def start(parameters):

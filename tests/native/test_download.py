@@ -20,6 +20,7 @@ from tests.support.hub import Hub
 pytest.importorskip("xllamacpp", reason="llama.cpp needs the extra 'gguf'")
 
 MIRRORS = load_catalog(None).models["medium-3b"].gguf
+FRAME_BYTES = 2 * 2_048
 PATH = "/api/models/medium-3b/download"
 
 
@@ -95,12 +96,14 @@ def until(server, state):
     raise AssertionError(found)
 
 
-def test_it_can_be_watched_and_broken_off_and_is_spoken_with_when_it_is_here(tiny_gguf, tmp_path):
+def test_it_can_be_watched_and_broken_off_and_is_spoken_with_when_it_is_here(tiny_gguf, tiny_snac, tmp_path):
     content = tiny_gguf.read_bytes()
     with Hub({MIRRORS[0]: {"a-Q4_K_M.gguf": content}}) as hub:
         hub.held = threading.Event()
         env = environ(
             ORPHEUS_MODEL="auto",
+            ORPHEUS_SNAC=str(tiny_snac),
+            ORPHEUS_VERIFY="off",
             HF_ENDPOINT=hub.url,
             HF_HUB_CACHE=str(tmp_path / "hub"),
             HF_HUB_DISABLE_XET="1",
@@ -126,6 +129,10 @@ def test_it_can_be_watched_and_broken_off_and_is_spoken_with_when_it_is_here(tin
             assert (done["done_bytes"], done["message"]) == (len(content), "")
             assert asking.get(PATH).json()["here"]
             assert asking.get("/api/status").json()["default_model"] == "medium-3b"
+            text = {"model": "tts-1", "voice": "tara", "input": "Hello.", "response_format": "pcm"}
+            spoken = asking.post("/v1/audio/speech", json=text, timeout=200)
+            assert (spoken.status_code, spoken.headers["x-orpheus-model"]) == (200, "medium-3b")
+            assert len(spoken.content) % FRAME_BYTES == 0 < len(spoken.content)
             assert not (tmp_path / ".env").exists()
             hub.repos[MIRRORS[1]] = {"b-Q8_0.gguf": content}
             hub.lies.add("b-Q8_0.gguf")

@@ -34,8 +34,14 @@ def write_gguf(
     architecture: str = "llama",
     context: int = 8_192,
     fields: dict[str, Any] | None = None,
+    layers: int = 1,
+    heads: tuple[int, int] = (1, 1),
+    inner: int = HIDDEN,
+    weights: dict[str, np.ndarray[Any, Any]] | None = None,
 ) -> Path:
     """Write the file, and return it.
+
+    `weights` take the place of those that speak, with as many layers, heads and heads for keys.
 
     The next token depends on nothing but the last one's slot: a frame's seven slots follow one another, and a frame is
     followed by the end of speech with a chance of about one in `frames` at temperature 1 (0: never). Special tokens are
@@ -45,19 +51,19 @@ def write_gguf(
     writer.add_name("tiny Orpheus")
     writer.add_context_length(context)
     writer.add_embedding_length(HIDDEN)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(HIDDEN)
-    writer.add_head_count(1)
-    writer.add_head_count_kv(1)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads[0])
+    writer.add_head_count_kv(heads[1])
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(HIDDEN)
+    writer.add_rope_dimension_count(HIDDEN // heads[0])
     writer.add_rope_freq_base(500_000.0)
     writer.add_vocab_size(vocabulary)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     _add_tokenizer(writer, vocabulary)
     for name, value in (fields or {}).items():
         writer.add_string(name, value)
-    for name, tensor in tensors(vocabulary, frames).items():
+    for name, tensor in (weights or tensors(vocabulary, frames)).items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -74,23 +80,6 @@ def mark_special(source: Path, path: Path, special: Kind) -> Path:
     kinds = np.frombuffer(content, np.int32, VOCABULARY, start)
     kinds[kinds == gguf.TokenType.CONTROL] = gguf.TokenType[special]
     path.write_bytes(content)
-    return path
-
-
-def write_adapter(path: Path, token: int) -> Path:
-    """Write a LoRA adapter with which `token` is what follows start-of-speech."""
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 1.0)
-    down, up = np.zeros((1, HIDDEN), np.float32), np.zeros((VOCABULARY, 1), np.float32)
-    down[0, SLOTS], up[token, 0] = 1.0, 100.0
-    writer.add_tensor("output.weight.lora_a", down)
-    writer.add_tensor("output.weight.lora_b", up)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
     return path
 
 

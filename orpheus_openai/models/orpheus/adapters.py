@@ -1,19 +1,17 @@
-"""LoRA adapters: whether one can work on a checkpoint, what it takes, and which of them an engine holds."""
+"""LoRA adapters: whether one can work on a model, and which edition of it lies on the disk."""
 
-import asyncio
-import contextlib
 import json
+import math
 import re
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError, OverloadedError
+from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.hub import folder_of
-from orpheus_openai.models.orpheus.checkpoint import Checkpoint, Shape, Tensor, header
+from orpheus_openai.models.orpheus.checkpoint import Shape, Tensor, header
+from orpheus_openai.models.threads import in_thread
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -24,12 +22,9 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 MODULES = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
 _PLAIN_STARTS = {"gaussian", "eva", "orthogonal"}
 """Ways to begin a training that leave the model as it was."""
-IDLE_SECONDS = 600.0
-"""How long an adapter stays that nobody speaks with."""
-ROOM_SECONDS = 60.0
-"""How long a request waits for one of the engine's places."""
 
-_TENSOR = re.compile(r"\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight$")
+TENSOR = re.compile(r"\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight$")
+"""The name of what an adapter may change: layer, projection, and which half of the product it is."""
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -37,6 +32,8 @@ class Adapter(msgspec.Struct, frozen=True):
 
     directory: Path
     rank: int
+    alpha: float
+    """What its product is scaled by, times its rank."""
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -44,6 +41,8 @@ class _Config(msgspec.Struct, frozen=True):
 
     peft_type: str = ""
     r: int = 0
+    lora_alpha: float = 8
+    use_rslora: bool = False
     bias: str = "none"
     use_dora: bool = False
     modules_to_save: list[str] | None = None
@@ -56,17 +55,40 @@ class _Config(msgspec.Struct, frozen=True):
     layer_replication: Any = None
 
 
-def fetch_adapter(named: str, checkpoint: Checkpoint, largest_rank: int) -> Adapter:
+async def edition(named: str, held: str | None = None) -> str:
+    """What names an adapter and changes when its files do: others may come in their place, under the same name.
+
+    `held` is the edition that an engine has loaded. It lasts where the files are gone, as the speech of a voice that is
+    removed goes on; without it, raises InvalidRequestError.
+    """
+    if not Path(named).is_absolute():  # on the hub: what has been downloaded stays as it is
+        return named
+
+    found = await in_thread(lambda: _edition(Path(named))) or held
+    if found is None:
+        raise InvalidRequestError("The adapter of this voice is gone.", param="voice")
+    return found
+
+
+def _edition(folder: Path) -> str | None:
+    try:
+        states = [(folder / file).stat() for file in _FILES]
+    except FileNotFoundError:
+        return str(folder) if folder.is_dir() else None
+    return "@".join([str(folder), *(f"{each.st_ino}-{each.st_mtime_ns}-{each.st_size}" for each in states)])
+
+
+def fetch_adapter(named: str, shape: Shape, largest_rank: int) -> Adapter:
     """The adapter in a folder, or in a repository `owner/name`. Blocking, may download.
 
-    Raises ModelUnavailableError for one that cannot work on `checkpoint`, with the reason and what would help, and as
-    `hub.folder_of` does.
+    Raises ModelUnavailableError for one that cannot work on a model of that shape, with the reason and what would help,
+    and as `hub.folder_of` does.
     """
     directory = folder_of(named, _FILES, lambda folder: all((folder / name).is_file() for name in _FILES))
-    return read_adapter(directory, checkpoint, largest_rank)
+    return read_adapter(directory, shape, largest_rank)
 
 
-def read_adapter(directory: Path, checkpoint: Checkpoint, largest_rank: int) -> Adapter:
+def read_adapter(directory: Path, shape: Shape, largest_rank: int) -> Adapter:
     """Judge an adapter on disk; raises as `fetch_adapter` does."""
     try:
         config = msgspec.convert(json.loads((directory / CONFIG).read_text(encoding="utf-8")), _Config)
@@ -83,9 +105,14 @@ def read_adapter(directory: Path, checkpoint: Checkpoint, largest_rank: int) -> 
     tensors = header(directory / WEIGHTS)
     if reason := _beyond(tensors):
         raise _refused(directory, reason, merge=True)
-    if reason := _misfit(tensors, config.r, checkpoint):
+    if reason := _misfit(tensors, config.r, shape):
         raise _refused(directory, reason, merge=False)
-    return Adapter(directory, config.r)
+    halves = {half.join(re.split("lora_[AB]", name)) for name in tensors for half in ("lora_A", "lora_B")}
+    if missing := halves - tensors.keys():
+        raise _refused(directory, f"it has no {min(missing)}", merge=False)
+    # The root of the rank in place of the rank: https://arxiv.org/abs/2312.03732
+    alpha = config.lora_alpha * math.sqrt(config.r) if config.use_rslora else config.lora_alpha
+    return Adapter(directory, config.r, alpha)
 
 
 def _unfit(config: _Config, largest_rank: int) -> str:
@@ -124,20 +151,19 @@ def _unfit(config: _Config, largest_rank: int) -> str:
 def _beyond(tensors: dict[str, Tensor]) -> str:
     """What it changes beside the projections; empty where that is nothing."""
     for name in tensors:
-        found = _TENSOR.search(name)
+        found = TENSOR.search(name)
         if found is None or found[2] not in MODULES:
             return f"it changes {name.rpartition('.lora_')[0] or name}, which cannot be changed beside others"
     return ""
 
 
-def _misfit(tensors: dict[str, Tensor], rank: int, checkpoint: Checkpoint) -> str:
-    """Why its weights do not go with the checkpoint; empty where they do."""
-    shape = checkpoint.shape
+def _misfit(tensors: dict[str, Tensor], rank: int, shape: Shape) -> str:
+    """Why its weights do not go with the model; empty where they do."""
     sizes = _sizes(shape)
     if not tensors:
         return "it holds no weights"
     for name, tensor in tensors.items():
-        found = _TENSOR.search(name)
+        found = TENSOR.search(name)
         if found is None or len(tensor.shape) != 2:  # noqa: PLR2004
             return f"{name} is no matrix"
         if int(found[1]) >= shape.layers:
@@ -177,125 +203,3 @@ def _refused(directory: Path, reason: str, *, merge: bool) -> ModelUnavailableEr
         else ""
     )
     return ModelUnavailableError(f"The adapter in {directory} cannot be used: {reason}.{way}", param="voice")
-
-
-class AdapterEngine(Protocol):
-    """What an engine that holds adapters can do."""
-
-    async def add(self, number: int, adapter: Adapter) -> None:
-        """Load it under that number, before any request names it."""
-
-    async def remove(self, number: int) -> None:
-        """Let it go; no request names it any more."""
-
-
-class Resident:
-    """The adapters that an engine holds: loaded at first use, the one not used for longest makes room.
-
-    For one event loop.
-    """
-
-    def __init__(
-        self, engine: AdapterEngine, places: int, fetch: Callable[[str], Awaitable[Adapter]]
-    ) -> None:
-        self._engine = engine
-        self._places = places
-        self._fetch = fetch
-        self._numbers: OrderedDict[str, int] = OrderedDict()
-        self._users: dict[str, int] = {}
-        self._last = 0
-        self._changed = asyncio.Condition()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._removing: set[asyncio.Task[None]] = set()
-
-    @property
-    def held(self) -> list[str]:
-        """Those that are loaded, the one not used for longest first."""
-        return list(self._numbers)
-
-    @contextlib.asynccontextmanager
-    async def use(self, named: str) -> AsyncGenerator[int]:
-        """The number of an adapter, which stays loaded while this lasts.
-
-        Raises as `fetch_adapter` does, InvalidRequestError for one that has gone, OverloadedError where all places are
-        in use by others for long.
-        """
-        fetched = (
-            None if named in self._numbers else await self._fetched(named)
-        )  # outside the lock: it may download
-        async with self._changed:
-            number = await self._loaded(named, fetched)
-            if timer := self._timers.pop(named, None):
-                timer.cancel()
-            self._users[named] = self._users.get(named, 0) + 1
-        try:
-            yield number
-        finally:
-            self._users[named] -= 1
-            if not self._users[named]:
-                del self._users[named]
-                loop = asyncio.get_running_loop()
-                self._timers[named] = loop.call_later(IDLE_SECONDS, self._expire, named)
-            async with self._changed:
-                self._changed.notify_all()
-
-    async def _fetched(self, named: str) -> Adapter:
-        try:
-            return await self._fetch(named)
-        except FileNotFoundError as error:
-            raise InvalidRequestError("The adapter of this voice is gone.", param="voice") from error
-
-    async def _loaded(self, named: str, adapter: Adapter | None) -> int:
-        if named not in self._numbers:
-            adapter = adapter or await self._fetched(named)
-            await self._make_room(named)
-        if (
-            named not in self._numbers and adapter is not None
-        ):  # another request may have loaded it while this one waited
-            self._last += 1
-            await self._engine.add(self._last, adapter)
-            self._numbers[named] = self._last
-        self._numbers.move_to_end(named)
-        return self._numbers[named]
-
-    async def _make_room(self, named: str) -> None:
-        try:
-            async with asyncio.timeout(ROOM_SECONDS):
-                while named not in self._numbers and len(self._numbers) >= self._places:
-                    idle = next((each for each in self._numbers if not self._users.get(each)), None)
-                    if idle is None:
-                        await self._changed.wait()
-                        continue
-                    await self._remove(idle)
-        except TimeoutError as error:
-            raise OverloadedError(
-                f"All {self._places} adapters that may be loaded at once are being spoken with; ORPHEUS_ADAPTERS says "
-                "how many.",
-                retry_after=5,
-            ) from error
-
-    def _expire(self, named: str) -> None:
-        self._timers.pop(named, None)
-        task = asyncio.get_running_loop().create_task(self._remove_if_idle(named))
-        self._removing.add(task)
-        task.add_done_callback(self._removing.discard)
-
-    async def _remove_if_idle(self, named: str) -> None:
-        async with self._changed:
-            # One that is spoken with again meanwhile has users, or a timer of its own.
-            if named in self._numbers and not self._users.get(named) and named not in self._timers:
-                await self._remove(named)
-                self._changed.notify_all()
-
-    async def _remove(self, named: str) -> None:
-        if timer := self._timers.pop(named, None):
-            timer.cancel()
-        await self._engine.remove(self._numbers.pop(named))
-
-    def close(self) -> None:
-        """Forget all of them: their engine ends."""
-        for timer in self._timers.values():
-            timer.cancel()
-        for task in self._removing:
-            task.cancel()
-        self._numbers.clear()

@@ -31,8 +31,10 @@ class Ask(msgspec.Struct, frozen=True):
     prompt: list[int] | str
     sampling: Sampling
     max_tokens: int
+    adapters: int = 0
+    """How many llama.cpp was started with."""
     adapter: int | None = None
-    """Of llama.cpp's adapters, in the order in which it was started with them; None: the model as it is."""
+    """One of them, by its place; None: the model as it is."""
 
 
 class Reader(Protocol):
@@ -163,7 +165,9 @@ def llama_cpp_body(ask: Ask) -> dict[str, Any]:
         temperature=sampling.temperature,
         repeat_penalty=sampling.repetition_penalty,
         repeat_last_n=max(PENALTY_WINDOW, len(ask.prompt) + ask.max_tokens),
-        lora=None if ask.adapter is None else [{"id": ask.adapter, "scale": 1.0}],
+        lora=[{"id": each, "scale": float(each == ask.adapter)} for each in range(ask.adapters)] or None,
+        # It would go on from what another adapter has made of the same prompt: ggml-org/llama.cpp#26207.
+        cache_prompt=False if ask.adapters else None,
         seed=None
         if sampling.seed is None
         else sampling.seed % 0xFFFFFFFF,  # 32 bits; the last stands for none

@@ -82,19 +82,24 @@ class OrpheusEngine(Engine):
         return "" if pace is None else f"{1 / pace.real_time_factor:.1f} × real time. {pace.advice}".strip()
 
     def voice_availability(self, model: Model, voice: Voice) -> Availability:
-        """All where the engine is here; adapters where vLLM is, and was told to hold some."""
+        """All where the engine is here; adapters where it was told to hold some."""
         if isinstance(voice, OwnVoice) and voice.kind == "prompt" and model.prompt != "standard":
             return Availability("unavailable", "A recording needs a checkpoint with the standard prompt.")
         if isinstance(voice, OwnVoice) and voice.kind == "adapter":
-            if not self._local or self._in_llama_cpp(model):
-                return Availability(
-                    "unavailable", "Adapters are loaded by vLLM on this machine, and by nothing else yet."
-                )
-            if not self._settings.adapters:
-                return Availability(
-                    "unavailable", "Set ORPHEUS_ADAPTERS to how many adapters are to be held at once."
-                )
+            return self._adapter_availability(model)
         return AVAILABLE
+
+    def _adapter_availability(self, model: Model) -> Availability:
+        if not self._local:
+            return Availability(
+                "unavailable",
+                "Adapters are loaded on this machine, and not by the servers in ORPHEUS_REMOTE_URL.",
+            )
+        if not self._settings.adapters:
+            return Availability(
+                "unavailable", "Set ORPHEUS_ADAPTERS to how many adapters are to be held at once."
+            )
+        return (missing(("gguf",), "gguf") if self._in_llama_cpp(model) else None) or AVAILABLE
 
     async def prepare(self, model: Model) -> None:
         """Fetch the model's checkpoint where its weights are held here in vLLM."""

@@ -73,10 +73,15 @@ def _check(header: GGUFHeader) -> None:
         raise ModelUnavailableError(
             f"{path} is not an Orpheus model: its architecture is {header.architecture}, and Orpheus is a llama."
         )
-    if header.vocabulary < VOCABULARY:
+    shape = header.shape
+    if shape.vocab_size < VOCABULARY:
         raise ModelUnavailableError(
-            f"{path} is not an Orpheus model: its vocabulary has {header.vocabulary} tokens, and text with audio takes "
+            f"{path} is not an Orpheus model: its vocabulary has {shape.vocab_size} tokens, and text with audio takes "
             f"{VOCABULARY}. Name a file that was made from a checkpoint that speaks."
+        )
+    if not (shape.layers and shape.hidden_size and shape.num_attention_heads):
+        raise ModelUnavailableError(
+            f"{path} is no GGUF file that can be used: it does not say how large the model is. Download it again."
         )
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from orpheus_openai.errors import ModelUnavailableError
 from orpheus_openai.gpu.policy import GIB
+from orpheus_openai.models.orpheus.checkpoint import Shape
 
 MAGIC = b"GGUF"
 
@@ -49,19 +50,19 @@ class GGUFHeader(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     quantisation: str
     """E.g. `Q4_K_M`; `unknown` where the file does not tell."""
-    vocabulary: int
-    layers: int
-    context: int
-    """Tokens that the model was trained on at once."""
-    cache_width: int
-    """Numbers of keys and values together, for each token in each layer."""
+    shape: Shape
     file_bytes: int
     expected_bytes: int
     """How large it must be at least to hold its tensors."""
 
+    @property
+    def context(self) -> int:
+        """Tokens that the model was trained on at once."""
+        return self.shape.max_position_embeddings
+
     def cache_bytes(self, tokens: int) -> int:
         """Memory of keys and values for that many tokens."""
-        return self.layers * self.cache_width * CACHE_NUMBER_BYTES * tokens
+        return self.shape.cache_bytes(tokens, CACHE_NUMBER_BYTES)
 
     def memory_bytes(self, tokens: int) -> int:
         """Memory that llama.cpp needs with a cache of that many tokens."""
@@ -162,17 +163,21 @@ def _header(path: Path, fields: dict[str, Any], size: int, expected: int) -> GGU
         return int(fields.get(f"{architecture}.{key}", default))
 
     heads = of_model("attention.head_count")
-    key_heads = of_model("attention.head_count_kv", heads)
-    width = of_model("embedding_length") // heads if heads else 0
-    widths = of_model("attention.key_length", width) + of_model("attention.value_length", width)
+    shape = Shape(
+        layers=of_model("block_count"),
+        vocab_size=int(fields.get("tokenizer.ggml.tokens", 0)) or of_model("vocab_size"),
+        hidden_size=of_model("embedding_length"),
+        num_attention_heads=heads,
+        max_position_embeddings=of_model("context_length"),
+        num_key_value_heads=of_model("attention.head_count_kv", heads),
+        head_dim=of_model("attention.key_length") or None,
+        intermediate_size=of_model("feed_forward_length") or None,
+    )
     return GGUFHeader(
         path=path,
         architecture=architecture,
         quantisation=QUANTISATIONS.get(fields.get("general.file_type", -1), "unknown"),
-        vocabulary=int(fields.get("tokenizer.ggml.tokens", 0)) or of_model("vocab_size"),
-        layers=of_model("block_count"),
-        context=of_model("context_length"),
-        cache_width=key_heads * widths,
+        shape=shape,
         file_bytes=size,
         expected_bytes=expected,
     )

@@ -16,12 +16,13 @@ from orpheus_openai.gpu.policy import Card
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
+from orpheus_openai.models.orpheus.llama_engine import LlamaOptions
 from orpheus_openai.models.orpheus.model import Encode, OrpheusSpeechModel
 from orpheus_openai.models.orpheus.recordings import Recordings
 from orpheus_openai.models.orpheus.snac_noise import Noise
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer, load_tokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
-from orpheus_openai.models.orpheus.tokens_llama import LlamaOptions, load_llama
+from orpheus_openai.models.orpheus.tokens_llama import load_llama
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
 from orpheus_openai.settings import Settings, checkpoint_variable
@@ -36,6 +37,8 @@ class OrpheusLoader:
         self._cards = cards
         self._decoder: SnacDecoder | None = None
         self._recordings = Recordings(partial(_encode_recording, settings.snac))
+        self._adapters: dict[str, dict[str, float]] = {}
+        """When adapters were used last in llama.cpp, for the next time that a model is loaded."""
         self._users = 0
         self._lock = asyncio.Lock()
 
@@ -58,7 +61,9 @@ class OrpheusLoader:
                     f"{model.id} has no checkpoint here: set {checkpoint_variable(model.id)} to a folder or a repo id."
                 )
             elif means_gguf(checkpoints[0]):
-                source = llama = await load_llama(checkpoints[0], self._llama_options())
+                source = llama = await load_llama(
+                    checkpoints[0], self._llama_options(), self._adapters.setdefault(model.id, {})
+                )
                 encode = llama.encode
             else:
                 found = str((await self._budget.prepare(model, *checkpoints)).directory)
@@ -90,6 +95,9 @@ class OrpheusLoader:
             max_model_len=settings.max_model_len,
             gpu_layers=0 if settings.device == "cpu" else settings.gpu_layers,
             program=settings.llama_server,
+            adapters=settings.adapters,
+            adapter_rank=settings.adapter_rank,
+            threads=settings.llama_threads,
         )
 
     async def _source(self, model: Model, checkpoint: str, gpu: int | None) -> TokenSource:

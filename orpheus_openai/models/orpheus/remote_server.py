@@ -80,7 +80,10 @@ class RemoteServer:
         model: str | None,
         tokenizer: CheckpointTokenizer | None,
         timeouts: RemoteTimeouts,
+        *,
+        adapters: int = 0,
     ) -> None:
+        """`adapters`: how many a llama.cpp there was started with."""
         self.streams = 0
         """Prompts it is continuing now."""
         self.avoided_until = 0.0
@@ -89,6 +92,7 @@ class RemoteServer:
         self._model = model
         self._tokenizer = tokenizer
         self._timeouts = timeouts
+        self._adapters = adapters
         self._served: ServedModel | None = None
         self._dialect = OTHER
         self._context: int | None = None
@@ -181,7 +185,9 @@ class RemoteServer:
         served = await self._ask_for_model()
         max_tokens = _max_tokens(prompt_ids, sampling, self._context)
         if self._tokenizer is None or not self._wants_text:
-            response = await self._ask(Ask(served.id, prompt_ids, sampling, max_tokens, adapter))
+            response = await self._ask(
+                Ask(served.id, prompt_ids, sampling, max_tokens, self._adapters, adapter)
+            )
             if self._tokenizer is None or not self._may_want_text(response):
                 needs_ids = self._tokenizer is None and self._dialect is OTHER
                 return await self._link.checked(response, advice=TAKES_TEXT if needs_ids else "")

@@ -1,298 +1,298 @@
-"""Token ids from llama.cpp, in a process of its own that this server starts, watches and ends."""
+"""Token ids from llama.cpp, in processes of its own that this server starts, watches and ends."""
 
 import asyncio
 import contextlib
-import logging
-import os
 import time
-from collections.abc import AsyncGenerator, Generator
-from pathlib import Path
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 
-import httpx
-import msgspec
-
-from orpheus_openai.errors import EngineError, NotReadyError
-from orpheus_openai.gpu.policy import GIB
-from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
+from orpheus_openai.errors import EngineError, NotReadyError, SpeechError
+from orpheus_openai.models.orpheus.adapters import edition
+from orpheus_openai.models.orpheus.adapters_held import IDLE_SECONDS, ROOM_SECONDS, no_place
 from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
-from orpheus_openai.models.orpheus.gguf_header import GGUFHeader
-from orpheus_openai.models.orpheus.host_memory import available_memory
-from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
-from orpheus_openai.models.orpheus.pace import Pace, keep
-from orpheus_openai.models.orpheus.prompt import build_prompt
-from orpheus_openai.models.orpheus.remote_link import UnansweredError
-from orpheus_openai.models.orpheus.remote_server import RemoteServer, RemoteTimeouts
+from orpheus_openai.models.orpheus.llama_engine import LlamaEngine, LlamaOptions
+from orpheus_openai.models.orpheus.llama_start import LlamaStart
+from orpheus_openai.models.orpheus.pace import Pace
 from orpheus_openai.models.threads import in_thread
 from orpheus_openai.synthesis import Sampling
 
-MEASURED_TOKENS = 7 * TOKENS_PER_FRAME
-MEASURED_SECONDS = 4.0
-"""How long it is measured at load at most, on machines that do not get so far."""
+FAILURE_SECONDS = 30.0
+"""How long an adapter that llama.cpp could not start with is refused without another try."""
+GATHER_SECONDS = 0.05
+"""How long a new process waits for others who want adapters: those who come together get one."""
+MOST_LEAVING = 2
+"""Processes that still speak when their successors have taken over; a new adapter waits for the end of more."""
 
-logger = logging.getLogger(__name__)
 
+class _Running:
+    """A llama.cpp, the editions of the adapters that it was started with, and who speaks with them."""
 
-class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How llama.cpp holds a model."""
+    def __init__(self, engine: LlamaEngine, editions: Sequence[str]) -> None:
+        self.engine = engine
+        self.editions = list(editions)
+        self.users: Counter[str | None] = Counter()
+        self.ending: asyncio.Task[None] | None = None
 
-    max_streams: int = 8
-    """Segments spoken at once, or as many as there is memory for; more wait their turn."""
-    max_model_len: int = 4_096
-    """Tokens of prompt and speech of one segment, or what the model was trained on where that is less."""
-    gpu_layers: int | None = None
-    program: str = ""
-    adapters: tuple[str, ...] = ()
-    """Paths of GGUF adapters that requests may ask for."""
-    threads: int | None = None
-    """None: the physical cores, less one for the codec."""
-    quiet_seconds: float = 5.0
-    """When no stream has got a token for so long, the process is asked whether it lives."""
-    answer_seconds: float = 5.0
-    """It is killed when it has not answered that for so long."""
-    stall_seconds: float = 120.0
-    """It is killed when no stream has got a token for so long, whatever it answers: a long prompt takes its time."""
+    @property
+    def in_use(self) -> list[str]:
+        return [each for each in self.editions if self.users[each]]
+
+    @property
+    def busy(self) -> bool:
+        return self.users.total() > 0
 
 
 class LlamaTokenSource:
-    """A running llama.cpp; made by `load_llama`, and used in the event loop in which it was loaded."""
+    """llama.cpp with the adapters that are asked for; made by `load_llama`, and used in its event loop.
 
-    def __init__(self, process: LlamaProcess, header: GGUFHeader, options: LlamaOptions) -> None:
-        self.header = header
-        self.pace: Pace | None = None
-        """Of one stream, as measured when it was loaded; None where that gave too few tokens."""
-        self._process = process
-        self._options = options
-        self._slots = asyncio.Semaphore(process.parameters.slots)
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {process.parameters.api_key}"},
-            timeout=httpx.Timeout(None, connect=options.answer_seconds),
-            trust_env=False,  # no proxy stands before what is in this machine
-        )
-        stall = options.stall_seconds
-        timeouts = RemoteTimeouts(answer=stall, first_token=stall, between_tokens=stall)
-        self._server = RemoteServer(process.address, self._client, None, None, timeouts)
-        self._progress = time.monotonic()
-        self._watching: asyncio.Task[None] | None = None
-        self._waiting = 0
+    It takes adapters only when it starts: one that is new comes with another process, which starts beside the one that
+    speaks and takes its place, and that one ends with its last stream. Where the model is on a card, or there is no
+    memory for two, the adapter waits until nobody is spoken for: others' speech never waits for it.
+    """
+
+    def __init__(
+        self, start: LlamaStart, engine: LlamaEngine, names: dict[str, str], recent: dict[str, float]
+    ) -> None:
+        self._start = start
+        self._options = start.options
+        self._running = _Running(engine, list(names))
+        self._leaving: list[_Running] = []
+        self._recent = recent
+        self._names = names
+        """Of editions: the adapters' own names."""
+        self._wanted: Counter[str] = Counter()
+        self._failures: dict[str, tuple[float, SpeechError]] = {}
+        self._one_at_a_time = False
+        self._change: asyncio.Task[None] | None = None
+        self._replacing = False
+        self._changed = asyncio.Event()
 
     @property
     def dead(self) -> bool:
-        """Whether the process has ended, so that only another one can speak."""
-        return self._process.dead
+        """Whether its process has ended, so that only another source can speak."""
+        return self._running.engine.dead and not self._replacing
 
     @property
     def streams(self) -> int:
         """Prompts that it continues at once; more wait their turn."""
-        return self._process.parameters.slots
+        return self._start.parameters.slots
+
+    @property
+    def pace(self) -> Pace | None:
+        """Of one stream, as measured when it was loaded; None where that gave too few tokens."""
+        return self._running.engine.pace
 
     @property
     def engine(self) -> str:
         """What it is, for people: engine, quantisation, device, speed."""
-        words = ["llama.cpp", self.header.quantisation, self._device]
-        if self.pace is not None:
-            words.append(f"{1 / self.pace.real_time_factor:.1f} × real time")
-        return ", ".join(words)
-
-    @property
-    def _device(self) -> str:
-        devices = self._process.devices
-        if self._options.gpu_layers == 0 or devices == []:
-            return "CPU"
-        return " + ".join(devices) if devices else "a llama-server of your own"
+        return self._running.engine.words
 
     @property
     def pid(self) -> int:
-        """Of llama.cpp's process."""
-        return self._process.pid
+        """Of the process that newcomers speak with."""
+        return self._running.engine.pid
 
     async def encode(self, text: str) -> list[int]:
         """Tokenize a text, never into special tokens that it spells; raises EngineError when the engine fails."""
-        with self._watched():
-            try:
-                ids = await self._server.encode(text)
-            except UnansweredError as error:
-                raise await self._failed(error) from error
-        if ids is None:
-            raise EngineError("This llama.cpp cannot tokenize text; take a newer one.")
-        return ids
+        async with self._lease(None) as running:
+            return await running.engine.encode(text)
 
     async def generate(
         self, prompt_ids: list[int], sampling: Sampling, adapter: str | None = None
     ) -> AsyncGenerator[list[int]]:
-        """Continue a prompt, id by id, once a slot is free; with one of `LlamaOptions.adapters`, by its path.
+        """Continue a prompt, with an adapter by its folder or repository; see `LlamaEngine.generate`.
 
-        The same seed gives the same ids on the same machine and versions. Raises InvalidRequestError for a prompt that
-        leaves no room to speak, EngineError when the engine fails.
+        Raises as `adapters.fetch_adapter` does, NotReadyError or OverloadedError where an adapter waited in vain.
         """
-        if adapter is not None and adapter not in self._options.adapters:
-            raise EngineError(f"This engine was started without the adapter {adapter}.")
-        number = None if adapter is None else self._options.adapters.index(adapter)
-        async with self._slots:
-            with self._watched():
-                try:
-                    generated = self._server.generate(prompt_ids, sampling, number)
-                    async with contextlib.aclosing(generated) as stream:
-                        async for ids in stream:
-                            self._progress = time.monotonic()
-                            yield ids
-                except (UnansweredError, EngineError) as error:
-                    raise await self._failed(error) from error
-
-    async def measure(self) -> None:
-        """Find out how fast it speaks, and say so where speech will not keep up."""
-        prompt = build_prompt(await self.encode("tara: The train to the coast leaves from platform nine."))
-        times: list[float] = []
-        rate = None
-        try:
-            async with (
-                asyncio.timeout(MEASURED_SECONDS),
-                contextlib.aclosing(self.generate(prompt, Sampling(max_tokens=MEASURED_TOKENS))) as stream,
-            ):
-                async for _ in stream:
-                    times.append(time.monotonic())  # noqa: PERF401  those before the time is over count
-        except TimeoutError:
-            rate = len(times) / MEASURED_SECONDS
-        if len(times) > TOKENS_PER_FRAME:
-            rate = (len(times) - 1) / (times[-1] - times[0])
-        if not rate:
-            return
-        self.pace = Pace(
-            tokens_per_second=round(rate, 2),
-            quantisation=self.header.quantisation,
-            device=self._device,
-            threads=self._process.parameters.threads,
-        )
-        await asyncio.to_thread(keep, self.header, self.pace)
-        if self.pace.advice:
-            logger.warning("%s", self.pace.advice)
+        wanted = None if adapter is None else await self._edition(adapter)
+        async with self._lease(wanted) as running:
+            number = None if wanted is None else running.editions.index(wanted)
+            async with contextlib.aclosing(running.engine.generate(prompt_ids, sampling, number)) as stream:
+                async for ids in stream:
+                    yield ids
 
     async def close(self) -> None:
-        """End the process: it is gone, and its memory is free, when this returns."""
-        if self._watching is not None:
-            self._watching.cancel()
-        await self._client.aclose()
-        await self._process.end()
+        """End its processes: they are gone, and their memory is free, when this returns."""
+        if self._change is not None:
+            self._change.cancel()
+            await asyncio.wait([self._change])
+        await asyncio.gather(*(each.ending or self._end(each) for each in (self._running, *self._leaving)))
+        await in_thread(self._start.files.close)
 
-    async def _failed(self, error: Exception) -> EngineError:
-        """Say why a stream broke: most often because the process did, which is known a moment later."""
-        for _ in range(20):
-            if self._process.dead:
-                return EngineError(
-                    f"The speech engine has died; the next request starts it again. llama.cpp: "
-                    f"{self._process.reason()}"
-                )
-            await asyncio.sleep(0.05)
-        return error if isinstance(error, EngineError) else EngineError(f"The speech engine failed: {error}.")
+    async def _edition(self, adapter: str) -> str:
+        held = next((each for each in self._running.editions if self._names[each] == adapter), None)
+        found = await edition(adapter, held)
+        self._names[found] = adapter
+        return found
 
-    @contextlib.contextmanager
-    def _watched(self) -> Generator[None]:
-        """Have the process watched as long as somebody waits for it."""
-        if self._waiting == 0:
-            self._progress = time.monotonic()
-            self._watching = asyncio.create_task(self._watch(), name="llama.cpp watchdog")
-        self._waiting += 1
+    @contextlib.asynccontextmanager
+    async def _lease(self, wanted: str | None) -> AsyncGenerator[_Running]:
+        """The process that newcomers speak with, which has the adapter of that edition; it stays while this lasts."""
+        while self._replacing or (wanted is not None and wanted not in self._running.editions):
+            if wanted is None or self._replacing:
+                await self._changed.wait()
+            else:
+                await self._bring(wanted)
+        running = self._running
+        running.users[wanted] += 1
         try:
-            yield
+            yield running
         finally:
-            self._waiting -= 1
-            if self._waiting == 0 and self._watching is not None:
-                self._watching.cancel()
+            running.users[wanted] -= 1
+            if wanted is not None:
+                self._recent[self._names[wanted]] = time.monotonic()
+            self._signal()
 
-    async def _watch(self) -> None:
-        """Kill the process when it hangs: whoever waits for it then sees that it has died."""
-        options = self._options
-        while True:
-            await asyncio.sleep(options.quiet_seconds / 2)
-            quiet = time.monotonic() - self._progress
-            if quiet < options.quiet_seconds:
-                continue
-            if quiet > options.stall_seconds or not await self._lives():
-                self._process.kill()
-                return
+    async def _bring(self, wanted: str) -> None:
+        """Have the adapter in a process that takes the place of this one, or wait for somebody's change that may."""
+        if self.dead:
+            raise EngineError("The speech engine has died; the next request starts it again.")
+        await in_thread(lambda: self._start.files.fetch(self._names[wanted]))
+        self._wanted[wanted] += 1
+        try:
+            deadline = asyncio.get_running_loop().time() + ROOM_SECONDS
+            while wanted not in self._running.editions:
+                since, error = self._failures.get(wanted, (0.0, None))
+                if error is not None and time.monotonic() < since + FAILURE_SECONDS:
+                    raise NotReadyError(error.message, code=error.code, retry_after=int(FAILURE_SECONDS))
+                if self._change is None and (obstacle := self._obstacle()) is not None:
+                    try:
+                        async with asyncio.timeout_at(deadline):
+                            await self._changed.wait()
+                    except TimeoutError:
+                        raise obstacle from None
+                    continue
+                if self._change is None:
+                    self._change = asyncio.create_task(self._succeed(wanted), name="llama.cpp successor")
+                change = self._change
+                await asyncio.wait([change])  # it goes on when this one hangs up
+                if change.cancelled():
+                    raise EngineError("The speech engine is being unloaded; send the request again.")
+                change.result()
+        finally:
+            self._wanted -= Counter([wanted])
 
-    async def _lives(self) -> bool:
-        with contextlib.suppress(TimeoutError, httpx.HTTPError):
-            async with asyncio.timeout(self._options.answer_seconds):
-                # On a connection of its own: a kept one says nothing of a process that is held up.
-                return (
-                    await self._client.get(f"{self._process.address}/health", headers={"Connection": "close"})
-                ).is_success
-        return False
+    def _obstacle(self) -> SpeechError | None:
+        """What a new adapter has to wait for."""
+        if len(self._running.in_use) >= self._options.adapters:
+            return no_place(self._options.adapters)
+        if len(self._leaving) < MOST_LEAVING and (not self._running.busy or self._fits_beside()):
+            return None
+        return NotReadyError(
+            "This voice is new to llama.cpp, which takes another adapter only when it starts, and it has spoken for "
+            "others all the time. Try again shortly.",
+            code="adapter_waits",
+            retry_after=5,
+        )
+
+    def _fits_beside(self) -> bool:
+        """Whether another process can start while this one speaks, by the memory of the host."""
+        return self._running.engine.in_host_memory and self._start.another_fits
+
+    async def _succeed(self, wanted: str) -> None:
+        """Put a process with that adapter, and others that are waited for, in the place of the one that speaks."""
+        await asyncio.sleep(GATHER_SECONDS)
+        others = [] if self._one_at_a_time else [each for each in self._wanted if each != wanted]
+        new = [wanted, *others]
+        try:
+            started = await self._started(new)
+        except SpeechError as error:
+            if self._one_at_a_time or not others:
+                self._failures[wanted] = (time.monotonic(), error)
+            self._one_at_a_time = True  # which of them it was shows next
+        else:
+            self._one_at_a_time = False
+            started.engine.pace = self._running.engine.pace
+            if not self._replacing:
+                self._leaving.append(self._running)
+            self._running = started
+            await in_thread(lambda: self._start.files.keep(started.editions))
+        finally:
+            self._change = None
+            self._replacing = False
+            self._signal()
+
+    async def _started(self, new: Sequence[str]) -> _Running:
+        before = self._running
+        chosen = self._chosen(new)
+        for each in chosen.copy():
+            try:
+                await self._start.prepare(self._names[each], each)
+            except SpeechError:
+                if each in new:
+                    raise
+                chosen.remove(each)
+        if not before.busy and not self._fits_beside():
+            self._replacing = True  # from here on newcomers wait
+            await before.engine.close()
+            try:
+                return _Running(await self._start.run(chosen), chosen)
+            except SpeechError:
+                self._running = _Running(await self._start.run(before.editions), before.editions)
+                self._running.engine.pace = before.engine.pace
+                raise
+        return _Running(await self._start.run(chosen), chosen)
+
+    def _chosen(self, new: Sequence[str]) -> list[str]:
+        """The adapters to start with: those in use, the new ones, and others that were used lately, the last first."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        used = {each: self._recent.get(self._names[each], 0.0) for each in self._running.editions}
+        lately = sorted((each for each in used if used[each] > oldest), key=lambda each: -used[each])
+        return list(dict.fromkeys([*self._running.in_use, *new, *lately]))[: self._options.adapters]
+
+    def _signal(self) -> None:
+        """Wake who waits for a change, and end who has spoken for the last time."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+        for each in self._leaving:
+            if not each.busy and each.ending is None:
+                each.ending = asyncio.create_task(self._end(each), name="llama.cpp predecessor")
+
+    async def _end(self, running: _Running) -> None:
+        await running.engine.close()
+        if running in self._leaving:
+            self._leaving.remove(running)
+            self._signal()
 
 
-async def load_llama(checkpoint: str, options: LlamaOptions) -> LlamaTokenSource:
+async def load_llama(
+    checkpoint: str, options: LlamaOptions, recent: dict[str, float] | None = None
+) -> LlamaTokenSource:
     """Start llama.cpp for a checkpoint: a GGUF file, a folder that holds one, or a hub name.
 
-    Nothing of it is left when this is cancelled or fails. Raises ModelUnavailableError, with the way out, when the
-    model cannot run here, NotReadyError when there is no memory for it now.
+    `recent` says when adapters were used last, in time.monotonic()'s seconds: it starts with those of the last minutes,
+    and the source goes on with the notes. Nothing of it is left when this is cancelled or fails. Raises
+    ModelUnavailableError, with the way out, when the model cannot run here, NotReadyError when there is no memory for
+    it now.
     """
     header = await in_thread(lambda: fetch_gguf(checkpoint))
-    context = min(options.max_model_len, header.context or options.max_model_len)
-    parameters = Parameters(
-        model=str(header.path),
-        context=context,
-        slots=_slots(header, context, options),
-        threads=options.threads or max(1, physical_cores() - 1),
-        gpu_layers=options.gpu_layers,
-        adapters=options.adapters,
-        program=options.program,
-    )
-    source = LlamaTokenSource(await LlamaProcess.start(parameters), header, options)
-    try:
-        await source.measure()
-    except BaseException:
-        await asyncio.shield(source.close())
-        raise
-    return source
-
-
-def _slots(header: GGUFHeader, context: int, options: LlamaOptions) -> int:
-    """As many streams as are asked for, or as there is memory for.
-
-    Raises NotReadyError where one is too many.
-    """
-    free = available_memory()
-    if free is None:
-        return options.max_streams
-    # The file is mapped, not copied: what is in the page cache already counts as available.
-    room = free - header.memory_bytes(0)
-    fitting = room // max(1, header.cache_bytes(context))
-    if fitting < 1:
-        need = header.memory_bytes(context)
-        raise NotReadyError(
-            f"{header.path} needs {need / GIB:.1f} GiB of memory, and {free / GIB:.1f} GiB are free. Close other "
-            f"programs, take a smaller quantisation than {header.quantisation}, or lower ORPHEUS_MAX_MODEL_LEN.",
-            code="insufficient_memory",
-            retry_after=30,
-        )
-    if fitting < options.max_streams:
-        logger.warning(
-            "%s speaks %d streams at once of %d: %.1f GiB of memory are free",
-            header.path,
-            fitting,
-            options.max_streams,
-            free / GIB,
-        )
-    return min(options.max_streams, fitting)
-
-
-def physical_cores() -> int:
-    """Cores that this process may use, those that two threads share counted once."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    siblings = set()
-    for number in allowed:
-        shared = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
+    start = LlamaStart(header, options)
+    recent = {} if recent is None else recent
+    async with contextlib.AsyncExitStack() as undo:
+        undo.callback(start.files.close)
+        names = await _lately(start, recent)
         try:
-            siblings.add(shared.read_text(encoding="ascii").strip())
-        except OSError:
-            siblings.add(str(number))
-    return max(1, min(len(siblings), _quota()))
+            engine = await start.run(list(names))
+        except NotReadyError:
+            if not names:
+                raise
+            names = {}
+            engine = await start.run([])
+        undo.push_async_callback(lambda: asyncio.shield(engine.close()))
+        await engine.measure()
+        undo.pop_all()
+    return LlamaTokenSource(start, engine, names, recent)
 
 
-def _quota() -> int:
-    """How many cores a container may keep busy (cgroup v2), rounded down."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return int(quota) // int(period)
-    except (OSError, ValueError):  # no such thing, or "max"
-        return os.cpu_count() or 1
+async def _lately(start: LlamaStart, recent: dict[str, float]) -> dict[str, str]:
+    """Names of adapters that were used in the last minutes, by their editions; they are files now."""
+    names: dict[str, str] = {}
+    oldest = time.monotonic() - IDLE_SECONDS
+    for named in sorted(recent, key=lambda each: -recent[each]):
+        if recent[named] < oldest or len(names) >= start.options.adapters:
+            break
+        with contextlib.suppress(SpeechError):
+            found = await edition(named)
+            await start.prepare(named, found)
+            names[found] = named
+    return names

@@ -11,8 +11,9 @@ from typing import Any
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.installation import installing
-from orpheus_openai.models.orpheus.adapters import Adapter, Resident, fetch_adapter
-from orpheus_openai.models.orpheus.checkpoint import Checkpoint, fetch_checkpoint
+from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter
+from orpheus_openai.models.orpheus.adapters_held import Resident
+from orpheus_openai.models.orpheus.checkpoint import Shape, fetch_checkpoint
 from orpheus_openai.models.orpheus.draw import NO_ID, Draw
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.spoken_ids import TURN, turned, turned_back
@@ -38,7 +39,7 @@ class VLLMTokenSource:
             Resident(
                 _LoraEngine(engine),
                 options.adapters,
-                partial(_fetched, engine.checkpoint, options.adapter_rank),
+                partial(_fetched, engine.checkpoint.shape, options.adapter_rank),
             )
             if options.adapters
             else None
@@ -166,7 +167,7 @@ class VLLMTokenSource:
 
 
 class _LoraEngine:
-    """vLLM's own words for what `adapters.Resident` wants of an engine."""
+    """vLLM's own words for what `adapters_held.Resident` wants of an engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -189,8 +190,8 @@ def _lora(number: int, path: str) -> Any:
     return LoRARequest(lora_name=str(number), lora_int_id=number, lora_path=path)
 
 
-async def _fetched(checkpoint: Checkpoint, largest_rank: int, named: str) -> Adapter:
-    return await in_thread(lambda: fetch_adapter(named, checkpoint, largest_rank))
+async def _fetched(shape: Shape, largest_rank: int, named: str) -> Adapter:
+    return await in_thread(lambda: fetch_adapter(named, shape, largest_rank))
 
 
 async def load_vllm(checkpoint: str, options: EngineOptions) -> VLLMTokenSource:
