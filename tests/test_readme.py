@@ -105,6 +105,13 @@ def test_both_languages_say_the_same():
     assert skeleton(english) == skeleton(chinese)
 
 
+def test_chinese_is_punctuated_as_chinese_is():
+    text = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+    prose = re.sub(r"(?<!`)`[^`\n]+`|\]\([^)]*\)", "", text)
+    han = "[\u4e00-\u9fff]"
+    assert re.findall(rf".*(?:{han}[,;:!?()]|[,;:!?()]{han}|{han}\.).*", prose) == []
+
+
 PAGES = [
     str(path.relative_to(ROOT)) for folder in (".", "*", "deploy/*") for path in ROOT.glob(f"{folder}/*.md")
 ]
