@@ -17,6 +17,7 @@ TOOLS = [
     "psutil",
     "openai",
     "hypothesis",
+    "schemathesis>=4.32",
     "packaging",
 ]
 TESTS = (

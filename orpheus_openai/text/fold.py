@@ -2,17 +2,20 @@
 
 import re
 import unicodedata
+from fractions import Fraction
 
 from orpheus_openai.text.trace import Traced
 
 _FOLDED = frozenset(
     {"<wide>", "<narrow>", "<font>", "<circle>", "<square>", "<small>", "<compat>", "<isolated>"}
 ) | frozenset({"<initial>", "<medial>", "<final>", "<vertical>"})
-"""Kinds of compatibility forms (Unicode, UnicodeData.txt) that are read as what they stand for. Not `<super>`, `<sub>`
-and `<fraction>`: x² is not x2."""
+"""Kinds of compatibility forms (Unicode, UnicodeData.txt) that are read as what they stand for. Not figures that are
+`<super>` or `<fraction>`: x² is not x2, but H₂O is H2O, and 1ˢᵗ is 1st."""
 
 _WIDE_MARKS = frozenset("％＠＃＆＊＋＝＜＞～／")
 """Marks whose narrow form has a name; other punctuation stays as wide as its script wants it."""
+_SMALLEST_FRACTION = 320
+"""Its denominator, among the figures that Unicode has."""
 _NAMED = frozenset("…№™℠₨﷼")
 """Signs with names of their own, which their letters do not spell."""
 _CHANGED = re.compile(
@@ -32,12 +35,13 @@ def fold(text: Traced, language: str) -> Traced:
 def _plain(char: str) -> str:
     kind = unicodedata.decomposition(char).partition(" ")[0]
     category = unicodedata.category(char)
+    if kind == "<sub>" or (kind == "<super>" and category == "Lm"):
+        return unicodedata.normalize("NFKC", char)
     if kind in _FOLDED and (category[0] != "P" or char in _WIDE_MARKS) and char not in _NAMED:
         plain = unicodedata.normalize("NFKC", char)
         if any(part.isalnum() or part in "%@#&*+=<>~/$£¥₩¢|¬¦" for part in plain) and " " not in plain:
             return plain
     if category in ("Nd", "No") and kind not in ("<super>", "<sub>", "<fraction>"):
-        value = unicodedata.numeric(char, None)
-        if value is not None and value == int(value):
-            return str(int(value))
+        value = Fraction(unicodedata.numeric(char, 0.0)).limit_denominator(_SMALLEST_FRACTION)
+        return str(value) if value else char
     return char

@@ -82,10 +82,26 @@ def test_the_documentation_tells_what_is_said():
         ("en", "٣٤ ३ ๕", "thirty-four three five"),
         ("en", "x² and ½", "x squared and one half"),
         ("en", "＄５", "five dollars"),
+        ("en", "CO₂, H₂O and x₁", "CO2, H2O and x1"),
+        ("en", "⁷⁵⁴ ₀₁₇ study⁴", "seven hundred fifty-four zero one seven study four"),
+        ("en", "the 1ˢᵗ of xⁿ", "the first of xn"),
+        ("en", "୳", "one half"),
+        ("en", "x ∈ A, ∠ABC", "x element of A, angle ABC"),
+        ("en", "a ⋅ b", "a ⋅ b"),
+        ("en", "10⁷ 2²³ x⁴", "ten to the power of seven two to the power of twenty-three x to the power of four"),
+        ("en", "(a)⁵ m² 5 m³", "(a) to the power of five m squared five cubic meters"),
+        ("en", "10⁻³", "ten to the power of minus three"),
+        ("de", "10⁻³", "zehn hoch minus drei"),
+        ("fr", "10⁻³", "dix puissance moins trois"),
+        ("es", "10⁻³", "diez elevado a menos tres"),
+        ("it", "10⁻³", "dieci elevato a meno tre"),
+        ("hi", "10⁻³", "दस की घात माइनस तीन"),
+        ("ko", "10⁻³", "십의 마이너스 삼제곱"),
+        ("zh", "10⁻³", "十的负三次方"),
         ("zh", "！，。：", ""),
         ("en", "€", "euros"),
     ],
-)
+)  # fmt: skip
 def test_what_counts_as_speech_is_given_in_words(language, written, spoken):
     assert said(written, language) == spoken
 

@@ -1,6 +1,7 @@
 """Figures and signs in a text, given in words: money, dates, times, units, and whatever else people count with."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
@@ -35,8 +36,19 @@ def in_words(text: Traced, language: str) -> Traced:
 
 # Digits, full stops (of abbreviations), and whatever is neither letter nor space nor a mark of a sentence.
 _SOMETHING = re.compile(
-    r"[\d.]|(?![,;:!?'’\"“”„«»()\-–—…、，。！？：；（）「」।<>])[^\w\s]|\([\uac00-\ud7a3]\)|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒²³µπ元円]"
+    r"[\d.]|(?![,;:!?'’\"“”„«»()\-–—…、，。！？：；（）「」।<>])[^\w\s]|\([\uac00-\ud7a3]\)|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒⁰¹²³⁴-⁹µπ元円]"
 )
+
+
+_EXPONENT = r"[⁺⁻]?(?:[⁰¹⁴-⁹]|[²³](?=[⁰¹²³⁴-⁹]))[⁰¹²³⁴-⁹]*|[⁺⁻][²³]"
+"""Raised figures, but for ² and ³ alone, which have names."""
+_BASE = re.compile(rf"(?:[\d)]|(?<![^\W_])[{LATIN}Α-Ωα-ω]{{1,2}})$")
+_BASE_LENGTH = 3
+"""What has to be seen to tell a variable from a word, which a raised figure is a footnote of."""
+
+_OPERATORS = r"[\u2200-\u22ff\u2a00-\u2aff]"
+_PUNCTUATING = frozenset("∕∖∗∙∣∥∶∷∼⋅⋮⋯⋰⋱")
+"""Operators that are written for marks of other names."""
 
 
 def ready(language: str) -> bool:
@@ -95,6 +107,7 @@ class _Reader:
     # --- what is left of numbers ----------------------------------------------------------------------------
 
     def _plain(self) -> Iterator[Rule]:
+        yield rule(_EXPONENT, self._raised)
         yield from self._arithmetic()
         yield rule(r"(?<=\d)/(?=\d)", always(" "))
         yield from self._years()
@@ -133,6 +146,16 @@ class _Reader:
         yield rule(r"(?<=[\d)]) [-−] (?=[\d(])", always(f"{space}{table.less or table.minus}{space}"))
         yield rule(r"(?<![\w)])[-−](?=\d)", always(f"{table.minus}{self.space}"))
         yield rule(r"(?<![\w~])~\s?(?=\d)", always(f"{table.about or table.signs['≈']}{space}"))
+
+    def _raised(self, found: re.Match[str]) -> str:
+        """10⁻³; what is raised after a word, or stands alone, is a figure of its own."""
+        figures = unicodedata.normalize("NFKC", found[0])
+        number = figures.lstrip("+−")
+        said = (self.table.minus + self.space if figures[0] == "−" else "") + self.words.cardinal(number)
+        before = "" if self.language in ("ko", "zh") else " "
+        if _BASE.search(found.string[max(0, found.start() - _BASE_LENGTH) : found.start()]):
+            return before + self.table.power.format(said)
+        return f" {said} "
 
     def _equals(self, found: re.Match[str]) -> str:
         if self.language != "ko":
@@ -187,9 +210,18 @@ class _Reader:
             rf"\s?([{re.escape(''.join(named))}])\s?",
             lambda m: f"{space}{named[m[1]]}{space}" if named[m[1]] else " ",
         )
+        yield rule(rf"\s?({_OPERATORS})\s?", _operator)
         signs = rf"[{re.escape(SIGNS)}\$]"
         yield rule(rf"\s?({signs})\s?", lambda m: f" {self.words.currency(m[1], '2')[0]} ")
         yield rule(
             r"\s?([%％‰])\s?",
             lambda m: f" {(self.table.permille if m[1] == '‰' else self.table.percent).format('')} ",
         )
+
+
+def _operator(found: re.Match[str]) -> str:
+    """A mathematical operator that the tables do not name, by Unicode's name."""
+    sign = found[1]
+    if sign in _PUNCTUATING:
+        return found[0]
+    return f" {unicodedata.name(sign, sign).lower().removesuffix(' sign')} "

@@ -95,6 +95,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number_marks: str
     range: str
     times: str
+    power: str
+    """What is said after the base; `{}` is the exponent."""
     equals: str
     divided: str
     ratio: str
