@@ -61,3 +61,7 @@ def slowed(seconds: float) -> Callable[[Any], Any]:
         return slow
 
     return wrap
+
+
+unhurried = slowed(0.1)
+"""An app that gives some times as much speech as is heard meanwhile, where the preview alone would make all at once."""

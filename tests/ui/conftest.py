@@ -9,6 +9,7 @@ import pytest
 from orpheus_openai.gpu import monitor
 from orpheus_openai.gpu.device import GPU, GPUSample
 from tests.support.chromium import CHROMIUM, FLAGS, PATIENCE, TAP
+from tests.support.ui_server import page_server, unhurried
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,18 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def page(open_page: Callable[..., Any], server_url: str) -> Any:
     return open_page(server_url)
+
+
+@pytest.fixture(scope="module")
+def unhurried_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that makes long texts as a card does: what nobody will hear any more costs nothing."""
+    with page_server(tmp_path_factory.mktemp("unhurried"), wrap=unhurried) as url:
+        yield url
+
+
+@pytest.fixture
+def unhurried_page(open_page: Callable[..., Any], unhurried_url: str) -> Any:
+    return open_page(unhurried_url)
 
 
 @pytest.fixture

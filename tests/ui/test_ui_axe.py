@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.chromium import ENGLISH, IN_CHROMIUM, LONG, speak_button, violations, wait_until_heard
-from tests.support.ui_server import page_server
+from tests.support.ui_server import page_server, unhurried
 
 pytest.importorskip("playwright.sync_api")
 pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -19,10 +19,10 @@ READERS = [("en-US", "dark", 1280), ("zh-CN", "light", 390)]
 
 
 @pytest.fixture(params=READERS, ids=[locale for locale, *_ in READERS])
-def opened(request: Any, open_page: Callable[..., Page], server_url: str) -> Page:
+def opened(request: Any, open_page: Callable[..., Page], unhurried_url: str) -> Page:
     locale, scheme, width = request.param
     page = open_page(
-        server_url,
+        unhurried_url,
         locale=locale,
         color_scheme=scheme,
         reduced_motion="reduce",
@@ -115,7 +115,7 @@ def test_axe_finds_nothing_while_one_listens_and_keeps(opened: Page) -> None:
 def test_axe_finds_nothing_when_a_model_in_use_is_to_be_released_and_when_the_server_is_gone(
     open_page: Callable[..., Page], tmp_path: Any, a_card: None, locale: str
 ) -> None:
-    with page_server(tmp_path) as url:
+    with page_server(tmp_path, wrap=unhurried) as url:
         page = open_page(
             url, locale=locale, forgive="ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY|ERR_SOCKET"
         )

@@ -24,7 +24,7 @@ from tests.support.chromium import (
     wait_for_silence,
     wait_until_heard,
 )
-from tests.support.ui_server import page_server, slowed
+from tests.support.ui_server import page_server, slowed, unhurried
 
 pytest.importorskip("playwright.sync_api")
 pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -82,7 +82,8 @@ def test_control_enter_speaks_and_escape_stops(page: Page) -> None:
     expect(speak_button(page)).to_contain_text("Speak")
 
 
-def test_speaking_anew_takes_the_place_of_what_is_being_spoken(page: Page) -> None:
+def test_speaking_anew_takes_the_place_of_what_is_being_spoken(unhurried_page: Page) -> None:
+    page = unhurried_page
     speak(page, LONG)
     wait_until_heard(page)
     page.get_by_role("textbox", name="What shall be said?").fill(ENGLISH)
@@ -93,12 +94,13 @@ def test_speaking_anew_takes_the_place_of_what_is_being_spoken(page: Page) -> No
     wait_until_heard(page)
 
 
-def test_stop_cancels_on_the_server_too(page: Page, server_url: str) -> None:
+def test_stop_cancels_on_the_server_too(unhurried_page: Page, unhurried_url: str) -> None:
+    page = unhurried_page
     speak(page, LONG)
     wait_until_heard(page)
-    assert active_speeches(server_url) == 1
+    assert active_speeches(unhurried_url) == 1
     speak_button(page).click()
-    eventually(lambda: active_speeches(server_url) == 0)
+    eventually(lambda: active_speeches(unhurried_url) == 0)
     expect(page.locator("#phase")).to_contain_text("Stopped after")
     wait_for_silence(page)
 
@@ -459,7 +461,7 @@ def test_a_slow_load_is_told_with_the_time_it_took_last(
 def test_the_panel_shows_the_cards_and_releases_a_model_that_is_in_use_only_when_told(
     open_page: Callable[..., Page], tmp_path: Path, a_card: None
 ) -> None:
-    with page_server(tmp_path) as url:
+    with page_server(tmp_path, wrap=unhurried) as url:
         page = open_page(url, forgive="ERR_INCOMPLETE_CHUNKED")
         panel = page.get_by_role("region", name="GPU")
         expect(panel).to_contain_text("9.0 GiB of 24.0 GiB")

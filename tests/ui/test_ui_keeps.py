@@ -17,7 +17,7 @@ from tests.support.chromium import (
     wait_for_silence,
     wait_until_heard,
 )
-from tests.support.ui_server import page_server
+from tests.support.ui_server import page_server, unhurried
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Locator, Page, expect
@@ -82,7 +82,8 @@ def test_each_tab_has_its_own_draft_and_a_new_one_takes_up_what_a_closed_one_lef
 # --- takes -------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_stopped_stays_in_the_history_and_what_was_deleted_comes_back(page: Page) -> None:
+def test_what_was_stopped_stays_in_the_history_and_what_was_deleted_comes_back(unhurried_page: Page) -> None:
+    page = unhurried_page
     speak(page, LONG)
     wait_until_heard(page)
     page.keyboard.press("Escape")
@@ -106,11 +107,11 @@ def test_what_was_stopped_stays_in_the_history_and_what_was_deleted_comes_back(p
 
 @pytest.mark.parametrize(("locale", "said"), [("en-US", "Not finished"), ("zh-CN", "未完成")])
 def test_a_page_that_is_left_in_mid_speech_finds_what_had_come_and_other_tabs_see_it(
-    open_page: Callable[..., Page], server_url: str, locale: str, said: str
+    open_page: Callable[..., Page], unhurried_url: str, locale: str, said: str
 ) -> None:
-    page = open_page(server_url, locale=locale, forgive="ERR_ABORTED")
+    page = open_page(unhurried_url, locale=locale, forgive="ERR_ABORTED")
     other = page.context.new_page()
-    other.goto(server_url)
+    other.goto(unhurried_url)
     box(page).fill(LONG)
     speak_button(page).click()
     expect(kept(other)).to_contain_text(said)
@@ -131,7 +132,7 @@ def test_a_page_that_is_left_in_mid_speech_finds_what_had_come_and_other_tabs_se
 def test_a_server_that_is_killed_in_mid_speech_leaves_what_was_heard_with_its_download(
     open_page: Callable[..., Page], tmp_path: Path, locale: str
 ) -> None:
-    with page_server(tmp_path) as url:
+    with page_server(tmp_path, wrap=unhurried) as url:
         page = open_page(
             url, locale=locale, forgive="ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY|ERR_SOCKET"
         )
