@@ -16,6 +16,7 @@ from orpheus_openai.speech.offer import ModelEntry, VoiceEntry, voice_entry
 from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
+from orpheus_openai.voices.form import LONGEST_RECORDING, MODELS, SHORTEST_RECORDING
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -36,6 +37,20 @@ class Defaults(msgspec.Struct, frozen=True):
     voice: str = SpeechRequest(text="").voice
 
 
+class Recordings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a voice made of a recording needs (`POST /v1/audio/voices`)."""
+
+    model: Annotated[
+        str, Meta(description="The model that speaks it.", examples=["medium-3b-pretrained"])
+    ] = MODELS["prompt"]
+    consent_required: Annotated[bool, Meta(description="Whether its speaker has to consent.")]
+    max_voices: Annotated[
+        int, Meta(description="Voices, and consents, that one key may have.", examples=[20])
+    ]
+    min_seconds: float = SHORTEST_RECORDING
+    max_seconds: float = LONGEST_RECORDING
+
+
 class CatalogAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """All models, languages, voices and formats."""
 
@@ -50,6 +65,7 @@ class CatalogAnswer(msgspec.Struct, frozen=True, kw_only=True):
     emotion_tags: Annotated[tuple[str, ...], Meta(examples=[["laugh", "sigh"]])]
     formats: Annotated[list[str], Meta(examples=[list(FORMATS)])]
     limits: Limits
+    recordings: Recordings
     defaults: Defaults = Defaults()
 
 
@@ -82,4 +98,7 @@ def catalog(
         emotion_tags=known.emotion_tags,
         formats=list(FORMATS),
         limits=Limits(settings.max_input_chars),
+        recordings=Recordings(
+            consent_required=settings.voice_consent == "required", max_voices=settings.max_voices_per_key
+        ),
     )

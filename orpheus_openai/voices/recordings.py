@@ -75,7 +75,7 @@ async def _decoded(data: bytes, field: str) -> PCM:
         raise InvalidRequestError(
             f"'{field}' is no recording that can be read; send WAV, MP3, FLAC, Ogg, AAC, MP4 or WebM.",
             param=field,
-            code="invalid_audio",
+            code="unreadable_audio",
         )
     return np.frombuffer(sound, "<i2").astype(np.int16, copy=False)
 
@@ -96,19 +96,20 @@ def judge(
 ) -> None:
     """Raise InvalidRequestError unless this is a recording that can be used; lengths are in seconds."""
     seconds = len(pcm) / SAMPLE_RATE
-    wrong = None
     if _loudest(pcm) < QUIET:
-        wrong = "there is next to nothing to be heard in it"
+        code, wrong = "silent_audio", "there is next to nothing to be heard in it"
     elif seconds < shortest:
+        code = "audio_too_short"
         wrong = (
             f"it lasts {seconds:.1f} s without the silence at its ends; at least {shortest:g} s are needed"
         )
     elif seconds > longest:
-        wrong = f"it is longer than {longest:g} s"
+        code, wrong = "audio_too_long", f"it is longer than {longest:g} s"
     elif np.mean(np.abs(pcm.astype(np.int32)) >= CLIPPED * FULL_SCALE) > MOST_CLIPPED:
-        wrong = "it is clipped: it was recorded too loud"
-    if wrong:
-        raise InvalidRequestError(f"'{field}' cannot be used: {wrong}.", param=field, code="invalid_audio")
+        code, wrong = "clipped_audio", "it is clipped: it was recorded too loud"
+    else:
+        return
+    raise InvalidRequestError(f"'{field}' cannot be used: {wrong}.", param=field, code=code)
 
 
 def write_wav(path: Path, pcm: PCM) -> None:

@@ -1,7 +1,6 @@
 """OpenAI's routes for voices of one's own: with the official SDK, and with recordings that are none."""
 
 import asyncio
-import io
 import json
 import wave
 
@@ -21,27 +20,9 @@ from orpheus_openai.voices import recordings
 from orpheus_openai.voices.recordings import Recorder
 from tests.support.in_process import asking
 from tests.support.local_server import running
+from tests.support.recordings import RATE, SAID, sound, wav
 
-RATE = 24_000
 NAME = b'--x\r\nContent-Disposition: form-data; name="name"\r\n\r\nMe\r\n--x--\r\n'
-SAID = "The quick brown fox jumped over the lazy dog."
-
-
-def sound(seconds=5.0, level=0.3):
-    """Something with the ups and downs of speech."""
-    time = np.arange(round(seconds * RATE)) / RATE
-    wave_form = np.sin(2 * np.pi * 150 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))
-    return (32_767 * level * wave_form).astype(np.int16)
-
-
-def wav(pcm, rate=RATE):
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes(pcm.tobytes())
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,9 @@ BEYOND_SCHEMAS = {
     "voice_not_found",
     "missing_required_parameter",
     "invalid_output_format",
-    "invalid_audio",
+    "unreadable_audio",
+    "audio_too_short",
+    "silent_audio",
     "consent_not_found",
 }
 BEYOND_SCHEMAS_IN_WORDS = (

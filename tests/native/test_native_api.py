@@ -336,6 +336,13 @@ async def test_the_catalog_tells_all_that_a_form_needs(client):
     assert "laugh" in catalog["emotion_tags"]
     assert catalog["formats"] == ["mp3", "opus", "aac", "flac", "wav", "pcm", "pcmu", "pcma"]
     assert catalog["limits"] == {"max_input_chars": 50_000, "min_speed": 0.25, "max_speed": 4.0}
+    assert catalog["recordings"] == {
+        "model": "medium-3b-pretrained",
+        "consent_required": True,
+        "max_voices": 20,
+        "min_seconds": 3,
+        "max_seconds": 30,
+    }
     assert catalog["defaults"]["voice"] == "tara"
     assert {"id", "english", "native", "example"} == catalog["languages"][0].keys()
 

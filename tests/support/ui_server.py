@@ -19,13 +19,23 @@ START_SECONDS = 30
 
 @contextlib.contextmanager
 def page_server(
-    folder: Path, *, port: int = 0, keys: str = "", wrap: Callable[[Any], Any] = lambda app: app
+    folder: Path,
+    *,
+    port: int = 0,
+    keys: str = "",
+    wrap: Callable[[Any], Any] = lambda app: app,
+    **settings: str,
 ) -> Iterator[str]:
-    """The address of a server with the preview, up until the end of the block; `wrap` goes around its ASGI app."""
+    """The address of a server with the preview, up until the end of the block.
+
+    `wrap` goes around its ASGI app, `settings` are more of them.
+    """
     environ = {
         "ORPHEUS_MODEL": "preview",
         "ORPHEUS_OUTPUT_DIR": str(folder / "outputs"),
+        "ORPHEUS_VOICES": str(folder / "voices"),
         "ORPHEUS_API_KEYS": keys,
+        **settings,
     }
     app = wrap(create_app(load_settings(environ, dotenv=None)))
     with socket.create_server(("127.0.0.1", port)) as listener:

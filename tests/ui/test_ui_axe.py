@@ -47,11 +47,15 @@ ENGLISH_LEFT = """() => {
 """What is said in English, the reader's own text and programs aside."""
 
 
+def english_left(page: Page) -> list[str]:
+    """What English is left in a Chinese page."""
+    chinese = page.locator("html").get_attribute("lang") == "zh-Hans"
+    return page.evaluate(ENGLISH_LEFT) if chinese else []
+
+
 def fault(page: Page, state: str) -> dict[str, list[str]]:
     """What axe finds in this state, by its name, and what English is left in a Chinese page; {} for nothing."""
-    found = violations(page)
-    if page.locator("html").get_attribute("lang") == "zh-Hans":
-        found += page.evaluate(ENGLISH_LEFT)
+    found = violations(page) + english_left(page)
     return {state: found} if found else {}
 
 

@@ -139,15 +139,15 @@ test("a name stays with a speech", async () => {
 });
 
 test("a speech that is being made stands in the history of other tabs, and once in all when it has ended", async (t) => {
-  t.mock.timers.enable({ apis: ["setInterval"] });
+  t.mock.timers.enable({ apis: ["setTimeout"] });
   const store = new Memory();
   const [here, elsewhere] = [1, 2].map(() => new History(() => {}, async () => store));
   const recording = new Recording();
   const made = () => ({ ...speech(1, recording.length / 24_000), partial: "unfinished" });
   const keeping = new Keeping(here, made, () => recording.samples);
   const step = async () => {
-    t.mock.timers.tick(1_000);
-    await new Promise((resolve) => setTimeout(resolve));
+    t.mock.timers.tick(250);
+    await new Promise((resolve) => setImmediate(resolve));
   };
   await step();
   assert.deepEqual(await elsewhere.list(), []);
@@ -166,6 +166,28 @@ test("a speech that is being made stands in the history of other tabs, and once 
   assert.deepEqual(others, []);
   assert.deepEqual([whole.partial, whole.name], [null, "The opening"]);
   assert.deepEqual([...(await here.samples(whole.id))], [1, 2, 3, 4]);
+});
+
+test("what has come is written at once when the page is hidden, frozen or left", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const [page, tab] = [new EventTarget(), new EventTarget()];
+  const { addEventListener, removeEventListener } = globalThis;
+  Object.assign(globalThis, { document: page, addEventListener: tab.addEventListener.bind(tab), removeEventListener: tab.removeEventListener.bind(tab) });
+  t.after(() => {
+    Object.assign(globalThis, { addEventListener, removeEventListener });
+    delete globalThis.document;
+  });
+  const store = new Memory();
+  const recording = new Recording();
+  const keeping = new Keeping(new History(() => {}, async () => store), () => speech(1), () => recording.samples);
+  for (const [target, event, sample] of [[page, "visibilitychange", 1], [page, "freeze", 2], [tab, "pagehide", 3]]) {
+    recording.push(Int16Array.from([sample]));
+    target.dispatchEvent(new Event(event));
+    await new Promise((resolve) => setImmediate(resolve));
+    const [{ id }] = await store.all();
+    assert.equal((await store.samples(id)).at(-1), sample);
+  }
+  keeping.drop();
 });
 
 test("a speech that another tab deletes while it is made stays deleted, and comes back whole", async () => {

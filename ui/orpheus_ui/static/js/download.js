@@ -15,7 +15,7 @@ const MOST_SENT_BYTES = 8 * 1024 * 1024; // what the server encodes for the page
  * the take that it has kept, else from the samples. Where it cannot do that the speech is saved as WAV, and it is told.
  */
 export async function save(speech, samples, format) {
-  const name = fileName(speech.voice, speech.name || speech.text, speech.created);
+  const name = fileName(speech.called ?? speech.voice, speech.name || speech.text, speech.created);
   try {
     offer(await inFormat(speech, samples, format), `${name}.${format}`);
   } catch (error) {
@@ -27,10 +27,10 @@ export async function save(speech, samples, format) {
 }
 
 /** Save the captions of a speech whose words are known; "srt" or "vtt". */
-export async function saveCaptions({ text, words, voice, name, created }, format) {
+export async function saveCaptions({ text, words, voice, called = voice, name, created }, format) {
   const points = [...text];
   const told = words.toSorted((a, b) => a.span[0] - b.span[0]).map((word) => ({ ...word, word: points.slice(...word.span).join("") }));
-  offer(await caption(format, text, told), `${fileName(voice, name || text, created)}.${format}`);
+  offer(await caption(format, text, told), `${fileName(called, name || text, created)}.${format}`);
 }
 
 /** The samples are too many to be sent. */
@@ -53,7 +53,7 @@ export function fileName(voice, text, created) {
   }
   const stamp = new Date(created - new Date(created).getTimezoneOffset() * 60_000).toISOString();
   const when = stamp.slice(0, 16).replaceAll(/[-:]/g, "").replace("T", "-");
-  return ["orpheus", voice, beginning, when].filter(Boolean).join("-");
+  return ["orpheus", voice.replace(/\s+/g, "-"), beginning, when].filter(Boolean).join("-");
 }
 
 async function inFormat({ facts, created }, samples, format) {

@@ -5,7 +5,7 @@ import { MinuteChart } from "./chart.js";
 import { byId, element } from "./dom.js";
 import { duration, gibibytes, language, number, onLanguage, t } from "./i18n.js";
 import { badge, shortTitle, title } from "./models.js";
-import { confirmed, explain } from "./notices.js";
+import { confirmed, explain, quoted } from "./notices.js";
 import { Pull } from "./pull.js";
 
 const HELD = new Set(["loading", "ready", "asleep", "unloading", "failed"]);
@@ -63,7 +63,7 @@ export class GPUPanel {
       element("p", { class: "lead" }, t("gpu.none")),
       element("p", {}, t("gpu.none_meaning")),
       element("ul", { class: "ways" }, ...ways.map((key) => element("li", {}, t(key)))),
-      status.gpu_error && language() === "en" && element("p", { class: "faint" }, t("gpu.error", { detail: status.gpu_error })),
+      status.gpu_error && element("p", { class: "faint" }, t("gpu.error"), " ", quoted(status.gpu_error)),
     ].filter(Boolean);
   }
 
@@ -89,7 +89,7 @@ export class GPUPanel {
     return element(
       "li", { class: "loaded-model" },
       element("div", { class: "row spread" }, element("span", { class: "loaded-name" }, model ? shortTitle(model) : status.id), badge(status.state === "unloaded" ? "on_demand" : status.state)),
-      element("div", { class: "row spread" }, element("div", { class: "faint" }, element("p", {}, status.error ?? facts.filter(Boolean).join(" · ")), element("p", { class: "countdown", "data-leaves": status.id })), loaded && this.#takesRoom(status.id) && this.#releaseButton(status.id, model)),
+      element("div", { class: "row spread" }, element("div", { class: "faint" }, element("p", {}, ...(status.error ? [t("gpu.failed"), " ", quoted(status.error)] : [facts.filter(Boolean).join(" · ")])), element("p", { class: "countdown", "data-leaves": status.id })), loaded && this.#takesRoom(status.id) && this.#releaseButton(status.id, model)),
       status.advice && element("p", { class: "hint warning" }, language() === "en" ? status.advice : t("gpu.too_slow")),
     );
   }

@@ -2,7 +2,14 @@
 
 import { outline } from "./outline.js";
 
-const STEP_MS = 1_000;
+const STEP_MS = 250; // what is lost at most, with the time that a step takes, when the tab dies
+const IDLE_SHARE = 20; // a step that takes long, as on a slow disk, is followed by so many times its time
+/** @type {[string, () => EventTarget | undefined][]} */
+const LEAVING = [
+  ["pagehide", () => globalThis],
+  ["visibilitychange", () => globalThis.document],
+  ["freeze", () => globalThis.document],
+];
 
 /** Writes a speech down in steps, each with the samples that are new. */
 export class Keeping {
@@ -13,6 +20,7 @@ export class Keeping {
   #written = 0;
   #writing = null;
   #timer;
+  #over = false;
   #leave = () => this.#step();
 
   /** `made()` is what the history is to know of the speech by now; `samples()` are all that have come, int16. */
@@ -21,8 +29,8 @@ export class Keeping {
     this.#id = history.begin();
     this.#made = made;
     this.#samples = samples;
-    this.#timer = setInterval(() => this.#step(), STEP_MS);
-    globalThis.addEventListener?.("pagehide", this.#leave);
+    this.#wait(STEP_MS);
+    for (const [event, target] of LEAVING) target()?.addEventListener?.(event, this.#leave);
   }
 
   /** The speech has ended, as `speech` says. Rejects where it cannot be kept. */
@@ -38,11 +46,24 @@ export class Keeping {
     this.#cease();
   }
 
+  #wait(milliseconds) {
+    clearTimeout(this.#timer);
+    if (!this.#over) this.#timer = setTimeout(() => this.#step(), milliseconds);
+  }
+
   /** One step at a time; one that fails is part of the next, and the last one tells. */
   #step() {
+    if (this.#writing) return;
     const samples = this.#samples();
-    if (samples.length === this.#written || this.#writing) return;
-    this.#writing = this.#write(samples).catch(() => {}).finally(() => (this.#writing = null));
+    if (samples.length === this.#written) {
+      this.#wait(STEP_MS);
+      return;
+    }
+    const begun = performance.now();
+    this.#writing = this.#write(samples).catch(() => {}).finally(() => {
+      this.#writing = null;
+      this.#wait(Math.max(STEP_MS, IDLE_SHARE * (performance.now() - begun)));
+    });
   }
 
   async #write(samples) {
@@ -53,7 +74,8 @@ export class Keeping {
   }
 
   #cease() {
-    clearInterval(this.#timer);
-    globalThis.removeEventListener?.("pagehide", this.#leave);
+    this.#over = true;
+    clearTimeout(this.#timer);
+    for (const [event, target] of LEAVING) target()?.removeEventListener?.(event, this.#leave);
   }
 }

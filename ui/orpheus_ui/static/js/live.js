@@ -90,8 +90,8 @@ export class Live extends EventTarget {
   #begin(at) {
     const { catalog, keep, request, listening } = this.#parts;
     const { text: _, ...wanted } = request();
-    const { language } = catalog.voice(wanted.voice);
-    const speech = { text: "", at, live: true, language, voice: wanted.voice, wanted, created: Date.now() };
+    const { language, name: called } = catalog.voice(wanted.voice);
+    const speech = { text: "", at, live: true, language, voice: wanted.voice, called, wanted, created: Date.now() };
     const utterance = { id: null, speech, sound: null, words: [], written: false, cut: false, samples: () => utterance.sound?.samples ?? new Int16Array(0) };
     utterance.keeping = keep(() => made(utterance, "unfinished"), utterance.samples);
     this.#utterance = utterance;

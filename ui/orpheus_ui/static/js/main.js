@@ -67,9 +67,11 @@ const segments = new Segments(events);
 const request = () =>
   catalog.offer && { text: composer.text, model: models.chosen, voice: voices.chosen, ...tuning.chosen, ...cast.chosen };
 
+const nameOf = (id) => catalog.offer && catalog.voice(id)?.name;
 const past = new History(() => tell("history"));
 const shelf = new Shelf(past, {
   format,
+  nameOf,
   onReplay: replay,
   onSpeak: (wanted) => speaking.start(wanted),
   onReuse: ({ text, wanted }) => {
@@ -112,7 +114,7 @@ const developers = new Developers(() => {
 new GPUPanel(catalog, events);
 catalog.follow(events);
 
-const plan = new Plan(request);
+const plan = new Plan(request, nameOf);
 for (const part of [composer, models, voices]) part.addEventListener("change", () => cast.look());
 for (const part of [composer, models, voices, tuning, cast]) {
   part.addEventListener("change", () => {
@@ -183,6 +185,23 @@ function onText() {
   };
 }
 byId("speaker").addEventListener("click", () => voices.reveal());
+
+/** Voices of one's own are for few: their part of the page comes when it is asked for. */
+byId("own-voices").addEventListener("click", async () => {
+  if (!catalog.offer) return;
+  const part = await import("./own_voices.js").catch(() => notice(t("error.part")));
+  if (!part) return;
+  const onSound = () => {
+    speaking.stop();
+    voices.hush();
+    tell("playing");
+  };
+  const onUse = ({ id, model }) => {
+    models.chosen = model;
+    voices.chosen = id;
+  };
+  new part.OwnVoices(catalog, { onSound, onUse }).open();
+});
 
 offerThemes();
 offerFiles((text) => composer.replace(text));

@@ -2,6 +2,7 @@
 
 import { byId, element, icon } from "./dom.js";
 import { duration, has, languageName, number, onLanguage, t } from "./i18n.js";
+import { quoted } from "./notices.js";
 import { recall, remember } from "./remembered.js";
 
 const MARGIN = 20; // CSS pixels around the panel
@@ -91,7 +92,7 @@ export class Models extends EventTarget {
       { class: usable ? "option" : "option off", onclick: (event) => event.detail && usable && setTimeout(() => this.#toggle(false)) },
       radio,
       element("span", { class: "option-head" }, element("span", { class: "option-name" }, title(model)), badge(state)),
-      element("span", { class: "faint" }, [this.#whatToDo(model, state), memory].filter(Boolean).join(" ")),
+      element("span", { class: "faint" }, [this.#whatToDo(model, state), memory].filter(Boolean).join(" "), ...this.#failure(model, state)),
     );
   }
 
@@ -100,7 +101,12 @@ export class Models extends EventTarget {
     const last = this.#catalog.live(model.id)?.load_seconds;
     if (state === "on_demand" && last) return t("model.about.on_demand_again", { time: duration(last) });
     if (model.engine === "preview" && model.status === "available") return t("model.about.preview");
-    return t(`model.about.${state}`, { variable, detail: this.#catalog.live(model.id)?.error ?? "" });
+    return t(`model.about.${state}`, { variable });
+  }
+
+  #failure(model, state) {
+    const words = state === "failed" && this.#catalog.live(model.id)?.error;
+    return words ? [" ", quoted(words)] : [];
   }
 
   #toggle(open = this.#panel.hidden) {

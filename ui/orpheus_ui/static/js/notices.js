@@ -4,23 +4,38 @@ import { RefusedError, UnreachableError } from "./api.js";
 import { byId, element, icon } from "./dom.js";
 import { duration, has, language, t } from "./i18n.js";
 
+const PLACE = /line (\d+), column (\d+)/; // in an SSML document
+
 const TOAST_MS = 10_000;
 
 /** An error as a sentence for the person, in the page's language. */
 export function inWords(error) {
   if (error instanceof UnreachableError) return t("error.unreachable");
-  if (!(error instanceof RefusedError)) return t("error.page", { detail: error.message });
+  if (!(error instanceof RefusedError)) return t("error.page");
   const wait = error.retryAfter ? t("error.retry_after", { time: duration(error.retryAfter) }) : "";
   return `${refused(error)} ${wait}`.trim();
 }
 
-/** The server writes for people, in English; in other languages its words come behind ours, unless ours say it all. */
-function refused({ code, status, message }) {
-  if (language() === "en" && message) return message;
-  if (has(`error.${code}`)) return t(`error.${code}`);
-  const words = t(has(`error.${status}`) ? `error.${status}` : "error.server");
-  return message ? words + t("error.detail", { detail: message }) : words;
+/** The same for `append`: what the page has no words for comes behind them, marked as somebody else's. */
+export function told(error) {
+  const known = error instanceof UnreachableError || (error instanceof RefusedError && (knownKey(error) || language() === "en"));
+  return known || !error.message ? [inWords(error)] : [inWords(error), " ", quoted(error.message)];
 }
+
+/** What a server, a driver or a browser says in English, among words of the page's language. */
+export const quoted = (words) => element("q", { class: "quoted", lang: "en" }, words);
+
+/** The server writes for people, in English. */
+function refused(error) {
+  const { status, message } = error;
+  if (language() === "en" && message) return message;
+  const key = knownKey(error) ?? (has(`error.${status}`) ? `error.${status}` : "error.server");
+  const [, line, column] = message.match(PLACE) ?? [];
+  return t(key, { line, column });
+}
+
+/** The words for exactly this error: by its name, and where it can be in several fields by the field. */
+const knownKey = ({ code, param }) => [`error.${code}.${param}`, `error.${code}`].find(has);
 
 /** What must change for an error to be no longer true: the "connection", the "key" or the "request"; null: a new try. */
 function causeOf(error) {
@@ -30,16 +45,16 @@ function causeOf(error) {
 }
 
 /** Show an error until it is closed or its cause has gone. */
-export const explain = (error) => notice(inWords(error), null, causeOf(error));
+export const explain = (error) => notice(told(error), null, causeOf(error));
 
 /**
- * Show a sentence until it is closed, another takes its place, or its `cause` is cleared; `action`, `{label, act}`, is
+ * Show a sentence, or what `told` gives, until it is closed, another takes its place, or its `cause` is cleared; `action`, `{label, act}`, is
  * a button beside it.
  */
 export function notice(words, action = null, cause = null) {
   const offered = action && element("button", { type: "button", class: "quiet", onclick: action.act }, action.label);
   const close = element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: () => clearNotice() }, icon("close"));
-  byId("notices").replaceChildren(element("div", { class: "notice", "data-cause": cause }, element("p", {}, words), offered, close));
+  byId("notices").replaceChildren(element("div", { class: "notice", "data-cause": cause }, element("p", {}, ...[words].flat()), offered, close));
 }
 
 /** Tell of something that was done, for a while; `action`, `{label, act}`, is a button that undoes it. */

@@ -2,22 +2,25 @@
 
 import { planText } from "./api.js";
 import { byId, element } from "./dom.js";
-import { has, number, onLanguage, t } from "./i18n.js";
-import { inWords } from "./notices.js";
+import { has, language, number, onLanguage, t } from "./i18n.js";
+import { quoted, told } from "./notices.js";
 
 const SETTLE_MS = 500; // while one types
 const MOST_SHOWN = 200; // segments
+const NOT_DONE = /^(<.+>) is not done; (?:what it holds is read|(only its rate is))\.$/s; // as the server's warnings read
 
-/** Shows the plan of `request()` while it is open; call `look` when that has changed. */
+/** Shows the plan of `request()`, and what `nameOf(id)` calls its voices, while it is open; call `look` when that has changed. */
 export class Plan {
   #request;
+  #nameOf;
   #plan = null;
   #error = null;
   #abort = null;
   #timer = null;
 
-  constructor(request) {
+  constructor(request, nameOf) {
     this.#request = request;
+    this.#nameOf = nameOf;
     byId("explain").addEventListener("click", () => this.#toggle());
     onLanguage(() => this.#show());
   }
@@ -53,12 +56,12 @@ export class Plan {
   }
 
   #show() {
-    byId("plan-said").textContent = this.#error ? inWords(this.#error) : this.#plan ? summary(this.#plan) : t("plan.empty");
+    byId("plan-said").replaceChildren(...(this.#error ? told(this.#error) : [this.#plan ? summary(this.#plan) : t("plan.empty")]));
     const segments = this.#plan?.segments ?? [];
     const several = new Set(segments.map(({ voice }) => voice)).size > 1;
     const more = segments.length > MOST_SHOWN && element("li", { class: "faint" }, t("plan.more", { n: number(segments.length - MOST_SHOWN) }));
-    byId("plan-segments").replaceChildren(...segments.slice(0, MOST_SHOWN).map((segment) => planned(segment, several)), ...(more ? [more] : []));
-    byId("plan-warnings").textContent = (this.#plan?.warnings ?? []).join(" ");
+    byId("plan-segments").replaceChildren(...segments.slice(0, MOST_SHOWN).map((segment) => planned(segment, several && this.#nameOf(segment.voice))), ...(more ? [more] : []));
+    byId("plan-warnings").replaceChildren(...(this.#plan?.warnings ?? []).flatMap((words) => [warning(words), " "]));
   }
 }
 
@@ -67,8 +70,8 @@ function summary({ segments }) {
   return t("plan.summary", { n: number(segments.length), changes: number(changes) });
 }
 
-function planned({ text, voice, language, pause_ms: pause, changes }, several) {
-  const facts = [several ? voice : null, pause ? t("plan.pause", { time: t("unit.seconds", { n: number(pause / 1000, 2) }) }) : null];
+function planned({ text, language, pause_ms: pause, changes }, voice) {
+  const facts = [voice, pause ? t("plan.pause", { time: t("unit.seconds", { n: number(pause / 1000, 2) }) }) : null];
   return element(
     "li", {},
     element("p", { dir: "auto", lang: language }, text),
@@ -80,6 +83,13 @@ function planned({ text, voice, language, pause_ms: pause, changes }, several) {
 function changed({ from, to, why }) {
   const said = to ? element("ins", { dir: "auto" }, to) : element("span", {}, t("plan.left_out"));
   return element("li", {}, element("del", { dir: "auto" }, from), " → ", said, " ", element("span", { class: "faint" }, `(${reasons(why)})`));
+}
+
+/** What is not done of SSML, in the page's language where it has words. */
+function warning(words) {
+  if (language() === "en") return words;
+  const [, what, but] = words.match(NOT_DONE) ?? [];
+  return what ? t(but ? "plan.only_rate" : "plan.not_done", { what }) : quoted(words);
 }
 
 /** The server's reasons, in the page's language where there are words. */

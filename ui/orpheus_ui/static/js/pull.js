@@ -2,9 +2,9 @@
 
 import { breakOffDownload, offerDownload, startDownload } from "./api.js";
 import { element } from "./dom.js";
-import { gibibytes, language, onLanguage, t } from "./i18n.js";
+import { gibibytes, onLanguage, t } from "./i18n.js";
 import { shortTitle } from "./models.js";
-import { confirmed, explain } from "./notices.js";
+import { confirmed, explain, quoted } from "./notices.js";
 
 /** Offers the file of the first size of Orpheus, where it cannot speak here yet, and follows what is on its way. */
 export class Pull {
@@ -77,9 +77,9 @@ export class Pull {
 
 const progress = ({ name, bytes, done_bytes: done }) => t("pull.on_its_way", { name, done: gibibytes(done), size: gibibytes(bytes) });
 
-/** How the last download ended; what the server says more about it is in English. */
+/** How the last download ended. */
 function ended(download) {
   if (!download) return null;
-  const more = language() === "en" ? download.message : "";
-  return element("p", { class: "faint" }, [t(`pull.${download.state}`, { name: download.name }), more].filter(Boolean).join(" "));
+  const { state, name, message } = download;
+  return element("p", { class: "faint" }, t(`pull.${state}`, { name }), message && " ", message && quoted(message));
 }

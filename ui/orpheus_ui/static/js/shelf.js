@@ -11,7 +11,7 @@ import { mark } from "./verdicts.js";
 
 const BEGINNING = 160; // characters of the text
 
-/** Shows a History; `onReplay(speech, samples)`, `onReuse(speech)` and `onSpeak(wanted)` are the page's. */
+/** Shows a History; `nameOf(id)` is what a voice is called, `onReplay(speech, samples)`, `onReuse(speech)` and `onSpeak(wanted)` are the page's. */
 export class Shelf {
   #history;
   #parts;
@@ -54,7 +54,7 @@ export class Shelf {
 
   #found() {
     const wanted = byId("history-search").value.trim().toLowerCase();
-    return this.#speeches.filter(({ text, name = "", voice }) => [text, name, voice].some((each) => each.toLowerCase().includes(wanted)));
+    return this.#speeches.filter((speech) => [speech.text, speech.name ?? "", ...this.#voicesOf(speech)].some((each) => each.toLowerCase().includes(wanted)));
   }
 
   /** What there is room for, before anything has to go. */
@@ -74,7 +74,7 @@ export class Shelf {
     const named = { text: (name || text).slice(0, 40) };
     const button = (action, act) =>
       element("button", { type: "button", class: "quiet bare", "data-does": action, "aria-label": t(`history.${action}`, named), onclick: () => this.#guard(() => act(speech)) }, icon(action));
-    const facts = [name ? text.slice(0, BEGINNING) : null, voicesOf(speech), brief(speech.seconds) ?? clock(speech.seconds), moment(speech.created)];
+    const facts = [name ? text.slice(0, BEGINNING) : null, this.#voicesOf(speech).join(", "), brief(speech.seconds) ?? clock(speech.seconds), moment(speech.created)];
     return element(
       "li", { class: "kept", "data-id": id },
       element("button", { type: "button", class: "round small", "data-does": "play", "aria-label": t("history.play", named), onclick: () => this.#guard(() => this.#replay(speech)) }, icon("play")),
@@ -91,6 +91,12 @@ export class Shelf {
       ),
       element("div", { class: "kept-actions" }, button("name", (each) => this.#name(each)), button("reuse", this.#parts.onReuse), button("download", (each) => this.#download(each)), button("delete", (each) => this.#remove([each]))),
     );
+  }
+
+  /** Who speaks: the voice, and those of the cast. */
+  #voicesOf({ voice, called = voice, wanted }) {
+    const others = Object.values(wanted?.cast ?? {}).map((id) => this.#parts.nameOf(id) ?? id);
+    return [...new Set([called, ...others])];
   }
 
   async #replay(speech) {
@@ -155,6 +161,3 @@ export class Shelf {
     }
   }
 }
-
-/** Who speaks: the voice, and those of the cast. */
-const voicesOf = ({ voice, wanted }) => [...new Set([voice, ...Object.values(wanted?.cast ?? {})])].join(", ");

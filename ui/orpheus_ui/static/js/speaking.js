@@ -80,8 +80,8 @@ export class Speaking {
     const abort = new AbortController();
     this.#abort = abort;
     this.#current = null;
-    const { language } = catalog.voice(wanted.voice);
-    const speech = { text: wanted.text, language, voice: wanted.voice, wanted, created: Date.now() };
+    const { language, name: called } = catalog.voice(wanted.voice);
+    const speech = { text: wanted.text, language, voice: wanted.voice, called, wanted, created: Date.now() };
     const sound = listening.player.begin(slowLine() ? CUSHION_SECONDS : 0);
     listening.begin(speech, expectedSeconds(wanted));
     /** @type {any} */
