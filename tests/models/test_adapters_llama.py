@@ -181,6 +181,10 @@ def started(monkeypatch):
     return engines
 
 
+async def _hangs(_start, _editions):
+    await asyncio.Event().wait()
+
+
 @contextlib.asynccontextmanager
 async def begun(source, adapter=None):
     named = None if adapter is None else str(adapter)
@@ -239,13 +243,27 @@ async def test_no_more_adapters_than_there_are_places_and_who_waits_has_an_end(
 ):
     one, two, _ = folders
     async with loaded(model, adapters=1) as source:
+        monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+        with pytest.raises(NotReadyError, match="could not be written as a GGUF file in /nowhere"):
+            async with begun(source, two):
+                pass
+        monkeypatch.setattr(tempfile, "tempdir", str(one.parent / "written"))
+        source._failures.clear()  # half a minute later
         async with begun(source, one):
             monkeypatch.setattr(tokens_llama, "ROOM_SECONDS", 0.05)
             with pytest.raises(OverloadedError, match="All 1 adapters"):
                 async with begun(source, two):
                     pass
+            monkeypatch.setattr(tokens_llama, "ROOM_SECONDS", 60)
         async with begun(source, two):
             assert [each.editions for each in started] == [[], ["1"], ["2"]]
+        monkeypatch.setattr(LlamaStart, "run", _hangs)
+        monkeypatch.setattr(tokens_llama, "ROOM_SECONDS", 0.1)
+        with pytest.raises(NotReadyError, match="is being started again"):
+            async with begun(source, one):
+                pass
+        async with begun(source, two):
+            assert not started[-1].dead
 
 
 async def test_a_model_is_loaded_again_with_the_adapters_of_the_last_minutes_that_are_there(

@@ -14,11 +14,14 @@ import pytest
 
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError, NotReadyError
 from orpheus_openai.models.orpheus import llama_start
+from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH
 from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
 from orpheus_openai.models.orpheus.llama_engine import LlamaOptions
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess
+from orpheus_openai.models.orpheus.loader import OrpheusLoader
 from orpheus_openai.models.orpheus.tokens_llama import load_llama
+from orpheus_openai.settings import Settings
 from orpheus_openai.synthesis import Sampling
 from tests.support.llama_children import llama_children
 from tests.support.tiny_gguf import write_gguf
@@ -177,6 +180,23 @@ async def test_there_are_no_more_streams_than_fit_and_the_log_says_so(tiny_gguf,
     assert asked == [2, 3]
     (said,) = [record.getMessage() for record in caplog.records]
     assert "speaks 3 streams at once of 8" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(), (3, None)),
+        (Settings(llama_threads=6, gpu_layers=20), (6, 20)),
+        (Settings(gpu_layers=20, device="cpu"), (3, 0)),
+    ],
+)
+def test_threads_and_layers_on_the_card_are_those_of_the_settings_or_all_cores_but_the_codecs(
+    tiny_gguf, monkeypatch, settings, expected
+):
+    monkeypatch.setattr(llama_start, "physical_cores", lambda: 4)
+    options = OrpheusLoader(settings, Budget(settings), list)._llama_options()
+    told = llama_start.LlamaStart(fetch_gguf(str(tiny_gguf)), options).parameters
+    assert (told.threads, told.gpu_layers) == expected
 
 
 OWNER = """

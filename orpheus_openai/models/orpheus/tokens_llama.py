@@ -164,13 +164,23 @@ class LlamaTokenSource:
                     continue
                 if self._change is None:
                     self._change = asyncio.create_task(self._succeed(wanted), name="llama.cpp successor")
-                change = self._change
-                await asyncio.wait([change])  # it goes on when this one hangs up
-                if change.cancelled():
-                    raise EngineError("The speech engine is being unloaded; send the request again.")
-                change.result()
+                await self._finished(self._change, deadline)
         finally:
             self._wanted -= Counter([wanted])
+
+    async def _finished(self, change: "asyncio.Task[None]", deadline: float) -> None:
+        """Wait for a change, which goes on when whoever wanted it hangs up, or has waited for long enough."""
+        left = deadline - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait([change], timeout=max(0.0, left))
+        if not done:
+            raise NotReadyError(
+                "llama.cpp is being started again with the adapter of this voice. Try again shortly.",
+                code="adapter_waits",
+                retry_after=5,
+            )
+        if change.cancelled():
+            raise EngineError("The speech engine is being unloaded; send the request again.")
+        change.result()
 
     def _obstacle(self) -> SpeechError | None:
         """What a new adapter has to wait for."""
