@@ -1,26 +1,22 @@
-"""Text in while speech comes out: how soon it sounds, how soon an interruption frees the model, what sockets leave.
+"""Text in while speech comes out: how soon it sounds, how soon an interruption frees the model.
 
     python -m benchmarks.live
-    python -m benchmarks.live --times 5 --sockets 20 --malformed 200
+    python -m benchmarks.live --times 5
 
 The server is one of our own with the preview. A text comes token by token, 20 a second, as a language model writes it;
-a flush is answered with the first PCM; a speech of minutes is interrupted, and its place is free. Then many sockets at
-once, half of which hang up at random; malformed messages; and a reader who does not read: what is left of them is
-seen in `/api/status` and in the server's memory.
+a flush is answered with the first PCM; a speech of minutes is interrupted, and its place is free.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import random
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks.report import percentiles
@@ -99,73 +95,12 @@ async def interrupted(socket: ClientConnection) -> float:
     return told - began
 
 
-async def storm(url: str, sockets: int) -> int:
-    """So many at once, every other one hangs up at random; returns how many were served to the end."""
-
-    async def one(number: int) -> bool:
-        socket = await opened(url)
-        await say(socket, "input.text", text=TEXT)
-        if number % 2:
-            await asyncio.sleep(random.random())
-            socket.transport.abort()
-            return False
-        await say(socket, "input.done")
-        await until(socket, "session.done")
-        await socket.close()
-        return True
-
-    return sum(await asyncio.gather(*map(one, range(sockets))))
-
-
-async def malformed(url: str, messages: int) -> int:
-    """So many that are not as they should be; returns how many were answered with an error."""
-    bad: list[str | bytes] = [
-        "{",
-        "[]",
-        b"\x00\xff",
-        '{"type":5}',
-        '{"type":"input.text"}',
-        '{"type":"?"}',
-        "\ud7ff",
-    ]
-    async with await opened(url) as socket:
-        for number in range(messages):
-            await socket.send(bad[number % len(bad)])
-            await until(socket, "error")
-        await say(socket, "input.text", text="Hello.")
-        await say(socket, "input.done")
-        await until(socket, "session.done")
-    return messages
-
-
-async def not_reading(url: str, sockets: int) -> None:
-    """So many who ask for minutes of speech, read nothing of it, and leave after a while."""
-    idle = [await opened(url) for _ in range(sockets)]
-    for socket in idle:
-        socket.transport.pause_reading()
-        await say(socket, "input.text", text=LONG)
-    await asyncio.sleep(2)
-    for socket in idle:
-        socket.transport.abort()
-
-
-async def left(url: str) -> dict[str, int]:
-    """What is under way once it had time to end."""
-    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
-        for _ in range(100):
-            status = (await client.get("/api/status")).json()
-            if not (status["active_speeches"] or status["queued_speeches"]):
-                break
-            await asyncio.sleep(0.1)
-        return {name: status[name] for name in ("active_speeches", "queued_speeches")}
-
-
 def _told(name: str, seconds: Sequence[float], goal: float | None = None) -> None:
     figures = ", ".join(f"{rank} {1_000 * value:.0f} ms" for rank, value in percentiles(seconds).items())
     print(f"{name}: {figures}" + (f" (goal {1_000 * goal:.0f} ms)" if goal else ""))
 
 
-async def run(url: str, memory: Any, arguments: argparse.Namespace) -> None:
+async def run(url: str, arguments: argparse.Namespace) -> None:
     """Measure, and print."""
     await first_sound(url)
     sounds = await asyncio.gather(*(first_sound(url) for _ in range(min(arguments.times, 8))))
@@ -174,14 +109,6 @@ async def run(url: str, memory: Any, arguments: argparse.Namespace) -> None:
     async with await opened(url) as socket:
         _told("flush to first PCM", [await flushed(socket) for _ in range(arguments.times)], FLUSH_GOAL)
         _told("interruption to free", [await interrupted(socket) for _ in range(arguments.times)], FREE_GOAL)
-    before = memory()
-    served = await storm(url, arguments.sockets)
-    print(f"{arguments.sockets} sockets, half hang up: {served} served to the end, left {await left(url)}")
-    answered = await malformed(url, arguments.malformed)
-    print(f"{answered} malformed messages, each answered; then a speech")
-    await not_reading(url, 8)
-    print(f"8 readers who do not read, gone: left {await left(url)}")
-    print(f"memory: {before:.0f} MiB before, {memory():.0f} MiB after")
 
 
 def main() -> None:
@@ -190,12 +117,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--times", type=int, default=30, help="flushes and interruptions (30)")
-    parser.add_argument("--sockets", type=int, default=200, help="sockets at once (200)")
-    parser.add_argument("--malformed", type=int, default=5_000, help="malformed messages (5000)")
     arguments = parser.parse_args()
     environ = {**os.environ, "ORPHEUS_MODEL": "preview", "ORPHEUS_MAX_QUEUE": "1000"}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environ) as server:
-        asyncio.run(run(server.url, lambda: server.resident_mib()[0], arguments))
+        asyncio.run(run(server.url, arguments))
 
 
 if __name__ == "__main__":

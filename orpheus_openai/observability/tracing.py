@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that has ended just now."""
+    """A request, or one utterance on a socket, that has ended just now."""
 
     id: str
     method: str
@@ -129,7 +129,7 @@ def _installed() -> bool:
 def _attributes(answered: Answered) -> dict[str, Any]:
     """What the spans say, in OpenTelemetry's names where it has some (semantic conventions for HTTP)."""
     found: dict[str, Any] = {
-        "http.request.method": answered.method,
+        "http.request.method": answered.method if answered.method == "POST" else "_OTHER",
         "http.route": answered.route or None,
         "url.path": answered.path,
         "http.response.status_code": answered.status or None,

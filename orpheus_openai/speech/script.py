@@ -26,6 +26,9 @@ STEP_SECONDS = 0.002
 class AnyScript(Protocol):
     """The segments of one text in order, for one speaker."""
 
+    is_live: bool
+    """Somebody may have to write it first."""
+
     @property
     def input(self) -> str:
         """The text, as far as it has come."""
@@ -48,6 +51,8 @@ class AnyScript(Protocol):
 
 class Script:
     """The segments of a text that is there as a whole."""
+
+    is_live = False
 
     def __init__(self, text: str, segments: Iterator[Segment], *, in_thread: bool) -> None:
         """`segments` of `text` do their work as they are asked for: `in_thread`, where it may take longer."""
@@ -108,6 +113,8 @@ class Script:
 
 class LiveScript:
     """The segments of a text that is still being written; each piece of it is judged and charged as it comes."""
+
+    is_live = True
 
     def __init__(self, feed: TextFeed, dictation: Dictation, is_quick: Callable[[], bool]) -> None:
         """`is_quick` tells whether reading a piece costs too little for a thread."""

@@ -252,6 +252,8 @@ class Speech:
         if await self._script.peek() is None:
             yield NOTHING_TO_SAY
             return
+        if self._script.is_live:
+            self.timeline.mark("asked")  # how long somebody took to write it is nobody's queue
         async with self._gate.turn(self._tell_position, self.account):
             self.timeline.mark("admitted")
             async with self._manager.get_model(self.model) as speaker:

@@ -18,11 +18,13 @@ from orpheus_openai.models.preview.model import PreviewModel
 from orpheus_openai.observability.tracing import Tracing
 from orpheus_openai.settings import Settings
 from tests.support.local_server import running
+from tests.support.socket_client import PCM, Talk
 
 pytest.importorskip("espeakng_loader")
 service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
 
 HELLO = {"model": "tts-1", "voice": "alloy", "input": "Hello there.", "response_format": "pcm"}
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STAGES = ["queue", "load", "first token", "first audio", "encode", "stream"]
 SERVER, ERROR = 2, 2
 """SpanKind and StatusCode in OTLP's protocol buffers."""
@@ -151,6 +153,25 @@ def test_an_engine_that_fails_ends_the_stage_it_was_in_and_marks_the_trace(colle
     assert (span.status.code, span.status.message) == (ERROR, "engine_error")
     assert attributes(span)["error.type"] == "engine_error"
     assert [stage.name for stage in stages(collector)] == ["queue", "load", "first token"]
+
+
+def test_each_utterance_on_a_socket_is_a_trace_whose_queue_begins_with_its_text(collector):
+    with client(collector.url) as http:
+        url = str(http.base_url).rstrip("/")
+        with Talk(url, additional_headers={"traceparent": TRACEPARENT}) as talk:
+            talk.send("session.config", **PCM)
+            talk.say("Hello", done=False)
+            time.sleep(0.3)
+            talk.say(" there.")
+            talk.until("session.done")
+    span = request_span(collector)
+    assert span.name == "UTTERANCE /v1/audio/speech/stream"
+    assert span.trace_id.hex() in TRACEPARENT
+    assert [stage.name for stage in stages(collector)] == [name for name in STAGES if name != "first token"]
+    assert stages(collector)[0].start_time_unix_nano - span.start_time_unix_nano >= 0.25e9
+    told = attributes(span)
+    assert told["orpheus.request_id"].endswith(".0")
+    assert (told["http.response.status_code"], told["orpheus.outcome"]) == (200, "completed")
 
 
 def test_a_callers_mistake_is_named_and_is_no_error_of_the_server(collector):

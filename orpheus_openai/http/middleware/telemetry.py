@@ -31,6 +31,9 @@ DOORS = {
 }
 """By how a path begins, the first that fits; the quiet ones are `probe`, all else is `page`."""
 
+UTTERANCE = "UTTERANCE"
+"""In place of a method, for one speech of many on a socket."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -74,7 +77,7 @@ class Telemetry:
         """Count one speech of many on a socket, and log it."""
         self._metrics.count_request(_door(path), status, None)  # the speech tells of its own errors
         measured = speech.report().facts()
-        fields = {"method": "UTTERANCE", "path": scope["state"]["shown_path"], "speech": speech.id}
+        fields = {"method": UTTERANCE, "path": scope["state"]["shown_path"], "speech": speech.id}
         fields |= {"status": status, "seconds": round(seconds, 4)}
         logger.info(
             "an utterance on a socket: %s in %.3f s",
@@ -82,6 +85,7 @@ class Telemetry:
             seconds,
             extra={"fields": {**fields, **measured}},
         )
+        self._trace(scope, UTTERANCE, status, seconds, name=speech.id, speech=speech)
 
     def _close(self, scope: "Scope", path: str, status: int, seconds: float) -> None:
         """Count the request, log it and write its trace."""
@@ -102,23 +106,37 @@ class Telemetry:
             seconds,
             extra={"fields": {**fields, **measured}},
         )
-        if self._tracing is not None and method == "POST":
-            self._tracing.record(
-                Answered(
-                    id=state["request_id"],
-                    method=method,
-                    path=shown,
-                    route=scope.get("path_template", ""),
-                    status=status,
-                    seconds=seconds,
-                    error=error,
-                    headers={
-                        name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-                    },
-                    speech=speech,
-                    measured=measured,
-                )
+        if method == "POST":
+            self._trace(scope, method, status, seconds, name=state["request_id"], speech=speech)
+
+    def _trace(
+        self,
+        scope: "Scope",
+        method: str,
+        status: int,
+        seconds: float,
+        *,
+        name: str,
+        speech: Speech | None,
+    ) -> None:
+        """Write the trace of a request, or of one utterance on a socket, that has just ended."""
+        if self._tracing is None:
+            return
+        state: dict[str, Any] = scope["state"]
+        self._tracing.record(
+            Answered(
+                id=name,
+                method=method,
+                path=state["shown_path"],
+                route=scope.get("path_template", ""),
+                status=status,
+                seconds=seconds,
+                error=speech.error if method == UTTERANCE and speech is not None else state.get("error"),
+                headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+                speech=speech,
+                measured=speech.report().facts() if speech else {},
             )
+        )
 
 
 def _door(path: str) -> str:
