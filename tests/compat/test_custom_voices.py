@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import wave
 
 import httpx
@@ -248,7 +250,7 @@ async def test_two_voices_of_one_caller_have_two_names(open_app):
     assert (again.status_code, again.json()["error"]["param"]) == (400, "name")
 
 
-async def test_who_may_have_no_more_is_told_so_before_a_recording_is_read(tmp_path):
+async def test_who_may_have_no_more_is_told_so_before_a_recording_is_read(tmp_path, caplog):
     app = create_app(
         Settings(
             model="preview",
@@ -258,7 +260,8 @@ async def test_who_may_have_no_more_is_told_so_before_a_recording_is_read(tmp_pa
             max_voices_per_key=0,
         )
     )
-    answers = [await create(app, NOT_AUDIO["noise"])]
+    answers = [await create(app, NOT_AUDIO["noise"]) for _ in range(2)]
+    assert caplog.text.count("ORPHEUS_VOICE_CONSENT=off: voices are made of recordings without") == 1
     async with asking(app) as client:
         answers.append(
             await client.post(
@@ -267,7 +270,7 @@ async def test_who_may_have_no_more_is_told_so_before_a_recording_is_read(tmp_pa
                 files={"recording": ("x", NOT_AUDIO["noise"])},
             )
         )
-    assert [answer.json()["error"]["code"] for answer in answers] == ["quota_exceeded"] * 2
+    assert [answer.json()["error"]["code"] for answer in answers] == ["quota_exceeded"] * 3
     assert left(tmp_path / "voices") == []
 
 
@@ -309,10 +312,29 @@ async def test_one_recording_too_many_is_turned_away(monkeypatch):
 
 async def test_who_hangs_up_while_a_recording_is_read_ends_that():
     recorder = Recorder()
-    reading = asyncio.create_task(recorder.decode(wav(sound(30.0)), "recording"))
+    reading = asyncio.create_task(recorder.decode(wav(sound(40.0)), "recording"))
     await asyncio.sleep(0.05)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert [each for each in psutil.Process().children() if "decoder.py" in " ".join(each.cmdline())] == []
-    assert len(await recorder.decode(wav(sound(2.0)), "recording")) == 2 * RATE
+    assert len(await recorder.decode(wav(sound(40.0)), "recording")) == 31 * RATE, "no more is ever decoded"
+
+
+def test_what_decodes_a_recording_can_open_nothing_and_has_bounds():
+    code = (
+        "import runpy, resource, socket, sys\n"
+        "decoder = runpy.run_path(sys.argv[1])\n"
+        "decoder['_confine']()\n"
+        "for what in (lambda: open('/etc/passwd'), socket.socket, lambda: bytes(2 << 30)):\n"
+        "    try: what()\n"
+        "    except (OSError, MemoryError) as error: print(type(error).__name__)\n"
+        "print(resource.getrlimit(resource.RLIMIT_CPU)[0], resource.getrlimit(resource.RLIMIT_FSIZE)[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(recordings.DECODER)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["OSError", "OSError", "MemoryError", "20", "0"]

@@ -42,6 +42,17 @@ async def test_auto_takes_as_many_streams_as_fit_64_at_most(paper, free, streams
     assert (await fitted(paper, free)).max_streams == streams
 
 
+async def test_adapters_are_counted_and_what_voices_begin_with_is_kept_where_they_are_recordings(paper):
+    without, some = await fitted(paper, 46), await fitted(paper, 46, adapters=2, adapter_rank=64)
+    checkpoint = read_checkpoint(Path(paper))
+    more = some.footprint(checkpoint).weights - without.footprint(checkpoint).weights
+    assert 0.25 < more / GIB < 1.5  # 3 places of 97 million numbers
+    budget = Budget(Settings())
+    models = load_catalog().models
+    assert budget.fitted(models["medium-3b-pretrained"], None).prefix_caching
+    assert not budget.fitted(models["medium-3b"], None).prefix_caching
+
+
 async def test_auto_leaves_a_margin_for_others_but_not_at_the_price_of_the_only_stream(paper):
     least = (await fitted(paper, 80)).with_streams(1).footprint(read_checkpoint(Path(paper))).of_engine / GIB
     assert (await fitted(paper, least + 0.01, 24)).max_streams == 1

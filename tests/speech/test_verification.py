@@ -169,9 +169,10 @@ async def test_frames_that_were_lost_are_told_of(url, port):
     assert verdicts(done) == ["suspect:lost_frames"]
 
 
-async def test_with_a_seed_of_its_own_nothing_is_spoken_twice(url, port):
+@pytest.mark.parametrize("fields", [{"seed": 7}, {"temperature": 0}])
+async def test_what_would_be_drawn_alike_or_has_a_seed_of_its_own_is_not_spoken_twice(url, port, fields):
     engine = Scripted([in_ids(GOOD)], [in_ids(GOOD[:-1])], port=port)
-    _, done = await speak(url, engine, seed=7)
+    _, done = await speak(url, engine, **fields)
     assert verdicts(done) == ["ok", "suspect:no_end"]
     assert len(engine.bodies) == 2
 
@@ -224,6 +225,23 @@ async def test_who_says_that_they_listen_later_hears_nothing_that_failed(url, po
 def test_nothing_is_looked_at_where_it_is_off(fields, looked_at):
     service = SpeechService.create(Settings(model="preview", **fields))
     assert (service.prepare(SpeechRequest(text=FIRST)).verification is not None) is looked_at
+
+
+@pytest.mark.parametrize(
+    ("fields", "again"),
+    [
+        ({}, (True, False)),
+        ({"verify_words": "retry"}, (True, True)),
+        ({"verify": "report", "verify_words": "retry"}, (False, False)),
+    ],
+)
+def test_settings_say_what_is_spoken_again(fields, again):
+    verification = (
+        SpeechService.create(Settings(model="preview", **fields))
+        .prepare(SpeechRequest(text=FIRST))
+        .verification
+    )
+    assert (verification._retry, verification._retry_words) == again
 
 
 async def test_the_preview_which_cannot_fail_so_has_no_verdicts(url):

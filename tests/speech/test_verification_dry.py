@@ -179,3 +179,50 @@ def test_words_for_which_nobody_has_time_to_look_are_unchecked_and_not_ok(play, 
     assert set(verdicts[1:]) == {"unchecked"}
     _, _, verdicts = play(Speaker(20.0, lambda _, __: True), reader=NoReader([]), ears=Ears())
     assert set(verdicts) == {"ok"}, "where eSpeak NG is not installed nobody ever looks"
+
+
+class Faulty(Speaker):
+    """The first try at each segment has a fault of the kind that is asked for; the second has none."""
+
+    def __init__(self, fault):
+        super().__init__(20.0, lambda _number, tried: tried > 1 or fault != "no_end")
+        self.fault = fault
+
+    async def watched(self, text, voice, sampling, usage, watch):
+        wanted = True
+        async for pcm in super().watched(text, voice, sampling, usage, watch):
+            if not wanted:
+                return
+            if sum(self.tries.values()) == 1 or self.tries[int(pcm[0]) // 1_000] == 1:
+                wanted = self.spoil(watch)
+                pcm = pcm[: PIECE // 100] if self.fault == "length" else pcm * (self.fault != "silence")  # noqa: PLW2901
+            yield pcm
+
+    def spoil(self, watch):
+        if self.fault == "loop":
+            return watch.look(np.ones((3, 7), np.int16), 0)
+        return watch.look(np.zeros((0, 7), np.int16), int(self.fault == "lost_frames"))
+
+
+@pytest.mark.parametrize("fault", ["loop", "silence", "length", "no_end", "lost_frames"])
+def test_each_fault_is_told_of_what_was_heard_and_spoken_again_where_nobody_heard_it(play, fault):
+    *_, verdicts = play(Faulty(fault), whole=True, reader=NoiseReader([]))
+    assert set(verdicts) == {"retried"}
+    *_, verdicts = play(Faulty(fault), retry=False, reader=NoiseReader([]))
+    assert set(verdicts) == {"cut" if fault in ("loop", "silence") else f"suspect:{fault}"}
+
+
+def test_a_segment_that_is_held_has_a_bound(play, monkeypatch):
+    most = 0
+
+    class Watchful(producer.Producer):
+        async def chunks(self, patience):
+            nonlocal most
+            async for pcm in super().chunks(patience):
+                most = max(most, self._trial.ahead + len(pcm))
+                yield pcm
+
+    monkeypatch.setattr(segments, "Producer", Watchful)
+    monkeypatch.setattr(producer, "MOST_HELD", 35 * 24_000)
+    play(Speaker(20.0, lambda _, __: True, letters=5), whole=True)
+    assert 35 * 24_000 <= most <= 35 * 24_000 + PIECE

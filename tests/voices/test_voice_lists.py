@@ -52,8 +52,11 @@ async def test_openais_list_has_what_is_built_in_shared_or_the_callers(app, word
     assert {"tara", "alloy"} <= {voice["id"] for voice in voices}
 
 
-async def test_the_servers_own_list_and_a_models_have_the_callers(app):
+async def test_the_servers_own_list_elevenlabs_and_a_models_have_the_callers(app):
     for word, seen in (("one", True), ("two", False)):
+        async with asking(app, headers={"xi-api-key": word}) as client:
+            of_elevens = (await client.get("/v1/voices")).json()["voices"]
+        assert ("voice_1" in [voice["voice_id"] for voice in of_elevens]) is seen
         async with asking(app, headers=key(word)) as client:
             catalog = (await client.get("/api/models")).json()
             model = (await client.get("/v1/models/medium-3b")).json()
