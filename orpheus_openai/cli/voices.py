@@ -127,6 +127,9 @@ def _add_adapter(named: str, place: str, file: VoiceFile, folder: VoiceFolder, c
     source = Path(named)
     if not (source / "adapter_config.json").is_file():
         raise VoiceError(f"adapter: there is no adapter_config.json in {source}")
+    from orpheus_openai.models.orpheus.adapters import require_servable  # noqa: PLC0415  for this alone
+
+    require_servable(source)
 
     def put(staging: Path) -> None:
         (staging / ADAPTER).mkdir()
@@ -188,11 +191,14 @@ def _show(options: argparse.Namespace, _settings: Settings, folder: VoiceFolder,
 
 def _test(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, catalog: Catalog) -> int:
     from orpheus_openai.models.factory import ModelFactory  # noqa: PLC0415  looks at every engine
+    from orpheus_openai.models.orpheus.adapters import require_servable  # noqa: PLC0415
 
     voice = folder.voice(_place(options.name, folder, catalog), catalog)
     factory = ModelFactory(settings, catalog.with_voices([voice]))
     try:
         factory.require_voice(catalog.models[voice.models[0]], voice)
+        if Path(voice.adapter).is_absolute():
+            require_servable(Path(voice.adapter), settings.adapter_rank)
     except ModelUnavailableError as error:
         say(error.message)
         return 1

@@ -8,7 +8,7 @@ import pytest
 
 from orpheus_openai.cli import make_parser
 from orpheus_openai.doctor import examine
-from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
 from tests.support.command_line import run
 
 
@@ -77,12 +77,24 @@ def test_an_adapter_is_copied_with_nothing_but_what_it_needs(act, tmp_path):
     source.mkdir()
     with pytest.raises(InvalidRequestError, match="there is no adapter_config.json"):
         act("add", "Narrator", "--adapter", str(source))
-    (source / "adapter_config.json").write_text(json.dumps({"r": 8}))
-    (source / "adapter_model.safetensors").write_bytes(bytes(100))
+    weights = {
+        "model.layers.0.mlp.up_proj.lora_A.weight": {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 1]}
+    }
+    header = json.dumps(weights).encode()
+    (source / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     (source / "optimizer.pt").write_bytes(bytes(100))
+    config = {"peft_type": "LORA", "r": 8}
+    (source / "adapter_config.json").write_text(json.dumps(config | {"modules_to_save": ["lm_head"]}))
+    with pytest.raises(ModelUnavailableError, match="brings whole layers of its own.*merge_and_unload"):
+        act("add", "Narrator", "--adapter", str(source))
+    assert not (tmp_path / "voices").exists()
+    (source / "adapter_config.json").write_text(json.dumps(config))
     assert act("add", "Narrator", "--adapter", str(source))[0] == 0
     kept = sorted(path.name for path in (tmp_path / "voices" / "narrator" / "adapter").iterdir())
     assert kept == ["adapter_config.json", "adapter_model.safetensors"]
+    (tmp_path / "voices" / "narrator" / "adapter" / "adapter_model.safetensors").unlink()
+    code, said = act("test", "Narrator")
+    assert (code, said.out) == (1, "")
     assert act("add", "Far", "--adapter", "hub:someone/voice")[0] == 0
     assert 'adapter = "hub:someone/voice"' in act("show", "far")[1].out
 

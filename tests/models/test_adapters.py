@@ -10,7 +10,7 @@ import pytest
 
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.orpheus import adapters_held
-from orpheus_openai.models.orpheus.adapters import Adapter, read_adapter
+from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter, read_adapter
 from orpheus_openai.models.orpheus.adapters_held import Resident
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
 
@@ -101,6 +101,15 @@ def test_what_cannot_work_is_refused_with_its_reason(tmp_path, shape, made, why)
     assert why in refused.value.message
     if {"use_dora", "modules_to_save", "rank"} & made.keys() or "lm_head" in why:
         assert "merge_and_unload" in refused.value.message
+
+
+def test_an_adapter_of_a_repository_is_read_where_the_hub_puts_it(tmp_path, shape, monkeypatch):
+    snapshot = tmp_path / "models--someone--voice" / "snapshots" / "0"
+    write_adapter(snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert fetch_adapter("someone/voice", shape, 64).directory == snapshot
 
 
 def test_pickled_weights_are_never_read(tmp_path, shape):

@@ -11,6 +11,7 @@ from snac import SNAC
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.models.orpheus import model as orpheus
+from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler, token_ids
 from orpheus_openai.models.orpheus.prompt import recorded_prompt
 from orpheus_openai.models.orpheus.recordings import Recordings
@@ -26,11 +27,17 @@ def pcm():
     return np.random.default_rng(5).normal(0, 3_000, 30_000).astype(np.int16)
 
 
-def test_the_encoders_codes_are_the_packages(tiny_snac, pcm):
-    frames = encode_recording(str(tiny_snac), pcm)
+@pytest.fixture(scope="module")
+def encoded(tiny_snac, pcm):
+    """Our frames, the package, and its codes."""
     package = SNAC.from_pretrained(str(tiny_snac))
     with torch.inference_mode():
         codes = package.encode(torch.from_numpy(pcm.astype(np.float32) / 32_768)[None, None])
+    return encode_recording(str(tiny_snac), pcm), package, codes
+
+
+def test_the_encoders_codes_are_the_packages(encoded):
+    frames, _, codes = encoded
     assert frames.shape == (15, 7), "30 000 samples and what fills the last frame up"
     coarse, middle, fine = (level[0].tolist() for level in codes)
     assert len(set(coarse)) > 1
@@ -44,6 +51,26 @@ def test_the_encoders_codes_are_the_packages(tiny_snac, pcm):
             fine[4 * i + 2],
             fine[4 * i + 3],
         ]
+
+
+async def test_what_was_encoded_is_decoded_as_the_package_would(tiny_snac, encoded):
+    frames, package, codes = encoded
+    with torch.inference_mode():
+        for block in package.modules():
+            if type(block).__name__ == "NoiseBlock":
+                block.forward = lambda x: x
+        expected = package.decode(codes)[0, 0].numpy() * 32_767
+
+    async def given():
+        yield frames
+
+    decoder = SnacDecoder.load(str(tiny_snac), "cpu", "off")
+    try:
+        decoded = np.concatenate([each async for each in decoder.decode(given())])
+    finally:
+        await decoder.close()
+    assert len(decoded) == 15 * 2_048 == len(expected)
+    assert np.abs(decoded - np.clip(expected, -32_768, 32_767)).max() <= 2
 
 
 def test_what_was_encoded_is_taken_apart_again_without_a_loss():

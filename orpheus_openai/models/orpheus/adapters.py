@@ -90,6 +90,23 @@ def fetch_adapter(named: str, shape: Shape, largest_rank: int) -> Adapter:
 
 def read_adapter(directory: Path, shape: Shape, largest_rank: int) -> Adapter:
     """Judge an adapter on disk; raises as `fetch_adapter` does."""
+    config, tensors = _servable(directory, largest_rank)
+    if reason := _misfit(tensors, config.r, shape):
+        raise _refused(directory, reason, merge=False)
+    halves = {half.join(re.split("lora_[AB]", name)) for name in tensors for half in ("lora_A", "lora_B")}
+    if missing := halves - tensors.keys():
+        raise _refused(directory, f"it has no {min(missing)}", merge=False)
+    # The root of the rank in place of the rank: https://arxiv.org/abs/2312.03732
+    alpha = config.lora_alpha * math.sqrt(config.r) if config.use_rslora else config.lora_alpha
+    return Adapter(directory, config.r, alpha)
+
+
+def require_servable(directory: Path, largest_rank: int = RANKS[-1]) -> None:
+    """Raise ModelUnavailableError for an adapter that can be served on no model, with what would help."""
+    _servable(directory, largest_rank)
+
+
+def _servable(directory: Path, largest_rank: int) -> tuple[_Config, dict[str, Tensor]]:
     try:
         config = msgspec.convert(json.loads((directory / CONFIG).read_text(encoding="utf-8")), _Config)
     except (OSError, ValueError) as error:
@@ -105,14 +122,7 @@ def read_adapter(directory: Path, shape: Shape, largest_rank: int) -> Adapter:
     tensors = header(directory / WEIGHTS)
     if reason := _beyond(tensors):
         raise _refused(directory, reason, merge=True)
-    if reason := _misfit(tensors, config.r, shape):
-        raise _refused(directory, reason, merge=False)
-    halves = {half.join(re.split("lora_[AB]", name)) for name in tensors for half in ("lora_A", "lora_B")}
-    if missing := halves - tensors.keys():
-        raise _refused(directory, f"it has no {min(missing)}", merge=False)
-    # The root of the rank in place of the rank: https://arxiv.org/abs/2312.03732
-    alpha = config.lora_alpha * math.sqrt(config.r) if config.use_rslora else config.lora_alpha
-    return Adapter(directory, config.r, alpha)
+    return config, tensors
 
 
 def _unfit(config: _Config, largest_rank: int) -> str:
