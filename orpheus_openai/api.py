@@ -30,7 +30,7 @@ FAMILY = "medium-3b"
 class OrpheusModel:
     """A model that speaks, in this process; it is loaded when it first speaks.
 
-    `settings` are those of docs/configuration.md, as keywords in small letters without the prefix, for example
+    `settings` are those of docs/configuration.md, as keywords in lower case without the prefix, for example
     `OrpheusModel("medium-3b", remote_url="http://127.0.0.1:8000/v1")`; the environment and `.env` count, too.
     Use it as a context manager, or call `close`.
     """

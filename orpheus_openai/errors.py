@@ -183,7 +183,7 @@ class SpeechInterruptedError(SpeechError):
 
 
 class EngineError(SpeechError):
-    """The engine behind a model failed at this request; the next one may work."""
+    """The engine behind a model failed on this request; the next one may work."""
 
     status = 502
     code = "engine_error"
@@ -191,7 +191,7 @@ class EngineError(SpeechError):
 
 
 class UnspeakableError(EngineError):
-    """The engine breaks down at this very text, and would again."""
+    """The engine breaks down on this very text, and would again."""
 
     code = "unspeakable_text"
     retryable = False

@@ -20,7 +20,7 @@ ANSWER_SECONDS = 5.0
 def named_server(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     """The URL in ORPHEUS_URL without a slash at its end, and the key in ORPHEUS_API_KEY; empty where there is none.
 
-    From the environment, else from `.env`. Raises ConfigurationError for what is no URL.
+    From the environment, else from `.env`. Raises ConfigurationError for what is not a URL.
     """
     try:
         values = dotenv.effective(environ)

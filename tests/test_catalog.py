@@ -130,7 +130,7 @@ VOICE = '[voices.x]\nlanguage = "en"\n'
             "[voices.x] gender: expected one of female, male",
         ),
         (f'{VOICE}gender = "male"\nmodels = ["nobody"]', "voice 'x' is said to be of 'nobody'"),
-        (f'{VOICE}gender = "male"\nmodels = ["medium-3b-fr"]', "which is no model that speaks 'en'"),
+        (f'{VOICE}gender = "male"\nmodels = ["medium-3b-fr"]', "which is not a model that speaks 'en'"),
         (f'{VOICE}gender = "male"\nespeak = 3', "[voices.x] espeak: expected a table"),
         (f'{VOICE}gender = "male"\nespeak = {{}}', "[voices.x] espeak: language is missing; expected a text"),
         (
@@ -157,7 +157,7 @@ VOICE = '[voices.x]\nlanguage = "en"\n'
         ("[voices]\ntara = 3", "[voices] tara: expected a table, [voices.tara]"),
         ("[languages]\n'a b' = []", '[languages] "a b": expected a table, [languages."a b"]'),
         ('[voices.tara]\nid = "leo"', "[voices.tara] id: it is 'tara'"),
-        ('[voices.Tara]\nlanguage = "en"', "[voices.Tara]: a name is asked for in any case"),
+        ('[voices.Tara]\nlanguage = "en"', "[voices.Tara]: names are matched in any case"),
         ("[aliases]\nmodels = 3", "[aliases] models: expected a table, [aliases.models]"),
         ("[aliases.models]\nx = 3", "[aliases.models] x: expected the name it stands for"),
         ('[aliases.voice]\nx = "tara"', "[aliases] voice: there is no such table; there are models, voices"),

@@ -1,13 +1,17 @@
-"""What the wheel says it needs is what the code imports."""
+"""What the wheel says it needs is what the code imports, and what users import of it is there."""
 
 import ast
+import importlib
 import importlib.metadata
 import re
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from benchmarks.house import PACKAGES
+from orpheus_openai.limits.filter import load_moderator
 
 ROOT = Path(__file__).parents[1]
 OURS = {Path(package).name for package in PACKAGES}
@@ -42,3 +46,42 @@ def test_whatever_is_imported_is_declared() -> None:
         if not {known.lower().replace("_", "-") for known in [name, *distributions.get(name, [])]} & declared
     }
     assert not undeclared
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "orpheus_openai:OrpheusModel",
+        "orpheus_openai:NAME",
+        "orpheus_openai.api:OrpheusModel",
+        "orpheus_openai.errors:SpeechError",
+        "orpheus_openai.errors:InvalidRequestError",
+        "orpheus_openai.errors:ModelUnavailableError",
+        "orpheus_openai.cli:main",
+    ],
+)
+def test_what_users_import_is_where_it_was(name):
+    module, _, attribute = name.partition(":")
+    assert hasattr(importlib.import_module(module), attribute)
+
+
+def test_what_vllm_is_told_to_load_is_where_it_was():
+    """By its text, as it needs vLLM; a server of vLLM's loads it in tests/models/test_tokens_remote_vllm.py."""
+    tree = ast.parse((ROOT / "orpheus_openai/models/orpheus/vllm_audio_only.py").read_text())
+    assert "AudioOnly" in {getattr(node, "name", None) for node in ast.walk(tree)}
+
+
+def test_a_moderator_is_found_by_its_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text("async def judge(text):\n    return 'no'\n")
+    (tmp_path / "theirs-1.dist-info").mkdir()
+    (tmp_path / "theirs-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (tmp_path / "theirs-1.dist-info/entry_points.txt").write_text(
+        "[orpheus_openai.moderation]\nstrict = theirs:judge\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_moderator("strict").__module__ == "theirs"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_types_are_told_of_each_package(package):
+    assert (ROOT / package / "py.typed").exists()

@@ -123,3 +123,19 @@ def test_links_inside_the_repository_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)]+)\)", text):
         if not link.startswith(("http://", "https://", "#")):
             assert ((ROOT / page).parent / link.split("#")[0]).exists(), link
+
+
+def modules_named(text):
+    """What stands between backticks and is a way below one of our folders: `tests/http/test_keys.py`, `text/pieces`."""
+    for way in set(re.findall(r"`([\w.-]+(?:/[\w.-]+)+)`", text)):
+        homes = [home for home in (ROOT, ROOT / "orpheus_openai") if (home / way.split("/")[0]).is_dir()]
+        if homes and "NAME" not in way:
+            yield way, homes[0]
+
+
+@pytest.mark.parametrize("page", sorted({page for page in PAGES if not page.startswith((".", "CHANGELOG"))}))
+def test_files_that_a_page_names_are_there(page):
+    for way, home in modules_named((ROOT / page).read_text(encoding="utf-8")):
+        module, _, name = way.rpartition(".")
+        there = (home / way).exists() or (home / f"{way}.py").exists()
+        assert there or re.search(rf"\b{name}\b", (home / f"{module}.py").read_text(encoding="utf-8")), way

@@ -10,7 +10,7 @@ import numpy as np
 from orpheus_compat.live_messages import Config, words
 from orpheus_openai.audio import PCM
 from orpheus_openai.errors import InvalidRequestError, SpeechInterruptedError
-from orpheus_openai.http.delivery import ListenerTooSlowError, encoded
+from orpheus_openai.http.delivery import ListenerTooSlowError, encoded, noted
 from orpheus_openai.http.responses import played
 from orpheus_openai.http.sockets import Line, SocketClosedError, beside, prepare_utterance
 from orpheus_openai.speech.feed import TextFeed
@@ -84,11 +84,9 @@ class Utterance:
         self.parts += 1
         total, whole, failed = 0, bytearray(), True
         try:
-            chunks = encoded(parts.pcm(), config.audio_format, sample_rate=speech.sample_rate)
-            async with contextlib.aclosing(chunks):
+            encoding = encoded(parts.pcm(), config.audio_format, sample_rate=speech.sample_rate)
+            async with contextlib.aclosing(noted(speech, encoding)) as chunks:
                 async for chunk in chunks:
-                    if speech.timeline.at("first_bytes") is None:
-                        speech.timeline.mark("first_bytes")
                     total += len(chunk)
                     if config.stream_audio:
                         await line.send_bytes(chunk)

@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from orpheus_eleven.alignment import Alignment
-from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, Speed
+from orpheus_openai.audio import MAX_SPEED, MIN_SPEED
+from orpheus_openai.speech.request import Speed
 from orpheus_openai.synthesis import Seed
 
 MODEL_IDS = "eleven_"

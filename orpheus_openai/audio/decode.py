@@ -26,12 +26,12 @@ def recording(name: str) -> PCM:
     try:
         with av.open(name, "r") as container:
             if not container.streams.audio:
-                raise InvalidRequestError(f"{name} holds no sound")
+                raise InvalidRequestError(f"{name} contains no sound")
             for frame in container.decode(audio=0):
                 pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
             pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
     except av.InvalidDataError as error:
-        raise InvalidRequestError(f"{name} is no audio file that can be read") from error
+        raise InvalidRequestError(f"{name} is not an audio file that can be read") from error
     return np.concatenate(pieces)
 
 

@@ -8,13 +8,11 @@ import av
 import numpy as np
 from av.filter import Graph
 
-from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio import MAX_SPEED, MIN_SPEED, PCM, SAMPLE_RATE
 from orpheus_openai.audio.ffmpeg import take_no_threads
 
 take_no_threads()
 
-SLOWEST, FASTEST = 0.25, 4.0
-"""The range of `speed` in OpenAI's API."""
 STAGE_SLOWEST, STAGE_FASTEST = 0.5, 2.0
 """Beyond these one atempo filter repeats or skips samples, where two blend them (FFmpeg's manual, atempo)."""
 BLOCK = 240
@@ -39,8 +37,8 @@ class Tempo(Protocol):
 
 def make_tempo(speed: float) -> Tempo:
     """Return a fresh tempo for `speed`, 0.25 to 4.0; 1.0 leaves every sample as it is. Else ValueError."""
-    if not SLOWEST <= speed <= FASTEST:
-        raise ValueError(f"The speed must be from {SLOWEST} to {FASTEST}, not {speed}.")
+    if not MIN_SPEED <= speed <= MAX_SPEED:
+        raise ValueError(f"The speed must be from {MIN_SPEED} to {MAX_SPEED}, not {speed}.")
     return _Unchanged() if speed == 1.0 else _Stretched(speed)
 
 

@@ -57,7 +57,7 @@ class OwnVoice(Voice, frozen=True, kw_only=True):
 
     kind: VoiceKind
     place: str
-    """The name of its folder among the voices; the id is the same in small letters."""
+    """The name of its folder among the voices; the id is the same in lower case."""
     title: str
     """Its name as it was given; the id where a request may name it by another."""
     languages: tuple[str, ...]
@@ -109,6 +109,11 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owned_by: str = "canopylabs"
 
     @property
+    def is_preview(self) -> bool:
+        """Whether eSpeak NG speaks it, which reads phonemes and knows when its words sound."""
+        return self.engine == PREVIEW
+
+    @property
     def checkpoints(self) -> tuple[str, ...]:
         """Where the weights are, in the order the places are tried."""
         named = self.checkpoint
@@ -136,7 +141,7 @@ class Catalog(msgspec.Struct, frozen=True):
     model_aliases: dict[str, str]
     voice_aliases: dict[str, str]
     own_names: dict[str, str] = {}
-    """Ids of voices that were added, by the names they were given, in small letters."""
+    """Ids of voices that were added, by the names they were given, in lower case."""
 
     def with_voices(self, voices: Iterable[OwnVoice]) -> "Catalog":
         """This catalog and these; where two have one name, the first one has it."""

@@ -57,7 +57,7 @@ def _check_entry(section: str, key: str, entry: Any) -> None:
     folded = key.strip().lower()
     if not key or key != folded:
         raise _WrongFormError(
-            f"{place}: a name is asked for in any case, so write it in small letters: {written(folded or 'name')}"
+            f"{place}: names are matched in any case, so write it in lower case: {written(folded or 'name')}"
         )
     if entry.get("id", key) != key:
         raise _WrongFormError(f"{place} id: it is '{key}', the name of the table; leave the line out")

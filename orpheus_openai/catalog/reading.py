@@ -110,6 +110,6 @@ def _check_models(catalog: Catalog, voice: Voice, source: Path) -> None:
         named = [m for m in catalog.models.values() if name in (m.id, m.family)]
         if not any(voice.language in m.languages for m in named):
             raise ConfigurationError(
-                f"{source}: voice '{voice.id}' is said to be of '{name}', which is no model that speaks "
+                f"{source}: voice '{voice.id}' is said to be of '{name}', which is not a model that speaks "
                 f"'{voice.language}'"
             )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from orpheus_openai.audio.formats import FORMATS, FORMATS_BY_SUFFIX, rate_of
+from orpheus_openai.audio import MAX_SPEED, MIN_SPEED
+from orpheus_openai.audio.formats import FORMATS, FORMATS_BY_SUFFIX, HIGHEST_RATE, LOWEST_RATE, rate_of
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE, load_catalog
 from orpheus_openai.cli.captions import captions_file, write_captions
 from orpheus_openai.cli.terminal import say
@@ -77,9 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: by the suffix",
     )
     parser.add_argument(
-        "--sample-rate", type=int, metavar="HZ", help="of the file, 8000 to 48000 (default: the format's)"
+        "--sample-rate",
+        type=int,
+        metavar="HZ",
+        help=f"of the file, {LOWEST_RATE} to {HIGHEST_RATE} (default: the format's)",
     )
-    parser.add_argument("--speed", type=float, help="0.25 to 4, the pitch stays (default: 1)")
+    parser.add_argument(
+        "--speed", type=float, help=f"{MIN_SPEED:g} to {MAX_SPEED:g}, the pitch stays (default: 1)"
+    )
     parser.add_argument("--temperature", type=float, help="how freely the model varies, 0 to 2")
     parser.add_argument("--seed", type=int, help="the same seed draws the same tokens")
     parser.add_argument(

@@ -68,6 +68,15 @@ async def encoded(
         encoder.close()
 
 
+async def noted(speech: Speech, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The encoded `chunks` of a speech, or of a part of it; notes when its first bytes were there."""
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            if speech.timeline.at("first_bytes") is None:
+                speech.timeline.mark("first_bytes")
+            yield chunk
+
+
 async def delivered(
     speech: Speech, audio_format: str, *, bit_rate: int | None = None
 ) -> AsyncGenerator[bytes]:
@@ -76,12 +85,9 @@ async def delivered(
     Notes when its first bytes were there.
     """
     pcm = speech.stream() if speech.take is None else speech.take.keep(speech.stream())
-    async with contextlib.aclosing(
-        encoded(pcm, audio_format, sample_rate=speech.sample_rate, bit_rate=bit_rate)
-    ) as chunks:
+    encoding = encoded(pcm, audio_format, sample_rate=speech.sample_rate, bit_rate=bit_rate)
+    async with contextlib.aclosing(noted(speech, encoding)) as chunks:
         async for chunk in chunks:
-            if speech.timeline.at("first_bytes") is None:
-                speech.timeline.mark("first_bytes")
             yield chunk
 
 

@@ -109,7 +109,7 @@ def answer_crash(request: AnyRequest, error: Exception) -> Response[msgspec.Stru
     logger.error("unhandled error", exc_info=error)
     request_id = request.scope.get("state", {}).get("request_id", "")
     ours = SpeechError(
-        f"The server failed at this request; its log says why (request {request_id}).", code="internal_error"
+        f"The server failed on this request; its log says why (request {request_id}).", code="internal_error"
     )
     state = request.scope["state"]
     state["error"] = ours.kind

@@ -14,7 +14,7 @@ from orpheus_openai.errors import SpeechError, SpeechInterruptedError
 from orpheus_openai.http.delivery import ListenerTooSlowError, Pace, Started, start, while_connected
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.timeline import Timeline
-from orpheus_openai.speech.underrun import Listener
+from orpheus_openai.speech.underrun import Underruns
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Send
@@ -92,13 +92,13 @@ async def played(speech: Speech, chunks: AsyncGenerator[T], pace: Pace) -> Async
 
     Raises ListenerTooSlowError when whoever really reads them does not keep `pace`.
     """
-    listener = Listener()
+    underruns = Underruns()
     waited = 0.0
     asked = time.monotonic()
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             now = time.monotonic()
-            if silence := listener.hear(speech.audio_seconds, asked=asked, now=now):
+            if silence := underruns.sent(speech.audio_seconds, asked=asked, now=now):
                 speech.tell_underrun(silence)
             yield chunk
             asked = time.monotonic()

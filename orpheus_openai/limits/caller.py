@@ -30,7 +30,7 @@ class Caller(msgspec.Struct, frozen=True):
     def account(self) -> str:
         """Whose share it counts against: the key's, or where there are no keys the address'."""
         if self.key is not None:
-            return f"key:{self.key}"
+            return key_account(self.key)
         return f"address:{network(self.address)}" if self.address else ANONYMOUS
 
     @property
@@ -42,6 +42,10 @@ class Caller(msgspec.Struct, frozen=True):
         """Whether what belongs to this account is there for them; None: what belongs to nobody."""
         return self.admin or (owner is not None and owner == self.account)
 
+    def may_interrupt(self, account: str) -> bool:
+        """Whether they may cut into speech of this account: their own, and with an admin's key anybody's."""
+        return account == self.account or (self.admin and self.key is not None)
+
     def require_admin(self, what: str) -> None:
         """Raise AdminOnlyError unless they may do what concerns everybody; `what` says it, with a capital."""
         if not self.admin:
@@ -49,6 +53,11 @@ class Caller(msgspec.Struct, frozen=True):
                 f"{what} concerns everybody who uses this server, and needs the key of an admin: whoever runs it "
                 "makes one of yours by name:key:admin in ORPHEUS_API_KEYS."
             )
+
+
+def key_account(name: str) -> str:
+    """The account of whoever has the key of that name."""
+    return f"key:{name}"
 
 
 def network(address: str) -> str:

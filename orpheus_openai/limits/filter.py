@@ -94,11 +94,11 @@ class InputFilter:
             for phrase in self._blocked.get(word, ()):
                 if words[at : at + len(phrase)] == phrase:
                     raise ContentRefusedError(
-                        "The text holds a word or phrase that this server does not speak.", param="input"
+                        "The text contains a word or phrase that this server does not speak.", param="input"
                     )
         if self._max_repetition and _repetitions(words) > self._max_repetition:
             raise ContentRefusedError(
-                f"The text says the same more than {self._max_repetition} times in a row; shorten it.",
+                f"The text repeats itself more than {self._max_repetition} times in a row; shorten it.",
                 param="input",
                 code="too_repetitive",
             )

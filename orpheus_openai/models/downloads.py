@@ -82,7 +82,7 @@ class Downloads:
         """
         if self._starting or (self._running is not None and not self._running.done()):
             raise BusyError(
-                "A model is being downloaded; one comes at a time. Wait for its end, or cancel it."
+                "A model is being downloaded, and there can be only one at a time. Wait until it is done, or cancel it."
             )
         self._starting = True
         try:

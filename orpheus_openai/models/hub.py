@@ -136,7 +136,7 @@ def fetching(repo_id: str) -> Iterator[None]:
         ) from error
     except errors.OfflineModeIsEnabled as error:
         raise ModelUnavailableError(
-            f"{repo_id} is not in the cache, and HF_HUB_OFFLINE forbids to ask Hugging Face for it."
+            f"{repo_id} is not in the cache, and HF_HUB_OFFLINE forbids asking Hugging Face for it."
         ) from error
     except Exception as error:  # the hub's library raises dozens of kinds
         status = getattr(getattr(error, "response", None), "status_code", None)

@@ -91,7 +91,7 @@ def _usual(model: Model) -> str:
 def _require_known(model: Model) -> None:
     if not model.gguf:
         raise InvalidRequestError(
-            f"No GGUF file of {model.id} is known. Where you have one, set {checkpoint_variable(model.id)} to it.",
+            f"No GGUF file of {model.id} is known. If you have one, set {checkpoint_variable(model.id)} to it.",
             param="model",
         )
 

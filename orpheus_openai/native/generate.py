@@ -189,7 +189,7 @@ def asked_for(body: GenerateRequest) -> tuple[SpeechRequest, str]:
         )
     if body.caption_formats and not body.save:
         raise InvalidRequestError(
-            "Captions lie beside a saved speech: send save: true with captions.",
+            "Captions are kept beside saved speech: send save: true with them.",
             param="save",
             code="missing_required_parameter",
         )

@@ -62,7 +62,9 @@ async def interrupt(
     speech_id: Annotated[str, PathParameter(description="The `x-request-id` of the answer that speaks.")],
     service: NamedDependency[SpeechService],
 ) -> Interruption:
-    """Stop a speech of your own, whichever door it came through, and learn what of its text was heard.
+    """Stop a speech of your own, or with an admin's key anybody's, and learn what of its text was heard.
+
+    It does not matter which door it came through.
 
     The text is cut before the word that was sounding and not yet half said. The answer with the speech breaks off; its
     place is free at once. That word is looked for in what was sent, whether or not words were asked for; `timing` says
@@ -70,5 +72,4 @@ async def interrupt(
     What was spoken faster than it is played can be interrupted for as long as it may still sound.
     """
     body = from_json(await read_body(request.receive), InterruptRequest)
-    account = caller_of(request.scope).account
-    return await service.playing.interrupt(speech_id, account, body.played_ms / 1_000)
+    return await service.playing.interrupt(speech_id, caller_of(request.scope), body.played_ms / 1_000)

@@ -7,13 +7,14 @@ from litestar import Request, get
 from litestar.di import NamedDependency
 from msgspec import Meta
 
+from orpheus_openai.audio import MAX_SPEED, MIN_SPEED
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.catalog import Language
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.openapi import operation
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.offer import ModelEntry, VoiceEntry, voice_entry
-from orpheus_openai.speech.request import MAX_SPEED, MIN_SPEED, SpeechRequest
+from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.voices.form import LONGEST_RECORDING, MODELS, SHORTEST_RECORDING

@@ -70,6 +70,6 @@ def ready(service: NamedDependency[SpeechService], state: State) -> Ready:
     state.ready_asked_at = time.monotonic()  # the server's stop waits for those who watch
     if state.get("stopping"):
         raise ShuttingDownError(
-            "The server is stopping: it finishes what it speaks and leaves.", retry_after=10
+            "The server is stopping: it finishes what it is speaking, and exits.", retry_after=10
         )
     return require_ready(service)

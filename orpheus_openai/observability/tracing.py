@@ -73,7 +73,7 @@ class Tracing:
     def create(cls, endpoint: str) -> Self | None:
         """None without an endpoint and, with a word in the log, where the packages for it are missing.
 
-        Raises ConfigurationError when the endpoint is no URL.
+        Raises ConfigurationError when the endpoint is not a URL.
         """
         if not endpoint:
             return None

@@ -119,7 +119,8 @@ class TextFeed:
         except TimeoutError:
             if self._paused:
                 raise RequestTimeoutError(
-                    f"No more text came for {self._wait:g} s, and its end was not told.", code="text_timeout"
+                    f"No more text came for {self._wait:g} s, and nothing said that it was complete.",
+                    code="text_timeout",
                 ) from None
             self._paused = True
             assert self._pieces is not None  # noqa: S101  it was written to

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from orpheus_openai.errors import NotFoundError
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.speech.heard import Heard
 from orpheus_openai.speech.timed import HowTimed, TimedSegment
 from orpheus_openai.speech.words import WordTimes
@@ -125,16 +126,17 @@ class Playing:
         else:
             sounded.heard.forget()
 
-    async def interrupt(self, speech_id: str, account: str, played: float) -> Interruption:
+    async def interrupt(self, speech_id: str, caller: Caller, played: float) -> Interruption:
         """Stop the speech of that id, of which `played` seconds were heard; see `Speech.interrupt`.
 
-        Raises NotFoundError where there is none, or it is not that account's.
+        Raises NotFoundError where there is none, or `caller` may not cut into it.
         """
-        if (speech := self._going.get(speech_id)) is not None and speech.account == account:
+        speech = self._going.get(speech_id)
+        if speech is not None and caller.may_interrupt(speech.account):
             return await speech.interrupt(played)
         self._forget()
         ended, _ = self._ended.get(speech_id, (None, 0.0))
-        if ended is None or ended.account != account:
+        if ended is None or not caller.may_interrupt(ended.account):
             raise NotFoundError("There is no such speech under way.", code="speech_not_found")
         return await ended.told(played)
 

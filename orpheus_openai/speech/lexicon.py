@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from orpheus_openai.errors import ConfigurationError
+from orpheus_openai.limits.caller import key_account
 from orpheus_openai.text.lexicon import Lexicon
 
 ALL = "all"
@@ -32,19 +33,12 @@ class ServerLexicon:
                 f"ORPHEUS_LEXICON={file}: [keys.{unknown[0]}]: there is no key of that name in ORPHEUS_API_KEYS"
             )
         self._everybodys = _lexicons(file, tables)
-        self._own = {f"key:{name}": _lexicons(file, table) for name, table in own.items()}
+        self._own = {key_account(name): _lexicons(file, table) for name, table in own.items()}
 
     def get(self, language: str, account: str = "") -> list[Lexicon]:
         """The lexicons for a language, the account's own before everybody's, and the language's before [all]."""
         tables = [*filter(None, [self._own.get(account)]), self._everybodys]
         return [table[name] for table in tables for name in (language, ALL) if name in table]
-
-
-def key_names(entries: Iterable[str]) -> list[str]:
-    """What the keys of ORPHEUS_API_KEYS may be called by."""
-    return [
-        name for place, entry in enumerate(entries, 1) for name in (entry.partition(":")[0], f"key-{place}")
-    ]
 
 
 def _lexicons(file: Path | None, tables: Mapping[str, Any]) -> Tables:

@@ -62,7 +62,7 @@ async def align_recording(pcm: PCM, text: str, language: str, catalog: Catalog) 
     finally:
         await reader.close()
     if not any(part.starts for part in parts):
-        raise InvalidRequestError("there is no word in the text")
+        raise InvalidRequestError("there are no words in the text")
     found = await asyncio.to_thread(_aligned, pcm, parts)
     return [
         timed_segment(text, part.segment, part.words.words, stretches, how="aligned")

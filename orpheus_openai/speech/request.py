@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from orpheus_openai.audio import MAX_SPEED, MIN_SPEED, SAMPLE_RATE
 from orpheus_openai.audio.formats import FORMATS, HIGHEST_RATE, LOWEST_RATE, SampleRate
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError
@@ -21,7 +22,6 @@ from orpheus_openai.synthesis import (
 )
 from orpheus_openai.text.lexicon import parse_said
 
-MIN_SPEED, MAX_SPEED = 0.25, 4.0
 Speed = Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)]
 
 Pronunciations = Annotated[
@@ -113,7 +113,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     pronunciations: Annotated[
         Pronunciations | None,
         Meta(
-            description="How words are said, 200 at most: whole words, in any case if written in small letters. What "
+            description="How words are said, 200 at most: whole words, in any case if written in lower case. What "
             "ends with eSpeak NG's phonemes, as in `engine x [[EndZIn'Eks]]`, is spoken by these in the preview.",
             examples=[{"nginx": "engine x"}],
         ),
@@ -131,7 +131,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description=f"Samples a second of the audio, {LOWEST_RATE} to {HIGHEST_RATE}, of mp3 and aac "
             f"{', '.join(map(str, FORMATS['mp3'].sample_rates))}, of opus "
-            f"{', '.join(map(str, FORMATS['opus'].sample_rates))}. If not given, 24000; 8000 of pcmu and pcma.",
+            f"{', '.join(map(str, FORMATS['opus'].sample_rates))}. If not given, {SAMPLE_RATE}; 8000 of pcmu and pcma.",
             examples=[8_000],
         ),
     ] = None

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from functools import partial
 
 from orpheus_openai.catalog import Catalog, Model, Voice
+from orpheus_openai.limits.keys import read_keys
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.feed import TextFeed
-from orpheus_openai.speech.lexicon import ServerLexicon, key_names
+from orpheus_openai.speech.lexicon import ServerLexicon
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.script import SHORT_TEXT, AnyScript, LiveScript, Script
 from orpheus_openai.text.changes import Ledger
@@ -24,7 +25,7 @@ class Scripts:
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._settings = settings
-        self._lexicon = ServerLexicon(settings.lexicon, key_names(settings.api_keys))
+        self._lexicon = ServerLexicon(settings.lexicon, [key.name for key in read_keys(settings.api_keys)])
         self._desk = Desk(catalog.emotion_tags, catalog.directions)
 
     def casting(
@@ -32,7 +33,7 @@ class Scripts:
     ) -> Casting:
         """Who speaks its parts, and how each is read; raises InvalidRequestError for voices that cannot be had."""
         own = [Lexicon(request.pronunciations)] if request.pronunciations else []
-        reading_in = partial(self._reading, request, own, account, by_phonemes=model.engine == "preview")
+        reading_in = partial(self._reading, request, own, account, by_phonemes=model.is_preview)
         return Casting(catalog, model, voice, request.cast, reading_in)
 
     def script(

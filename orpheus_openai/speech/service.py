@@ -13,6 +13,7 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.manager import OFFLOAD_SECONDS, GPUManager, Offloaded, Residency
 from orpheus_openai.limits.caller import ANONYMOUS
 from orpheus_openai.limits.gate import Gate
+from orpheus_openai.limits.keys import read_keys
 from orpheus_openai.models.downloads import Downloads
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.preview.model import stand_in
@@ -53,7 +54,8 @@ class SpeechService:
         *,
         settings: Settings,
     ) -> None:
-        self.voices = VoiceShelf(VoiceFolder(settings.voices), catalog)
+        admins = frozenset(key.account for key in read_keys(settings.api_keys) if key.admin)
+        self.voices = VoiceShelf(VoiceFolder(settings.voices), catalog, admins)
         self.keeper = VoiceKeeper(self.voices, catalog, settings)
         self.takes = Takes(settings.takes_max_bytes)
         self.playing = Playing()
@@ -120,13 +122,12 @@ class SpeechService:
         casting = self._scripts.casting(request, catalog, model, voice, account)
 
         sampling = msgspec.structs.replace(self.factory.sampling(model), **request.sampling)
-        is_preview = model.engine == "preview"
-        verifies = self._settings.verify != "off" and not is_preview
+        verifies = self._settings.verify != "off" and not model.is_preview
         readings = self._readings(casting, users=request.word_times + verifies)
         times = None
         if request.word_times:
-            times = WordTimes(Timer(readings, speed=request.speed, is_preview=is_preview), request.text)
-        cutter = Timer(self._readings(casting, users=1), speed=request.speed, is_preview=is_preview)
+            times = WordTimes(Timer(readings, speed=request.speed, is_preview=model.is_preview), request.text)
+        cutter = Timer(self._readings(casting, users=1), speed=request.speed, is_preview=model.is_preview)
         warnings: list[str] = []
         return Speech(
             self.manager,

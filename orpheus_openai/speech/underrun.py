@@ -1,15 +1,15 @@
-"""The listener who plays a stream from its first audio on: whether the server ever lets the sound stop."""
+"""Where the sound of a stream stops for somebody who plays it from its first audio on: underruns."""
 
 
-class Listener:
-    """All times in seconds of one clock."""
+class Underruns:
+    """Finds those of one stream. All times in seconds of one clock."""
 
     def __init__(self) -> None:
         self._heard = 0.0
         self._runs_dry: float | None = None
         """When the audio that was sent will have been played."""
 
-    def hear(self, audio: float, *, asked: float, now: float) -> float:
+    def sent(self, audio: float, *, asked: float, now: float) -> float:
         """Take a piece that is sent `now` and brings the audio to `audio` seconds; returns for how long it was silent.
 
         `asked` is when the piece before was off. A reader who comes for the next only when it has run dry has

@@ -36,14 +36,14 @@ def parse_said(value: str) -> Said:
         raise ValueError('phonemes stand at the end, as in "engine x [[,EndZIn\'Eks]]"')
     if not _NAMES.match(names := found["names"].strip()):
         raise ValueError(
-            f"[[{names[:40]}]] are no phonemes: write eSpeak NG's own names in ASCII, such as [[h@l'oU]], as "
+            f"[[{names[:40]}]] are not phonemes: write eSpeak NG's own names in ASCII, such as [[h@l'oU]], as "
             "`espeak-ng -x` prints them; IPA is not taken"
         )
     return Said(found["words"], names)
 
 
 class Lexicon:
-    """Whole words and phrases; one that is written in small letters is found in any case, any other as it stands."""
+    """Whole words and phrases; one that is written in lower case is found in any case, any other as it stands."""
 
     def __init__(self, entries: Mapping[str, str]) -> None:
         """What is said for each; later entries go before earlier ones that differ in case alone.

@@ -72,7 +72,9 @@ class VoiceFolder:
                 problems[folder.name] = str(error)
                 continue
             if (other := ids.setdefault(voice.id, folder.name)) != folder.name:
-                problems[folder.name] = f"its folder's name differs from {other} in capital letters alone"
+                problems[folder.name] = (
+                    f"its folder's name differs from {other} in upper and lower case alone"
+                )
             elif (other := taken.setdefault((voice.title.lower(), voice.owner), folder.name)) != folder.name:
                 problems[folder.name] = f"name: '{voice.title}' is the voice in {other}"
             else:

@@ -105,7 +105,7 @@ def require(file: VoiceFile, voice_id: str, catalog: Catalog) -> str:
     if model not in catalog.models:
         raise VoiceError(f"model: there is no model '{model}'; there are {', '.join(catalog.models)}")
     if catalog.models[model].engine != "orpheus":
-        raise VoiceError(f"model: {model} is no Orpheus, and can learn no voice")
+        raise VoiceError(f"model: {model} is not an Orpheus model, and cannot learn a voice")
     for kind, fields in FIELDS_OF.items():
         for field in sorted(fields if kind != file.kind else ()):
             if getattr(file, field):
@@ -165,12 +165,12 @@ def _seconds(recording: Path) -> float:
             seconds = file.getnframes() / file.getframerate()
     except (wave.Error, EOFError, ZeroDivisionError) as error:
         raise VoiceError(
-            f"recording: {recording.name} is no WAV file; `orpheus-openai voices add` makes one of any recording"
+            f"recording: {recording.name} is not a WAV file; `orpheus-openai voices add` makes one from any recording"
         ) from error
     if form != (SAMPLE_RATE, 1, 2):
         raise VoiceError(
             f"recording: {recording.name} is not of {SAMPLE_RATE} Hz, mono, 16 bit; `orpheus-openai voices add` makes "
-            "such a one of any recording"
+            "one from any recording"
         )
     if not SHORTEST_RECORDING <= seconds <= LONGEST_RECORDING:
         raise VoiceError(
@@ -257,6 +257,6 @@ def folder_name(name: str) -> str:
     plain = re.sub(r"[^\w-]+", "-", name.strip().lower()).strip("-_")
     if not plain or len(plain.encode()) > LONGEST_NAME:
         raise VoiceError(
-            f"name: {written(name[:LONGEST_NAME])} makes no folder's name; take letters and digits"
+            f"name: {written(name[:LONGEST_NAME])} cannot be a folder's name; use letters and digits"
         )
     return plain

@@ -200,6 +200,6 @@ def _put_recording(path: Path, *, pcm: PCM) -> None:
 def _name(name: str) -> str:
     if not 0 < len(stripped := name.strip()) <= LONGEST_NAME:
         raise InvalidRequestError(
-            f"'name' has to have 1 to {LONGEST_NAME} characters.", param="name", code="invalid_value"
+            f"'name' must have 1 to {LONGEST_NAME} characters.", param="name", code="invalid_value"
         )
     return stripped

@@ -73,7 +73,7 @@ async def _decoded(data: bytes, field: str) -> PCM:
             await process.wait()
     if process.returncode != 0 or not sound:
         raise InvalidRequestError(
-            f"'{field}' is no recording that can be read; send WAV, MP3, FLAC, Ogg, AAC, MP4 or WebM.",
+            f"'{field}' is not a recording that can be read; send WAV, MP3, FLAC, Ogg, AAC, MP4 or WebM.",
             param=field,
             code="unreadable_audio",
         )

@@ -19,10 +19,14 @@ logger = logging.getLogger(__name__)
 class VoiceShelf:
     """Who may speak with what: the built-in catalog, and for each account the voices that are there for it."""
 
-    def __init__(self, folder: VoiceFolder, catalog: Catalog) -> None:
-        """Read the folder, which is how a start begins; what is wrong with a voice is logged, and it is left out."""
+    def __init__(self, folder: VoiceFolder, catalog: Catalog, admins: frozenset[str] = frozenset()) -> None:
+        """Read the folder, which is how a start begins; what is wrong with a voice is logged, and it is left out.
+
+        `admins` are the accounts for which everybody's voices are there.
+        """
         self.folder = folder
         self._builtin = catalog
+        self._admins = admins
         self._voices: list[OwnVoice] = []
         self._problems: dict[str, str] = {}
         self._state: object = None
@@ -53,9 +57,10 @@ class VoiceShelf:
                 await self.refresh()
 
     def _catalog(self, account: str) -> Catalog:
-        """The built-in catalog and the voices that `account` may speak with, its own before others' of that name."""
-        seen = [voice for voice in self._voices if voice.seen_by(account)]
-        seen.sort(key=lambda voice: voice.owner != account)
+        """The built-in catalog and the voices that `account` may speak with; of one name, its own come first."""
+        admin = account in self._admins
+        seen = [voice for voice in self._voices if admin or voice.seen_by(account)]
+        seen.sort(key=lambda voice: (voice.owner != account, not voice.seen_by(account)))
         return self._builtin.with_voices(seen) if seen else self._builtin
 
     def _look(self) -> None:

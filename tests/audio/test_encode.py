@@ -194,7 +194,7 @@ def test_streams_side_by_side_do_not_mix(format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_pcm_may_lie_anyhow_in_memory(format_: str) -> None:
+def test_pcm_may_lie_in_memory_any_way(format_: str) -> None:
     pcm = voice(48_000)[::-2]
     assert not pcm.flags.c_contiguous
     np.testing.assert_array_equal(

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from orpheus_openai.audio import PCM, SAMPLE_RATE
+from orpheus_openai.audio import MAX_SPEED, MIN_SPEED, PCM, SAMPLE_RATE
 from orpheus_openai.audio.tempo import make_tempo
+from orpheus_openai.text import ssml
 
 SPEEDS = [0.25, 0.4, 0.5, 0.75, 0.99, 1.25, 2.0, 3.0, 4.0]
 
@@ -73,3 +74,7 @@ def test_audio_comes_out_while_it_goes_in() -> None:
 def test_a_speed_out_of_range_is_refused(speed: float) -> None:
     with pytest.raises(ValueError, match=r"0\.25 to 4\.0"):
         make_tempo(speed)
+
+
+def test_what_ssml_can_ask_for_is_what_a_tempo_can_do():
+    assert (ssml.SLOWEST, ssml.FASTEST) == (MIN_SPEED, MAX_SPEED)

@@ -46,7 +46,7 @@ def test_a_recording_is_aligned_with_its_text(tmp_path):
     ("options", "words"),
     [
         (("align", "none.wav", "--text", "Hello."), "No such file"),
-        (("align", "text.wav", "--text", "Hello."), "is no audio file"),
+        (("align", "text.wav", "--text", "Hello."), "is not an audio file"),
         (("align", "text.wav"), "give one thing to say"),
         (("speak", "Hello.", "-o", "a.wav", "--captions", "a.txt"), "end its name with one of"),
     ],

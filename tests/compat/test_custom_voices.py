@@ -86,7 +86,9 @@ def test_a_voice_is_made_listed_spoken_with_and_removed_with_the_official_sdk(sd
     (mine,) = [each for each in listed if each["id"] == voice.id]
     assert (mine["name"], mine["kind"], mine["language"]) == ("My voice", "prompt", "en")
     assert mine["model"] == "medium-3b-pretrained"
-    assert voice.id not in others.get("/audio/voices", cast_to=httpx.Response).text
+    for key, seen in (("two", False), ("three", True)):
+        listed = others.with_options(api_key=key).get("/audio/voices", cast_to=httpx.Response).text
+        assert (voice.id in listed) is seen
     assert [each["id"] for each in asyncio.run(in_mcps_list(sdk)) if each["name"] == "My voice"] == [voice.id]
     assert voice.id not in [each["id"] for each in asyncio.run(in_mcps_list(others))]
     with pytest.raises(openai.NotFoundError, match="medium-3b-pretrained cannot speak here"):
@@ -120,6 +122,9 @@ def test_consents_are_listed_by_a_cursor_renamed_and_ones_own(sdk, others):
     for asked in (others.audio.voice_consents.retrieve, others.audio.voice_consents.delete):
         with pytest.raises(openai.NotFoundError, match="There is no voice consent"):
             asked(made[0].id)
+    admin = others.with_options(api_key="three")
+    assert {each.id for each in admin.audio.voice_consents.list()} == {each.id for each in made}
+    assert admin.audio.voice_consents.retrieve(made[0].id).name == "other"
     for each in made:
         gone = sdk.audio.voice_consents.delete(each.id)
         assert (gone.object, gone.deleted) == ("audio.voice_consent", True)
@@ -189,7 +194,7 @@ async def test_what_is_no_recording_is_refused_and_leaves_nothing(open_app, kind
     before = left(folder)
     answer = await create(app, NOT_AUDIO[kind])
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "audio_sample")
-    assert "no recording that can be read" in answer.json()["error"]["message"]
+    assert "not a recording that can be read" in answer.json()["error"]["message"]
     assert left(folder) == before
 
 

@@ -12,6 +12,7 @@ import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
 from fastmcp.exceptions import ToolError
+from websockets.sync.client import connect
 
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError
@@ -20,6 +21,7 @@ from orpheus_openai.settings import Settings
 from tests.support.command_line import run
 from tests.support.local_server import running
 from tests.support.mcp_greeting import ACCEPT, INITIALIZE
+from tests.support.socket_client import PCM, Talk
 
 pytest.importorskip("espeakng_loader")
 
@@ -164,13 +166,116 @@ async def test_who_speaks_is_seen_by_their_key_and_by_admins_alone(folder):
     assert seen == {"ann": (1, 1), "bob": (0, 0), "eve": (1, 1)}
 
 
-async def test_a_take_is_its_keys_and_admins(folder):
-    with served(folder) as url:
-        async with person(url, ANN) as ann, person(url, BOB) as bob, person(url, EVE) as eve:
-            body = {"model": "tts-1", "voice": "tara", "input": WORDS}
-            spoken = await ann.post("/v1/audio/speech", json=body, headers={"x-orpheus-keep": "true"})
-            take = spoken.headers["x-orpheus-take"]
-            assert [(await client.get(take)).status_code for client in (ann, bob, eve)] == [200, 404, 200]
+KNOWN = "medium-3b cannot speak here"
+"""What is said to whoever asks for a voice that is there for them, where there is no GPU."""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A server for all that leave it as it was, with a voice, and a way to say a word, that are Ann's."""
+    tmp_path = tmp_path_factory.mktemp("shared")
+    place = tmp_path / "voices" / "voice_1"
+    place.mkdir(parents=True)
+    (place / "voice.toml").write_text('name = "Anns own"\nkind = "named"\nowner = "key:ann"\n')
+    lexicon = tmp_path / "lexicon.toml"
+    lexicon.write_text('[keys.ann.all]\nnginx = "engine x"\n')
+    with served(tmp_path / "outputs", voices=tmp_path / "voices", lexicon=lexicon) as url:
+        yield url
+
+
+async def test_a_voice_of_ones_own_is_in_every_list_and_at_every_door_for_its_key_and_admins(shared):
+    own = {"voice": "voice_1"}
+    doors = {
+        "/v1/audio/speech": {"model": "tts-1", "input": "Hello.", **own},
+        "/api/generate": {"text": "Hello.", **own},
+        "/v1/text-to-speech/voice_1": {"text": "Hello."},
+        "/v1/text-to-speech/voice_1/stream/with-timestamps": {"text": "Hello."},
+    }
+    lists = ["/v1/audio/voices", "/v1/voices", "/v2/voices", "/api/models", "/v1/models/medium-3b"]
+    seen = defaultdict(dict)
+    for name, key in (("ann", ANN), ("bob", BOB), ("eve", EVE)):
+        async with person(shared, key) as client, agent(shared, key) as tools:
+            for path in lists:
+                seen[name][path] = "voice_1" in (await client.get(path)).text
+            seen[name]["/v1/voices/{id}"] = (await client.get("/v1/voices/voice_1")).status_code == 200
+            seen[name]["MCP list"] = "voice_1" in str(await tools.call_tool("list_voices", {}))
+            for path, body in doors.items():
+                answer = await client.post(path, json=body)
+                assert answer.status_code in (400, 404)
+                seen[name][path] = KNOWN in answer.text
+            with pytest.raises(ToolError) as refused:
+                await tools.call_tool("generate_speech", {"text": "Hello.", **own})
+            seen[name]["MCP"] = KNOWN in str(refused.value)
+            plan = await client.post("/api/text", json={"text": "Hello.", "model": "medium-3b", **own})
+            seen[name]["dry run"] = "segments" in plan.json()
+            await asyncio.to_thread(_listen, shared, key, seen[name])
+    assert all(seen["ann"].values()), seen["ann"]
+    assert not any(seen["bob"].values()), seen["bob"]
+    assert all(seen["eve"].values()), seen["eve"]
+
+
+def _listen(url, key, seen):
+    """Ask at the sockets of both doors for Ann's voice."""
+    with Talk(url, additional_headers={"authorization": f"Bearer {key}"}) as talk:
+        talk.send("session.config", **{**PCM, "model": "tts-1", "voice": "voice_1"})
+        seen["socket"] = KNOWN in talk.until("error").messages[-1]["message"]
+    with connect(
+        url.replace("http", "ws", 1) + "/v1/text-to-speech/voice_1/stream-input",
+        additional_headers={"xi-api-key": key},
+        proxy=None,
+    ) as opened:
+        seen["socket of ElevenLabs'"] = KNOWN in opened.recv(60)
+
+
+async def test_how_a_key_has_words_said_is_not_how_another_has(shared):
+    said = {}
+    for name, key in (("ann", ANN), ("bob", BOB), ("eve", EVE)):
+        async with person(shared, key) as client:
+            said[name] = (await client.post("/api/text", json={"text": "Ask nginx."})).text
+    assert {name: "engine x" in words for name, words in said.items()} == {
+        "ann": True,
+        "bob": False,
+        "eve": False,
+    }
+
+
+async def test_speech_is_cut_into_by_its_key_and_admins_alone(shared):
+    body = {"model": "tts-1", "voice": "tara", "input": LONG, "response_format": "pcm"}
+    async with person(shared, ANN) as ann, person(shared, BOB) as bob, person(shared, EVE) as eve:
+
+        async def cut(client, speech):
+            answer = await client.post(f"/api/speech/{speech}/interrupt", json={"played_ms": 0})
+            return answer.status_code
+
+        for who in (ann, eve):
+            async with ann.stream("POST", "/v1/audio/speech", json=body) as answer:
+                await anext(chunks := answer.aiter_raw())
+                assert [await cut(c, answer.headers["x-request-id"]) for c in (bob, who)] == [404, 200]
+                with pytest.raises(httpx.RemoteProtocolError):
+                    await _to_the_end(chunks)
+            assert await cut(bob, answer.headers["x-request-id"]) == 404  # it may still sound
+        with Talk(shared, additional_headers={"authorization": f"Bearer {ANN}"}) as talk:
+            talk.send("session.config", **PCM)
+            talk.say(LONG)
+            speech = talk.until(bytes).messages[0]["speech_id"]
+            assert [await cut(client, speech) for client in (bob, eve)] == [404, 200]
+            talk.until("interrupted")
+
+
+async def _to_the_end(chunks):
+    async for _ in chunks:
+        pass
+
+
+async def test_what_is_kept_beside_speech_is_its_keys_and_admins(shared):
+    body = {"model": "tts-1", "voice": "tara", "input": WORDS}
+    async with person(shared, ANN) as ann, person(shared, BOB) as bob, person(shared, EVE) as eve:
+        spoken = await ann.post("/v1/audio/speech", json=body, headers={"x-orpheus-keep": "true"})
+        saved = await ann.post("/api/generate", json={"text": WORDS, "save": True, "captions": "srt"})
+        kept = [spoken.headers["x-orpheus-take"], saved.json()["captions"]["srt"]]
+        for path in kept:
+            assert [(await client.get(path)).status_code for client in (ann, bob, eve)] == [200, 404, 200]
+        assert [(await c.delete(kept[1])).status_code for c in (bob, eve)] == [404, 204]
 
 
 async def test_nothing_that_another_key_can_read_tells_what_one_has_said(folder, tmp_path):
@@ -215,28 +320,26 @@ async def test_nothing_that_another_key_can_read_tells_what_one_has_said(folder,
             assert '"active_speeches":1' in read["/api/status"][1]
 
 
-async def test_what_concerns_everybody_is_for_admins(folder):
-    with served(folder) as url:
-        async with person(url, BOB) as bob, agent(url, BOB) as bobs_agent:
-            for body in ({}, {"force": True}, {"model": "preview"}):
-                answer = await bob.post("/api/offload", json=body)
-                assert (answer.status_code, answer.json()["error"]["code"]) == (403, "admin_only")
-            with pytest.raises(ToolError, match="needs the key of an admin"):
-                await bobs_agent.call_tool("offload_gpu", {})
-        async with person(url, EVE) as eve, agent(url, EVE) as eves_agent:
-            assert (await eve.post("/api/offload", json={})).status_code == 200
-            await eves_agent.call_tool("offload_gpu", {})
+async def test_what_concerns_everybody_is_for_admins(shared):
+    async with person(shared, BOB) as bob, agent(shared, BOB) as bobs_agent:
+        for body in ({}, {"force": True}, {"model": "preview"}):
+            answer = await bob.post("/api/offload", json=body)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "admin_only")
+        with pytest.raises(ToolError, match="needs the key of an admin"):
+            await bobs_agent.call_tool("offload_gpu", {})
+    async with person(shared, EVE) as eve, agent(shared, EVE) as eves_agent:
+        assert (await eve.post("/api/offload", json={})).status_code == 200
+        await eves_agent.call_tool("offload_gpu", {})
 
 
-async def test_a_session_of_mcp_is_its_keys_alone(folder):
-    with served(folder) as url:
-        async with person(url, ANN) as ann, person(url, BOB) as bob:
-            session = (await ann.post("/mcp/", json=INITIALIZE, headers=ACCEPT)).headers["mcp-session-id"]
-            theirs = {**ACCEPT, "mcp-session-id": session}
-            asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
-            assert (await bob.post("/mcp/", json=asked, headers=theirs)).status_code == 404
-            assert (await bob.delete("/mcp/", headers=theirs)).status_code == 404
-            assert (await ann.post("/mcp/", json=asked, headers=theirs)).status_code == 200
+async def test_a_session_of_mcp_is_its_keys_alone(shared):
+    async with person(shared, ANN) as ann, person(shared, BOB) as bob:
+        session = (await ann.post("/mcp/", json=INITIALIZE, headers=ACCEPT)).headers["mcp-session-id"]
+        theirs = {**ACCEPT, "mcp-session-id": session}
+        asked = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+        assert (await bob.post("/mcp/", json=asked, headers=theirs)).status_code == 404
+        assert (await bob.delete("/mcp/", headers=theirs)).status_code == 404
+        assert (await ann.post("/mcp/", json=asked, headers=theirs)).status_code == 200
 
 
 @pytest.mark.parametrize("keys", [(), (f"ann:{ANN}",), (ANN,)])

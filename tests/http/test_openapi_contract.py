@@ -42,7 +42,7 @@ BEYOND_SCHEMAS_IN_WORDS = (
     "nothing to speak",
     "mean the same, but differ",
     "samples a second; it can have",
-    "has to have 1 to 100",
+    "must have 1 to 100",
     "no language",
 )
 """Why a request may be refused that fits its schema: voices come from a catalog, `text` may be called `prompt`, and

@@ -308,7 +308,7 @@ def test_a_turn_that_does_not_come_in_time_is_429(tmp_path):
 async def test_whoever_leaves_the_line_makes_room_and_no_turn_is_ever_lost():
     queue, positions = Queue(at_once=1, length=3, wait=30), {}
 
-    async def visit(name, hold):
+    async def speak(name, hold):
         async with queue.turn(lambda position: positions.__setitem__(name, position)):
             await hold.wait()
 
@@ -319,7 +319,7 @@ async def test_whoever_leaves_the_line_makes_room_and_no_turn_is_ever_lost():
     holds = {name: asyncio.Event() for name in "abcd"}
     tasks = {}
     for name, hold in holds.items():
-        tasks[name] = asyncio.create_task(visit(name, hold))
+        tasks[name] = asyncio.create_task(speak(name, hold))
         await soon()
     assert positions == {"b": 1, "c": 2, "d": 3}
     with pytest.raises(OverloadedError):
@@ -339,7 +339,7 @@ async def test_whoever_leaves_the_line_makes_room_and_no_turn_is_ever_lost():
 async def test_a_line_that_becomes_wider_lets_in_who_waits_and_a_narrower_one_lets_speakers_end():
     queue, ends = Queue(at_once=1, length=9, wait=30), [asyncio.Event() for _ in range(6)]
 
-    async def visit(end):
+    async def speak(end):
         async with queue.turn(lambda _: None):
             await end.wait()
 
@@ -348,7 +348,7 @@ async def test_a_line_that_becomes_wider_lets_in_who_waits_and_a_narrower_one_le
             await asyncio.sleep(0)
         return queue.running, queue.waiting
 
-    tasks = [asyncio.create_task(visit(end)) for end in ends]
+    tasks = [asyncio.create_task(speak(end)) for end in ends]
     assert await soon() == (1, 5)
     tasks[1].cancel()
     queue.resize(3)
@@ -375,11 +375,11 @@ def test_requests_at_once_follow_the_streams_of_what_is_loaded_unless_a_number_i
 async def test_a_turn_passes_by_whoever_gives_up_in_the_moment_in_which_it_comes(waiting):
     queue, end = Queue(at_once=1, length=3, wait=30), asyncio.Event()
 
-    async def visit():
+    async def speak():
         async with queue.turn(lambda _: None):
             await end.wait()
 
-    speaking, giving_up, *others = [asyncio.create_task(visit()) for _ in range(1 + waiting)]
+    speaking, giving_up, *others = [asyncio.create_task(speak()) for _ in range(1 + waiting)]
     await asyncio.sleep(0)
     end.set()
     giving_up.cancel()

@@ -280,7 +280,7 @@ async def test_a_parent_that_is_killed_in_mid_stream_is_replaced_and_nobody_hear
         assert [await listener.task for listener in listeners] == [expected, expected]
     assert parent_of(server.pid) != old
     assert await heard(client, SENTENCE) == short
-    assert "another one takes over" in server.log.read_text()
+    assert "another one has taken over" in server.log.read_text()
 
 
 async def test_a_listener_who_pauses_keeps_no_process_where_a_segment_is_no_longer_than_half_a_minute(

@@ -32,7 +32,7 @@ def test_our_reading_is_that_of_the_package_gguf(tmp_path):
 def test_a_file_that_breaks_off_in_its_header_is_told(tiny_gguf, tmp_path, kept):
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(tiny_gguf.read_bytes()[:kept])
-    with pytest.raises(ModelUnavailableError, match=r"broken\.gguf is no GGUF file.*[Dd]ownload"):
+    with pytest.raises(ModelUnavailableError, match=r"broken\.gguf is not a usable GGUF file.*[Dd]ownload"):
         fetch_gguf(str(broken))
 
 
@@ -47,7 +47,7 @@ def test_lengths_that_cannot_be_are_told_and_not_followed(tiny_gguf, tmp_path):
     content = bytearray(tiny_gguf.read_bytes()[:5_000])
     content[24:32] = (2**63).to_bytes(8, "little")  # of the first key
     (tmp_path / "odd.gguf").write_bytes(content)
-    with pytest.raises(ModelUnavailableError, match="no GGUF file"):
+    with pytest.raises(ModelUnavailableError, match="not a usable GGUF file"):
         fetch_gguf(str(tmp_path / "odd.gguf"))
 
 

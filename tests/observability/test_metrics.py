@@ -30,7 +30,7 @@ from orpheus_openai.models.preview.model import PreviewModel
 from orpheus_openai.observability.metrics import Metrics
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.service import SpeechService
-from orpheus_openai.speech.underrun import Listener
+from orpheus_openai.speech.underrun import Underruns
 from tests.support.fake_engine import Clock, FakeLoader
 from tests.support.local_server import running
 
@@ -186,21 +186,21 @@ def test_metrics_are_behind_the_key_like_everything_else():
 
 
 def test_a_listener_falls_silent_when_the_next_piece_comes_after_the_last_was_played():
-    listener = Listener()
-    assert listener.hear(1.0, asked=0.0, now=10.0) == 0
-    assert listener.hear(2.0, asked=10.0, now=10.9) == 0
-    assert listener.hear(2.5, asked=10.9, now=12.25) == pytest.approx(0.25)
+    underruns = Underruns()
+    assert underruns.sent(1.0, asked=0.0, now=10.0) == 0
+    assert underruns.sent(2.0, asked=10.0, now=10.9) == 0
+    assert underruns.sent(2.5, asked=10.9, now=12.25) == pytest.approx(0.25)
     # It goes on from there: half a second more.
-    assert listener.hear(3.0, asked=12.25, now=12.7) == 0
-    assert listener.hear(3.5, asked=12.7, now=13.35) == pytest.approx(0.1)
-    assert listener.hear(3.5, asked=13.35, now=20.0) == 0
+    assert underruns.sent(3.0, asked=12.25, now=12.7) == 0
+    assert underruns.sent(3.5, asked=12.7, now=13.35) == pytest.approx(0.1)
+    assert underruns.sent(3.5, asked=13.35, now=20.0) == 0
 
 
 def test_a_reader_who_comes_too_late_is_not_the_servers_fault():
-    listener = Listener()
-    listener.hear(1.0, asked=0.0, now=10.0)
-    assert listener.hear(2.0, asked=15.0, now=15.1) == 0
-    assert listener.hear(3.0, asked=15.1, now=16.3) == pytest.approx(0.2)
+    underruns = Underruns()
+    underruns.sent(1.0, asked=0.0, now=10.0)
+    assert underruns.sent(2.0, asked=15.0, now=15.1) == 0
+    assert underruns.sent(3.0, asked=15.1, now=16.3) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("samples", "pause", "underruns"), [(24_000, 0.0, 0), (4_800, 0.4, 2)])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import NotFoundError, SpeechInterruptedError
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech import interruption as interruptions
@@ -105,6 +106,9 @@ class Speaker:
         pass
 
 
+ME = Caller(key="me")
+
+
 @pytest.fixture
 def service(monkeypatch):
     service = SpeechService.create(Settings(model="preview"))
@@ -119,12 +123,14 @@ def service(monkeypatch):
 
 @pytest.mark.parametrize("waits", [True, False], ids=["for the model", "for the listener"])
 async def test_the_model_and_the_place_are_free_when_the_answer_comes_whoever_is_waited_for(service, waits):
-    speech = service.prepare(SpeechRequest(text="Good morning, everybody.", model="preview"), account="me")
+    speech = service.prepare(
+        SpeechRequest(text="Good morning, everybody.", model="preview"), account=ME.account
+    )
     stream = speech.stream()
     await anext(stream)
     waiting = asyncio.create_task(anext(stream)) if waits else None
     await asyncio.sleep(0.01)
-    told = await service.playing.interrupt(speech.id, "me", 60.0)
+    told = await service.playing.interrupt(speech.id, ME, 60.0)
     assert service.speaker.speaking == 0
     assert service.gate.queue.running == 0
     assert service.manager.get_status()[0].leases == 0
@@ -140,12 +146,12 @@ async def test_a_speech_that_waits_for_text_or_for_its_turn_is_interrupted_too(s
     service.gate.queue.resize(0)
     feed = TextFeed()
     for speech in (
-        service.prepare(SpeechRequest(text="", model="preview"), account="me", feed=feed),
-        service.prepare(SpeechRequest(text="Hello.", model="preview"), account="me"),
+        service.prepare(SpeechRequest(text="", model="preview"), account=ME.account, feed=feed),
+        service.prepare(SpeechRequest(text="Hello.", model="preview"), account=ME.account),
     ):
         waiting = asyncio.create_task(anext(speech.stream()))
         await asyncio.sleep(0.01)
-        told = await service.playing.interrupt(speech.id, "me", 1.0)
+        told = await service.playing.interrupt(speech.id, ME, 1.0)
         assert (told.played_ms, told.text_spoken, told.text_remaining) == (0, "", speech.input)
         with pytest.raises(SpeechInterruptedError):
             await waiting
@@ -155,26 +161,26 @@ async def test_a_speech_that_waits_for_text_or_for_its_turn_is_interrupted_too(s
 async def test_only_so_many_speeches_are_remembered_after_their_end(service, monkeypatch):
     monkeypatch.setattr(interruptions, "KEPT", 1)
     speeches = [
-        service.prepare(SpeechRequest(text="Hello.", model="preview"), account="me") for _ in range(2)
+        service.prepare(SpeechRequest(text="Hello.", model="preview"), account=ME.account) for _ in range(2)
     ]
     for speech in speeches:
         stream = speech.stream()
         await anext(stream)
         await stream.aclose()
     with pytest.raises(NotFoundError):
-        await service.playing.interrupt(speeches[0].id, "me", 0.0)
-    assert (await service.playing.interrupt(speeches[1].id, "me", 0.0)).text_spoken == ""
+        await service.playing.interrupt(speeches[0].id, ME, 0.0)
+    assert (await service.playing.interrupt(speeches[1].id, ME, 0.0)).text_spoken == ""
 
 
 async def test_nobody_interrupts_what_is_not_theirs_or_what_is_long_over(service, monkeypatch):
-    speech = service.prepare(SpeechRequest(text="Hello.", model="preview"), account="me")
+    speech = service.prepare(SpeechRequest(text="Hello.", model="preview"), account=ME.account)
     stream = speech.stream()
     await anext(stream)
-    for speech_id, account in [(speech.id, "you"), ("req_0", "me")]:
+    for speech_id, caller in [(speech.id, Caller(key="you")), (speech.id, Caller(admin=True)), ("req_0", ME)]:
         with pytest.raises(NotFoundError):
-            await service.playing.interrupt(speech_id, account, 1.0)
+            await service.playing.interrupt(speech_id, caller, 1.0)
     await stream.aclose()
-    assert (await service.playing.interrupt(speech.id, "me", 0.0)).text_remaining == "Hello."
+    assert (await service.playing.interrupt(speech.id, ME, 0.0)).text_remaining == "Hello."
     monkeypatch.setattr("time.monotonic", lambda: 1e12)
     with pytest.raises(NotFoundError):
-        await service.playing.interrupt(speech.id, "me", 1.0)
+        await service.playing.interrupt(speech.id, ME, 1.0)

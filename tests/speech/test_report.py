@@ -8,11 +8,13 @@ import httpx
 import pytest
 from fastmcp import Client
 from fastmcp.client.transports import StreamableHttpTransport
+from websockets.sync.client import connect
 
 from orpheus_openai.app import create_app
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.report import FACTS
 from tests.support.local_server import running
+from tests.support.socket_client import PCM, Talk
 
 pytest.importorskip("espeakng_loader")
 
@@ -71,6 +73,18 @@ async def test_event_log_audit_log_and_answer_are_views_of_one_report(tmp_path, 
     assert spans == TEXT.split("\n\n")
 
 
+def _speak_at_sockets(url):
+    with Talk(url) as talk:
+        talk.send("session.config", **PCM)
+        talk.say(TEXT)
+        talk.until("session.done")
+    with connect(url.replace("http", "ws", 1) + "/v1/text-to-speech/tara/stream-input", proxy=None) as opened:
+        for text in (" ", f"{TEXT} ", ""):
+            opened.send(json.dumps({"text": text}))
+        while not json.loads(opened.recv(60)).get("isFinal"):
+            pass
+
+
 async def test_every_door_notes_when_its_first_bytes_were_there(tmp_path):
     audit = tmp_path / "audit.jsonl"
     app = create_app(Settings(model="preview", output_dir=tmp_path / "out", audit_log=str(audit)))
@@ -82,10 +96,13 @@ async def test_every_door_notes_when_its_first_bytes_were_there(tmp_path):
                 ("/v1/audio/speech", {"stream_format": "sse"}),
                 ("/api/generate", {}),
                 ("/api/generate", {"save": True}),
+                ("/v1/text-to-speech/tara", {}),
+                ("/v1/text-to-speech/tara/stream/with-timestamps", {}),
             ):
                 assert (await client.post(path, json=body | more)).status_code == 200
+        await asyncio.to_thread(_speak_at_sockets, url)
         async with Client(StreamableHttpTransport(f"{url}/mcp")) as agent:
             await agent.call_tool("generate_speech", {"text": TEXT})
     told = [line for line in map(json.loads, audit.read_text().splitlines()) if line["outcome"]]
-    assert len(told) == 5
+    assert len(told) == 9
     assert all(line["first_bytes_seconds"] >= line["first_audio_seconds"] > 0 for line in told)

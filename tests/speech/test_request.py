@@ -1,5 +1,6 @@
 """What a request may ask for is said once, and judged alike whichever door it comes through."""
 
+import asyncio
 import json
 
 import httpx
@@ -11,10 +12,11 @@ from fastmcp.exceptions import ToolError
 from orpheus_openai import OrpheusModel
 from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.speech.request import Tuning, speech_request
+from tests.support.socket_client import PCM, Talk
 
 pytest.importorskip("espeakng_loader")
 
-DOORS = ["compat", "native", "mcp", "python"]
+DOORS = ["compat", "native", "mcp", "python", "socket"]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,8 @@ def ask(server_url, model):
                 except ToolError as error:
                     return str(error)
                 return None
+        if door == "socket":
+            return await asyncio.to_thread(_ask_socket, server_url, fields)
         body = {"model": "tts-1", "voice": "tara", "input": "Hi.", "text": "Hi.", **fields}
         path = {"compat": "/v1/audio/speech", "native": "/api/generate"}[door]
         async with httpx.AsyncClient(base_url=server_url, timeout=60) as client:
@@ -47,6 +51,18 @@ def ask(server_url, model):
         return None if answer.status_code == 200 else answer.json()["error"]["message"]
 
     return ask
+
+
+def _ask_socket(url, fields):
+    with Talk(url) as talk:
+        talk.send("session.config", **PCM, **fields)
+        talk.say("Hi.")
+        while (message := talk.receive()) and (
+            isinstance(message, bytes) or message["type"] != "session.done"
+        ):
+            if not isinstance(message, bytes) and message["type"] == "error":
+                return message["message"]
+        return None
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -73,6 +89,21 @@ async def test_a_value_out_of_its_range_is_refused_in_the_same_words_at_every_do
 )  # fmt: skip
 async def test_what_clients_send_for_a_whole_number_or_for_no_seed_is_taken_at_every_door(ask, door, fields):
     assert await ask(door, **fields) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"seed": 2**70}, "Expected a whole number of at most 9223372036854775807."),
+        ({"voice_settings": {"speed": 4.5}}, "Expected a number of at most 4.0."),
+        ({"seed": -1, "voice_settings": {"speed": 0.25}}, None),
+        ({"seed": 5.0}, None),
+    ],
+)
+def test_elevenlabs_fields_have_the_same_limits(server_url, fields, words):
+    answer = httpx.post(f"{server_url}/v1/text-to-speech/tara", json={"text": "Hi.", **fields}, timeout=60)
+    assert answer.status_code == (400 if words else 200)
+    assert words is None or answer.json()["detail"]["message"].endswith(words)
 
 
 @pytest.mark.parametrize("door", ["compat", "native", "python"])

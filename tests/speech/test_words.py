@@ -9,6 +9,7 @@ import pytest
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import ModelUnavailableError, NotFoundError
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.models.preview import reading
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.settings import Settings
@@ -19,6 +20,7 @@ from orpheus_openai.synthesis import Usage
 
 pytest.importorskip("espeakng_loader")
 
+ME = Caller(key="me")
 TEXT = "The quick brown fox jumped over the lazy dog. Then it slept, and nobody heard it."
 LANGUAGES = {
     "en": ("tara", TEXT),
@@ -206,7 +208,7 @@ CUT = "Nobody knows what happened to the second ship when the terrible winter ca
 
 async def cut_in(service, model, text=CUT, *, seconds=None, speed=1.0):
     """A speech of which so many seconds were sent, or all; its words were not asked for."""
-    speech = service.prepare(SpeechRequest(text=text, model=model, speed=speed), account="me")
+    speech = service.prepare(SpeechRequest(text=text, model=model, speed=speed), account=ME.account)
     async with contextlib.aclosing(speech.stream()) as stream:
         async for _ in stream:
             if seconds is not None and speech.audio_seconds >= seconds:
@@ -231,7 +233,7 @@ async def test_who_cuts_in_is_told_the_word_that_truly_sounded_though_nobody_ask
         for part, cut in ((0.12, at), (0.88, following)):
             played = (sample + part * (end - sample)) / SAMPLE_RATE
             if played < speech.audio_seconds:
-                told = await service.playing.interrupt(speech.id, "me", played)
+                told = await service.playing.interrupt(speech.id, ME, played)
                 assert told.timing == ("exact" if model == "preview" else "aligned")
                 found.append(len(told.text_spoken) == cut)
     assert len(found) >= (12 if sent else 20)
@@ -245,7 +247,7 @@ async def test_where_espeak_is_missing_a_cut_is_estimated_and_said_to_be(service
         raise ModelUnavailableError("not installed")
 
     monkeypatch.setattr(reading, "PreviewModel", missing)
-    told = await service.playing.interrupt(speech.id, "me", 2.0)
+    told = await service.playing.interrupt(speech.id, ME, 2.0)
     assert told.timing == "estimated"
     assert told.text_spoken + told.text_remaining == CUT
     assert 0 < len(told.text_spoken) < len(CUT)
@@ -256,9 +258,9 @@ async def test_what_takes_too_long_to_find_is_estimated_and_found_when_asked_aga
 ):
     speech = await cut_in(service, "stranger")
     monkeypatch.setattr(heard, "LOOKED_FOR", 0.0)
-    assert (await service.playing.interrupt(speech.id, "me", 2.0)).timing == "estimated"
+    assert (await service.playing.interrupt(speech.id, ME, 2.0)).timing == "estimated"
     monkeypatch.setattr(heard, "LOOKED_FOR", 60.0)
-    assert (await service.playing.interrupt(speech.id, "me", 2.0)).timing == "aligned"
+    assert (await service.playing.interrupt(speech.id, ME, 2.0)).timing == "aligned"
 
 
 async def test_the_sound_of_long_ago_is_forgotten_and_a_cut_in_it_estimated(service, stranger, monkeypatch):
@@ -267,9 +269,9 @@ async def test_the_sound_of_long_ago_is_forgotten_and_a_cut_in_it_estimated(serv
     first = await cut_in(service, "stranger")
     second = await cut_in(service, "stranger")
     assert recent.size <= 300_000
-    assert (await service.playing.interrupt(first.id, "me", 2.0)).timing == "estimated"
-    assert (await service.playing.interrupt(second.id, "me", 2.0)).timing == "aligned"
+    assert (await service.playing.interrupt(first.id, ME, 2.0)).timing == "estimated"
+    assert (await service.playing.interrupt(second.id, ME, 2.0)).timing == "aligned"
     monkeypatch.setattr("time.monotonic", lambda: 1e12)
     with pytest.raises(NotFoundError):
-        await service.playing.interrupt(second.id, "me", 2.0)
+        await service.playing.interrupt(second.id, ME, 2.0)
     assert recent.size == 0

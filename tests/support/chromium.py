@@ -84,7 +84,7 @@ def speak_button(page: "Page") -> Any:
 
 
 def speak(page: "Page", text: str) -> None:
-    page.get_by_role("textbox", name="What shall be said?").fill(text)
+    page.get_by_role("textbox", name="What should be said?").fill(text)
     speak_button(page).click()
 
 

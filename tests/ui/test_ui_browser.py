@@ -40,7 +40,7 @@ SHORT = {"text": "The sea was calm. A small boat came.", "voice": "tara", "model
 
 
 def test_english_is_heard_within_300_ms_of_the_click(page: Page) -> None:
-    page.get_by_role("textbox", name="What shall be said?").fill(ENGLISH)
+    page.get_by_role("textbox", name="What should be said?").fill(ENGLISH)
     waited = []
     for _ in range(30):  # the best counts: what else the machine does should not
         page.evaluate("Object.assign(heard, {peak: 0, first: null, clicked: null})")
@@ -74,7 +74,7 @@ def test_a_voice_can_be_heard_before_it_is_chosen(page: Page) -> None:
 
 
 def test_control_enter_speaks_and_escape_stops(page: Page) -> None:
-    page.get_by_role("textbox", name="What shall be said?").fill(ENGLISH)
+    page.get_by_role("textbox", name="What should be said?").fill(ENGLISH)
     page.keyboard.press("Control+Enter")
     wait_until_heard(page)
     page.keyboard.press("Escape")
@@ -86,7 +86,7 @@ def test_speaking_anew_takes_the_place_of_what_is_being_spoken(unhurried_page: P
     page = unhurried_page
     speak(page, LONG)
     wait_until_heard(page)
-    page.get_by_role("textbox", name="What shall be said?").fill(ENGLISH)
+    page.get_by_role("textbox", name="What should be said?").fill(ENGLISH)
     page.keyboard.press("Control+Enter")
     expect(page.locator("#history .kept", has_text=ENGLISH)).to_have_count(1)
     expect(page.locator("#total")).to_have_text(re.compile(r"^0:0\d$"))
@@ -218,14 +218,14 @@ def test_history_is_there_after_a_reload_and_can_be_heard_used_and_deleted(page:
     page.get_by_role("spinbutton", name="Speed").fill("1.5")
     speak(page, ENGLISH)
     expect(page.locator("#history .kept")).to_have_count(1)
-    page.get_by_role("textbox", name="What shall be said?").fill("")
+    page.get_by_role("textbox", name="What should be said?").fill("")
     page.get_by_role("button", name="Reset all").click()
     page.reload()
     page.wait_for_selector("html[data-ready]")
     page.get_by_role("button", name=re.compile("^Play “")).click()
     wait_until_heard(page)
     page.get_by_role("button", name=re.compile("^Use the text")).click()
-    expect(page.get_by_role("textbox", name="What shall be said?")).to_have_value(ENGLISH)
+    expect(page.get_by_role("textbox", name="What should be said?")).to_have_value(ENGLISH)
     expect(page.get_by_role("spinbutton", name="Speed")).to_have_value("1.5")
     with page.expect_download() as download:
         page.get_by_role("button", name=re.compile("^Download “")).click()
@@ -248,7 +248,7 @@ def test_the_language_switch_is_remembered(page: Page) -> None:
 
 
 def test_a_tag_is_inserted_at_the_cursor(page: Page) -> None:
-    box = page.get_by_role("textbox", name="What shall be said?")
+    box = page.get_by_role("textbox", name="What should be said?")
     box.fill("Well then")
     box.evaluate("box => box.setSelectionRange(4, 4)")
     page.get_by_role("button", name="sigh").click()
@@ -256,7 +256,7 @@ def test_a_tag_is_inserted_at_the_cursor(page: Page) -> None:
 
 
 def test_the_counter_tells_what_is_left_and_too_much_is_not_sent(page: Page) -> None:
-    box = page.get_by_role("textbox", name="What shall be said?")
+    box = page.get_by_role("textbox", name="What should be said?")
     box.fill("Hello 😀")
     expect(page.locator("#counter")).to_have_text("7 characters, 49,993 left")
     box.fill("a" * 50_001)
@@ -273,7 +273,7 @@ def test_a_model_that_is_not_here_says_what_to_do(page: Page) -> None:
 
 
 def test_developers_see_the_current_request(page: Page) -> None:
-    page.get_by_role("textbox", name="What shall be said?").fill('It\'s "here"')
+    page.get_by_role("textbox", name="What should be said?").fill('It\'s "here"')
     page.get_by_role("spinbutton", name="Speed").fill("0.8")
     page.get_by_role("tab", name="Python").click()
     code = page.get_by_role("tabpanel", name="Python")
@@ -296,7 +296,7 @@ def test_a_refusal_is_told_in_the_readers_words(open_page: Callable[..., Page], 
 def test_all_can_be_done_with_the_keyboard(page: Page) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("textbox", name="What shall be said?")).to_be_focused()
+    expect(page.get_by_role("textbox", name="What should be said?")).to_be_focused()
     page.keyboard.type(ENGLISH)
     for _ in range(30):
         page.keyboard.press("Tab")
@@ -339,7 +339,7 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(
 ) -> None:
     page = open_page(server_url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.get_by_role("textbox", name="What shall be said?").fill(ENGLISH)
+    page.get_by_role("textbox", name="What should be said?").fill(ENGLISH)
     expect(speak_button(page)).to_be_in_viewport()
     speak_button(page).tap()
     wait_until_heard(page)

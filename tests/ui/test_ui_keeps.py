@@ -234,7 +234,7 @@ def test_the_history_is_searched_and_its_takes_are_named(page: Page) -> None:
     page.get_by_role("searchbox", name="Search the history").fill("opening")
     expect(kept(page)).to_have_count(1)
     page.get_by_role("searchbox", name="Search the history").fill("no such words")
-    expect(page.locator("#history")).to_contain_text("Nothing in the history has these words.")
+    expect(page.locator("#history")).to_contain_text("Nothing in the history matches these words.")
     page.reload()
     expect(kept(page)).to_have_count(2)
     with page.expect_download() as download:

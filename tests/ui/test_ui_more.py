@@ -57,7 +57,7 @@ def test_light_and_dark_can_be_chosen_and_are_there_from_the_start(page: Page) -
     expect(page.get_by_role("button", name="Appearance: dark")).to_be_visible()
 
 
-@pytest.mark.parametrize(("locale", "said"), [("en-US", "is no text file"), ("zh-CN", "不是文本文件")])
+@pytest.mark.parametrize(("locale", "said"), [("en-US", "is not a text file"), ("zh-CN", "不是文本文件")])
 def test_a_text_file_is_dropped_or_opened_and_another_is_told(
     open_page: Callable[..., Page], server_url: str, tmp_path: Path, locale: str, said: str
 ) -> None:
@@ -146,7 +146,7 @@ def test_a_voice_is_found_in_every_language(page: Page) -> None:
     page.locator("#voices").get_by_text("pierre", exact=True).click()
     expect(page.locator("#speaker")).to_contain_text("pierre")
     search.fill("nobody")
-    expect(page.locator("#voices")).to_contain_text("No voice is found")
+    expect(page.locator("#voices")).to_contain_text("No voice matches")
     search.fill("")
     expect(page.get_by_role("tab", name="English")).to_be_visible()
 

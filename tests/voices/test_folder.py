@@ -88,7 +88,7 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
         ('name = "A"\nkind = "cloned"', "kind"),
         ('name = "A"\nkind = "named"\nvolume = 3', "volume"),
         ('name = "A"\nkind = "named"\nmodel = "large-9b"', "there is no model 'large-9b'"),
-        ('name = "A"\nkind = "named"\nmodel = "preview"', "is no Orpheus"),
+        ('name = "A"\nkind = "named"\nmodel = "preview"', "is not an Orpheus model"),
         ('name = "A"\nkind = "named"\nlanguages = ["tlh"]', "there is no language 'tlh'"),
         ('name = "A"\nkind = "named"\nlanguages = []', "languages"),
         ('name = "Tara"\nkind = "named"', "there is a voice 'tara' already"),
@@ -115,7 +115,7 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
             'transcript: it spells "<custom_token_12>"',
         ),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "gone.wav"', "there is no gone.wav"),
-        ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "voice.toml"', "is no WAV file"),
+        ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "voice.toml"', "is not a WAV file"),
         ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "other.wav"', "is not of 24000 Hz"),
         (
             'name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "short.wav"',
@@ -177,7 +177,7 @@ def test_a_folder_in_capital_letters_is_found_by_its_id_and_removed(folder):
     put(folder, "nora", 'name = "Other"\nkind = "named"')
     found = folder.read(CATALOG)
     assert [(voice.id, voice.place) for voice in found.voices] == [("nora", "Nora")]
-    assert found.problems == {"nora": "its folder's name differs from Nora in capital letters alone"}
+    assert found.problems == {"nora": "its folder's name differs from Nora in upper and lower case alone"}
     assert folder.remove(found.voices[0].place)
     assert [voice.title for voice in folder.read(CATALOG).voices] == ["Other"]
 

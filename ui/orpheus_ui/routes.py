@@ -134,7 +134,7 @@ async def caption(
     """A speech's words as subtitles, which the page keeps beside it: a `TimedText` as SubRip or WebVTT.
 
     Counts against the caller's share as a request, and waits for its turn. Raises InvalidRequestError for a format that
-    there is not, or words that do not stand in the text, RequestTooLargeError, RateLimitError, OverloadedError.
+    there is not, or words that are not in the text, RequestTooLargeError, RateLimitError, OverloadedError.
     """
     if caption_format not in CAPTIONS:
         raise InvalidRequestError(
@@ -145,7 +145,7 @@ async def caption(
     told = from_json(await read_body(request.receive), TimedText)
     edges = [edge for word in told.words for edge in word.span]
     if not told.words or edges != sorted(edges) or edges[0] < 0 or edges[-1] > len(told.text):
-        raise InvalidRequestError("The words do not stand in the text.", param="words", code="invalid_value")
+        raise InvalidRequestError("The words are not in the text.", param="words", code="invalid_value")
     account = caller_of(request.scope).account
     await service.gate.charge(account)
     whole = TimedSegment(
@@ -171,7 +171,7 @@ async def _in_time() -> AsyncGenerator[None]:
     except TimeoutError:
         if not limit.expired():
             raise
-        raise RequestTimeoutError(f"The PCM was not here within {ENCODER_SECONDS:g} s.") from None
+        raise RequestTimeoutError(f"The PCM did not arrive within {ENCODER_SECONDS:g} s.") from None
 
 
 async def _samples(request: AnyRequest) -> AsyncGenerator[PCM]:

@@ -47,7 +47,7 @@ class HostRule:
 
 
 def host_name(header: str) -> str | None:
-    """The name in a Host header, in small letters, without port and final dot; None where there can be none."""
+    """The name in a Host header, in lower case, without port and final dot; None where there can be none."""
     found = _HOST.fullmatch(header.strip().lower())
     return None if found is None else found["name"].strip("[]").removesuffix(".")
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from litestar.enums import ScopeType
 
-from orpheus_openai.errors import AuthenticationError, ConfigurationError, OverloadedError
+from orpheus_openai.errors import AuthenticationError, OverloadedError
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.middleware.answer import is_request, method_of, path_of
 from orpheus_openai.http.refusal import refuse
 from orpheus_openai.limits.caller import Caller
+from orpheus_openai.limits.keys import Key, read_keys
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -42,45 +43,16 @@ KEY_HEADERS = (b"x-api-key", b"api-key", b"xi-api-key")
 KEY_PROTOCOL = "openai-insecure-api-key."
 """What a key stands behind among the subprotocols of a socket, for browsers, which send no headers: OpenAI's way."""
 
-ADMIN = "admin"
-_HASH = "sha256"
-
-# What says that it is a hash is never taken for a key, however many digits it has.
-_ENTRY = re.compile(
-    r"(?:(?P<name>[^:]*):)??(?:sha256:(?P<hash>[0-9a-f]{64})|(?!sha256:)(?P<key>[^:]+))(?P<admin>:admin)?",
-    re.IGNORECASE,
-)
-_FORMS = (
-    "key, name:key and name:sha256:HEX with 64 digits, the latter two with :admin behind them for an admin"
-)
-
 logger = logging.getLogger(__name__)
-
-
-class Key(msgspec.Struct, frozen=True):
-    """A key that is accepted; only its hash is kept."""
-
-    name: str
-    digest: bytes
-    admin: bool
 
 
 class KeyRing:
     """The keys that are accepted."""
 
     def __init__(self, entries: Sequence[str]) -> None:
-        """Entries are `key`, `name:key`, `sha256:HEX` or `name:sha256:HEX`; `name:…:admin` makes an admin.
-
-        A key that is the only one is an admin's. Raises ConfigurationError, which names the entry by its place and
-        never quotes it.
-        """
-        self._keys: dict[str, Key] = {}
-        for place, entry in enumerate(entries, start=1):
-            key = _read(entry, place, alone=len(entries) == 1)
-            if key.name in self._keys:
-                raise ConfigurationError(f"ORPHEUS_API_KEYS: entry {place} has the name of an earlier one")
-            self._keys[key.name] = key
-        if self._keys and not any(key.admin for key in self._keys.values()):
+        """Entries are as in `read_keys`, which raises ConfigurationError."""
+        self._keys = read_keys(entries)
+        if self._keys and not any(key.admin for key in self._keys):
             logger.warning(
                 "none of the keys in ORPHEUS_API_KEYS is an admin's: nobody can free the GPU, see who speaks, or fetch "
                 "files that belong to no key. name:key:admin makes one."
@@ -95,28 +67,13 @@ class KeyRing:
         Hashes are compared, and all of them, so that the time tells nothing about any key.
         """
         presented = hashlib.sha256(token).digest()
-        same = [key for key in self._keys.values() if hmac.compare_digest(presented, key.digest)]
+        same = [key for key in self._keys if hmac.compare_digest(presented, key.digest)]
         return same[0] if same else None
 
     def owner(self, token: bytes) -> str | None:
         """The name of the key that `token` is; None if there is no such key."""
         found = self.find(token)
         return None if found is None else found.name
-
-
-def _read(entry: str, place: int, *, alone: bool) -> Key:
-    found = _ENTRY.fullmatch(entry)
-    if (
-        found is None
-        or found["name"] == ""
-        or _HASH in ((found["name"] or "").lower(), found["key"])
-        # KEY:admin could be a name whose key is the word, and would then be logged.
-        or (found["key"] or "").lower() == ADMIN
-        or (found["admin"] and found["name"] is None)
-    ):
-        raise ConfigurationError(f"ORPHEUS_API_KEYS: entry {place} is not one of {_FORMS}")
-    digest = bytes.fromhex(found["hash"]) if found["hash"] else hashlib.sha256(found["key"].encode()).digest()
-    return Key(found["name"] or f"key-{place}", digest, alone or bool(found["admin"]))
 
 
 class KeyGuard:
@@ -153,7 +110,7 @@ class KeyGuard:
     async def _pass_unknown(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Let somebody in who says only in a message who they are; the door asks for that, in time."""
         if self._unknown >= MOST_UNKNOWN:
-            error = OverloadedError("Too many sockets are open on which no key has come yet.", retry_after=1)
+            error = OverloadedError("Too many open sockets have not sent a key yet.", retry_after=1)
             await refuse(scope, send, error)
             return
         self._unknown += 1

@@ -18,7 +18,7 @@ ROOM_SECONDS = 60.0
 def no_place(places: int) -> OverloadedError:
     """What is said where every adapter that is held is spoken with for long."""
     return OverloadedError(
-        f"All {places} adapters that may be loaded at once are being spoken with; ORPHEUS_ADAPTERS says how many.",
+        f"All {places} adapters that may be loaded at once are in use; ORPHEUS_ADAPTERS says how many.",
         retry_after=5,
     )
 

@@ -125,7 +125,7 @@ def _is_whole(directory: Path) -> bool:
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
-    """Look at a checkpoint on disk; raises ModelUnavailableError when it is no Orpheus."""
+    """Look at a checkpoint on disk; raises ModelUnavailableError when it is not an Orpheus model."""
     try:
         config: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         shape = msgspec.convert(config, Shape)

@@ -189,7 +189,7 @@ class SnacDecoder:
         else:
             for stream in members:
                 stream.running = False
-                error = EngineError(f"The codec failed at this utterance ({failure}); the next one may work.")
+                error = EngineError(f"The codec failed on this utterance ({failure}); the next one may work.")
                 error.__cause__ = failure
                 stream.fail(error)
         for stream in members:

@@ -37,7 +37,7 @@ def means_gguf(checkpoint: str) -> bool:
 def fetch_gguf(checkpoint: str) -> GGUFHeader:
     """Find the file that a name means, downloaded if it is not there, and read its header. Blocking.
 
-    Raises ModelUnavailableError when there is no such file, it is damaged, or it is no Orpheus.
+    Raises ModelUnavailableError when there is no such file, it is damaged, or it is not an Orpheus model.
     """
     path = Path(checkpoint).expanduser()
     if path.is_dir():

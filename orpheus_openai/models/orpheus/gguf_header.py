@@ -72,7 +72,7 @@ class GGUFHeader(msgspec.Struct, frozen=True, kw_only=True):
 def read_header(path: Path) -> GGUFHeader:
     """Read a file's header, its tensors' places included; raises ModelUnavailableError where it is damaged."""
     size = path.stat().st_size
-    damaged = f"{path} is no GGUF file that can be used"
+    damaged = f"{path} is not a usable GGUF file"
     try:
         with path.open("rb") as file:
             if file.read(4) != MAGIC:

@@ -46,7 +46,7 @@ def build_prompt(text_ids: Sequence[int], form: PromptForm = "standard") -> list
     if any(number >= FIRST_SPECIAL_TOKEN for number in text_ids):
         raise InvalidRequestError(
             "The text spells a special token of the model, and this checkpoint's tokenizer would obey it "
-            "instead of reading it out. Take what looks like <custom_token_5> or <|eot_id|> out of the text.",
+            "instead of reading it out. Remove what looks like <custom_token_5> or <|eot_id|> from the text.",
             param="input",
             code="special_token_in_text",
         )

@@ -71,7 +71,7 @@ class Recordings:
         with wave.open(str(path), "rb") as file:
             if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (SAMPLE_RATE, 1, 2):
                 raise InvalidRequestError(
-                    f"The recording {path.name} has another form than it had.", param="voice"
+                    f"The recording {path.name} has a different format than before.", param="voice"
                 )
             pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16)
         return token_ids(self._encode(pcm))

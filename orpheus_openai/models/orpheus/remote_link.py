@@ -81,7 +81,7 @@ class RemoteLink:
 
 
 def base_url(url: str) -> str:
-    """Return the URL up to where `/v1` is, from any a user may give; raises ConfigurationError for what is no URL."""
+    """Return the URL up to where `/v1` is, from any a user may give; ConfigurationError where it is not a URL."""
     name = url.strip().rstrip("/").removesuffix("/completions").removesuffix("/v1")
     try:
         parts = httpx.URL(name)

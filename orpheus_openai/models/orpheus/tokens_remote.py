@@ -31,7 +31,7 @@ class RemoteTokenSource:
         """Take one URL or more, comma-separated or as a sequence, with or without `/v1`.
 
         All must hold the same model: `model` is its name there, None whatever they list. `tokenizer` is for servers
-        that have none of their own, or take a prompt as text only. Raises ConfigurationError for what is no URL.
+        that have none of their own, or take a prompt as text only. Raises ConfigurationError for what is not a URL.
         """
         timeouts = timeouts or RemoteTimeouts()
         self._client = httpx.AsyncClient(

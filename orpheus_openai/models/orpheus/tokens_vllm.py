@@ -130,7 +130,9 @@ class VLLMTokenSource:
             raise EngineError("The speech engine broke off in the middle; send the request again.")
         ids = turned_back(completion.token_ids) if self._engine.audio_head else list(completion.token_ids)
         if NO_ID in ids:
-            raise EngineError("The model's numbers are none any more, and nothing can be drawn from them.")
+            raise EngineError(
+                "The model no longer gives numbers, and nothing can be drawn from what it gives."
+            )
         return ids
 
     def _stalled(self) -> EngineError:

@@ -174,7 +174,7 @@ class Child:
         except ParentDiedError as error:
             return error
         if status is None:
-            return ChildDiedError("it left without a word", of_the_text=False)
+            return ChildDiedError("it exited without a word", of_the_text=False)
         if status >= process.NO_FORK:
             return ChildDiedError(
                 f"none could be started (errno {status - process.NO_FORK})", of_the_text=False

@@ -96,7 +96,7 @@ class Espeak:
                             if new := progress.new(item):
                                 yield new
                 except ParentDiedError:
-                    _logger.warning("the preview's eSpeak NG process died; another one takes over")
+                    _logger.warning("the preview's eSpeak NG process died; another one has taken over")
                     await asyncio.to_thread(parent.end)
                 except ChildDiedError as error:
                     raise _explained(error, parts, voice) from None
@@ -176,7 +176,7 @@ async def _spoken(parent: Parent, request: bytes, niceness: int) -> AsyncGenerat
                     case process.NO_VOICE:
                         raise NoVoiceError
                     case process.FAILED:
-                        raise EngineError(f"The preview's eSpeak NG failed at this text: {payload.decode()}.")
+                        raise EngineError(f"The preview's eSpeak NG failed on this text: {payload.decode()}.")
     finally:
         child.close()
 
@@ -208,7 +208,7 @@ def _explained(error: ChildDiedError, parts: Sequence[Part | Pause], voice: Espe
     _logger.debug("what eSpeak NG died of: %r", texts)
     if error.of_the_text:
         return UnspeakableError(
-            f"The preview's eSpeak NG breaks down at this text ({error}), and would again. Change the text, or take "
+            f"The preview's eSpeak NG breaks down on this text ({error}), and would again. Change the text, or choose "
             "another voice or model."
         )
     return EngineError(f"The preview's eSpeak NG broke down ({error}); try again.")

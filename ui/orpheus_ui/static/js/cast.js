@@ -11,7 +11,7 @@ const MOST_REMEMBERED = 50;
 export class Cast extends EventTarget {
   #text;
   #voices;
-  #given = recall("cast", {}); // voices by names in small letters, also of those who are not in this text
+  #given = recall("cast", {}); // voices by names in lower case, also of those who are not in this text
   #shown = null;
 
   /** `text()` is the text; `voices()` are those that may speak side by side, `[{id, name}]`. */
