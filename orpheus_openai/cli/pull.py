@@ -36,7 +36,11 @@ def run(options: argparse.Namespace) -> int:
     name = pull(model, options.quant, lambda line: print(line, file=sys.stderr))
     setting = checkpoint_variable(model.id)
     if options.save:
-        save_setting(Path(".env"), setting, name)
+        try:
+            save_setting(Path(".env"), setting, name)
+        except OSError as error:
+            say(f".env could not be written ({error.strerror}) and is as it was; set {setting}={name} there")
+            return 1
         print(f"{setting}={name} is in .env now", file=sys.stderr)
     else:
         print(f"{setting}={name}")

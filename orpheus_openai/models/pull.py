@@ -1,6 +1,7 @@
 """A model's GGUF file fetched from the hub: mirrors in their order, room on the disk, checksum; its setting kept."""
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -63,8 +64,7 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
             tell(f"{offer.name}, {offer.size / GIB:.2f} GiB")
             with fetching(repo):
                 path = Path(hf_hub_download(repo, offer.file))
-            _check_sum(path, offer)
-            fetch_gguf(str(path))
+            _check(path, offer)
         except ModelUnavailableError as error:
             tell(f"{repo}: {error.message}")
             raise
@@ -97,12 +97,25 @@ def _require_known(model: Model) -> None:
 
 
 def save_setting(dotenv: Path, name: str, value: str) -> None:
-    """Write a setting into an `.env` file, in the place of the one that is there, and leave all else as it is."""
+    """Write a setting into an `.env` file, in the place of the one that is there, and leave all else as it is.
+
+    Raises OSError where that cannot be done, and then all is as it was.
+    """
+    dotenv = dotenv.resolve()  # where it is a link, it stays one
     lines = dotenv.read_text(encoding="utf-8").splitlines() if dotenv.exists() else []
     old = re.compile(rf"\s*(export\s+)?{re.escape(name)}\s*=")
     place = next((number for number, line in enumerate(lines) if old.match(line)), len(lines))
     kept = [line for line in lines if not old.match(line)]
-    dotenv.write_text("\n".join([*kept[:place], f"{name}={value}", *kept[place:], ""]), encoding="utf-8")
+    written = dotenv.with_name(f"{dotenv.name}.{os.getpid()}")
+    try:
+        written.touch(mode=0o600)  # there may be keys in it
+        written.write_text("\n".join([*kept[:place], f"{name}={value}", *kept[place:], ""]), encoding="utf-8")
+        if dotenv.exists():
+            shutil.copymode(dotenv, written)
+        written.replace(dotenv)
+    except OSError:
+        written.unlink(missing_ok=True)
+        raise
 
 
 def _offer(repo: str, wanted: str) -> Offer:
@@ -134,8 +147,21 @@ def is_here(offer: Offer) -> bool:
     return isinstance(try_to_load_from_cache(offer.repo, offer.file), str)
 
 
+def _check(path: Path, offer: Offer) -> None:
+    """Compare with what the hub tells, and with what can speak; raises ModelUnavailableError.
+
+    What is not that is removed: a server would take it for one that speaks.
+    """
+    try:
+        _check_sum(path, offer)
+        fetch_gguf(str(path))
+    except ModelUnavailableError:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise
+
+
 def _check_sum(path: Path, offer: Offer) -> None:
-    """Compare with what the hub tells, and remove what is not that; raises ModelUnavailableError then."""
     if offer.sha256 is None:
         return
     digest = hashlib.sha256()
@@ -143,6 +169,4 @@ def _check_sum(path: Path, offer: Offer) -> None:
         while piece := file.read(_PIECE):
             digest.update(piece)
     if digest.hexdigest() != offer.sha256:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
         raise ModelUnavailableError(f"{offer.file} is not what {offer.repo} holds: its checksum differs.")

@@ -1,10 +1,12 @@
 """`orpheus-openai pull`: a GGUF file from whichever mirror has it, whole and checked, and a server that finds it."""
 
 import argparse
+import errno
 import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,13 +66,17 @@ def test_the_next_mirror_is_asked_and_a_server_without_a_gpu_speaks_with_what_ca
 
 
 def test_what_is_not_what_the_hub_tells_of_is_removed_and_the_next_mirror_asked(content, tmp_path):
-    with Hub({MIRRORS[0]: {"bad-Q4_K_M.gguf": content}, MIRRORS[1]: {FILE: content}}) as hub:
+    bad = {MIRRORS[0]: {"bad-Q4_K_M.gguf": content}, MIRRORS[1]: {"short-Q4_K_M.gguf": content[:-5_000_000]}}
+    with Hub({**bad, MIRRORS[2]: {FILE: content}}) as hub:
         hub.lies.add("bad-Q4_K_M.gguf")
         done = pull(hub, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "checksum" in done.stderr
-    assert done.stdout == f"ORPHEUS_MODEL_MEDIUM_3B={MIRRORS[1]}:q4_k_m\n"
-    assert not list(tmp_path.glob("hub/**/bad-Q4_K_M.gguf"))
+    assert "not whole" in done.stderr
+    assert done.stdout == f"ORPHEUS_MODEL_MEDIUM_3B={MIRRORS[2]}:q4_k_m\n"
+    assert [file.name for file in tmp_path.glob("hub/*/snapshots/*/*")] == [FILE], (
+        "a server would take the others"
+    )
 
 
 def test_a_download_that_broke_off_is_taken_up_where_it_was(content, tmp_path):
@@ -88,6 +94,22 @@ def test_the_setting_is_saved_in_the_place_of_the_old_one(content, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / ".env").read_text().splitlines()
     assert lines == ["# mine", f"ORPHEUS_MODEL_MEDIUM_3B={MIRRORS[0]}:q8_0", "PORT=9000"]
+
+
+def test_on_a_full_disk_the_settings_stay_as_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("PORT=9000\n")
+    write = Path.write_text
+
+    def half(path, text, **how):
+        write(path, text[: len(text) // 2], **how)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pulling, "pull", lambda *_: "repo/x:q4_k_m")
+    monkeypatch.setattr(Path, "write_text", half)
+    assert command.run(argparse.Namespace(model="medium-3b", quant=None, save=True)) == 1
+    assert "set ORPHEUS_MODEL_MEDIUM_3B=repo/x:q4_k_m there" in capsys.readouterr().err
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["PORT=9000\n"]
 
 
 def test_a_language_comes_in_the_quantisation_that_it_is_published_in(content, tmp_path):
