@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
+import time
 import wave
 
 import httpx
@@ -18,7 +20,7 @@ from orpheus_openai.app import create_app
 from orpheus_openai.audio.encode import make_encoder
 from orpheus_openai.errors import InvalidRequestError, OverloadedError
 from orpheus_openai.settings import Settings
-from orpheus_openai.voices import recordings
+from orpheus_openai.voices import recordings, shelf
 from orpheus_openai.voices.recordings import Recorder
 from tests.support.in_process import asking
 from tests.support.local_server import running
@@ -42,8 +44,10 @@ def url(folder):
         audit_log=str(folder / "audit.jsonl"),
         max_voices_per_key=2,
     )
-    with running(create_app(settings)) as address:
-        yield address
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shelf, "LOOK_SECONDS", 0.05)
+        with running(create_app(settings)) as address:
+            yield address
 
 
 @pytest.fixture
@@ -104,6 +108,22 @@ def test_a_voice_is_made_listed_spoken_with_and_removed_with_the_official_sdk(sd
     lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
     told = [(line["method"], line["status"], line["key"]) for line in lines if line.get("voice") == voice.id]
     assert told == [("POST", 200, "ann"), ("DELETE", 200, "ann")]
+
+
+def test_a_voice_that_is_laid_into_the_folder_is_there_without_a_restart_and_gone_with_it(sdk, folder):
+    def listed(wanted):
+        for _ in range(600):
+            if ('"Laid"' in sdk.get("/audio/voices", cast_to=httpx.Response).text) is wanted:
+                return True
+            time.sleep(0.05)
+        return False
+
+    place = folder / "voices" / "laid"
+    place.mkdir(parents=True)
+    (place / "voice.toml").write_text('name = "Laid"\nkind = "named"\n')
+    assert listed(True)
+    shutil.rmtree(place)
+    assert listed(False)
 
 
 def test_consents_are_listed_by_a_cursor_renamed_and_ones_own(sdk, others):

@@ -9,11 +9,12 @@ from tests.support.in_process import asking
 
 SHARED = 'name = "Shared"\nkind = "named"\nmodel = "medium-3b"\nlanguages = ["fr", "en"]\n'
 ANNS = 'name = "Anns"\nkind = "named"\nowner = "key:ann"\n'
+LENT = 'name = "Lent"\nkind = "named"\nowner = "key:ann"\nshared = true\n'
 
 
 @pytest.fixture
 def app(tmp_path):
-    for name, text in (("shared", SHARED), ("voice_1", ANNS)):
+    for name, text in (("shared", SHARED), ("voice_1", ANNS), ("lent", LENT)):
         (tmp_path / "voices" / name).mkdir(parents=True)
         (tmp_path / "voices" / name / "voice.toml").write_text(text)
     return create_app(
@@ -31,7 +32,8 @@ def key(word):
 
 
 @pytest.mark.parametrize(
-    ("word", "seen"), [("one", {"shared", "voice_1"}), ("two", {"shared"}), ("", {"shared"})]
+    ("word", "seen"),
+    [("one", {"shared", "lent", "voice_1"}), ("two", {"shared", "lent"}), ("", {"shared", "lent"})],
 )
 async def test_openais_list_has_what_is_built_in_shared_or_the_callers(app, word, seen):
     async with asking(app, headers=key(word)) as client:
