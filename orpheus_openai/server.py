@@ -1,6 +1,7 @@
 """The process that serves: one socket, one event loop, and a word on where everything is."""
 
 import contextlib
+import ctypes
 import errno
 import functools
 import gc
@@ -41,6 +42,10 @@ TURN_SECONDS = 0.001
 """After which a thread lets others have the interpreter. The event loop needs it several times for one answer, and by
 Python's own 5 ms each a text that is read in a thread would hold up everybody's by as much."""
 
+M_ARENA_MAX = -8
+"""As in glibc's malloc.h."""
+ARENAS = 2
+
 WATCHED_SECONDS = 30
 """Whoever asked `/ready` so recently is taken to watch it."""
 
@@ -54,6 +59,7 @@ def serve(settings: Settings) -> None:
     Raises ConfigurationError when the address cannot be listened on.
     """
     configure_logging(settings)
+    bound_arenas()
     app = create_app(settings)
     listener = _listen(settings.host, settings.port, settings.stall_timeout)
     warn_if_open(listener, settings)
@@ -78,6 +84,15 @@ def serve(settings: Settings) -> None:
         forwarded_allow_ips=_believed_proxies(settings),
     )
     _Server(config, app.state, settings.log_format).run(sockets=[listener])
+
+
+def bound_arenas() -> None:
+    """Have all threads share two of glibc's arenas of memory, not eight for each core.
+
+    What lies free in one is lost to the others: 5 MiB with 64 listeners on two cores. Without glibc this does nothing.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 def settle() -> None:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE
-from orpheus_openai.errors import OverloadedError
+from orpheus_openai.limits.line import Line
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.script import Script
 from orpheus_openai.text.changes import Change, Ledger
@@ -16,6 +16,8 @@ from orpheus_openai.text.split import Segment
 
 PLANS_WAITING = 16
 """Dry runs that may wait for the one that is being made; each takes a processor."""
+PLANS_OF_ONE = 4
+"""Of one caller, the one that is being made included."""
 
 
 class PlannedChange(msgspec.Struct, frozen=True):
@@ -64,20 +66,18 @@ class Planner:
     """Makes one plan at a time."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._line = Line("dry runs", waiting=PLANS_WAITING, of_one=PLANS_OF_ONE, retry_after=1)
 
-    async def plan(self, text: str, model: str, script: Script, casting: Casting, ledger: Ledger) -> Plan:
-        """Read all of `script`, of `text`, whose segments note in `ledger`; raises OverloadedError for one too many."""
-        if self._waiting > PLANS_WAITING:
-            raise OverloadedError("Too many texts are being looked at; try again shortly.", retry_after=1)
-        self._waiting += 1
-        try:
-            async with self._turn:
-                segments = await script.rest()
-                planned = await asyncio.to_thread(_planned, text, segments, casting, ledger)
-        finally:
-            self._waiting -= 1
+    async def plan(
+        self, text: str, model: str, script: Script, casting: Casting, ledger: Ledger, *, account: str
+    ) -> Plan:
+        """Read all of `script`, of `text`, whose segments note in `ledger`.
+
+        Raises OverloadedError for one too many, in all or of `account`.
+        """
+        async with self._line.turn(account):
+            segments = await script.rest()
+            planned = await asyncio.to_thread(_planned, text, segments, casting, ledger)
         return Plan(model=model, segments=planned, warnings=ledger.warnings)
 
 

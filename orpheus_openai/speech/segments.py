@@ -1,8 +1,10 @@
 """The segments of one request, spoken side by side and heard in order."""
 
+import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -14,6 +16,7 @@ from orpheus_openai.speech.script import AnyScript
 from orpheus_openai.speech.trial import Trial
 from orpheus_openai.speech.verification import Verification
 from orpheus_openai.synthesis import OneByOne, Sampling, SpeechModel, Usage, Watched
+from orpheus_openai.text.sentences import sentence_ends
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import Manner
 
@@ -25,6 +28,10 @@ IN_HAND = 5 * SAMPLE_RATE
 
 LITTLE_IN_HAND = 3 * SAMPLE_RATE // 2
 """With fewer than this, the next segment is started however busy the model is."""
+
+PART_CHARS = 80
+"""Of a segment that is spoken one by one, so many characters at a time: a whole one is up to 0.8 MB of sound for each
+listener, and 5 s of it are enough in hand."""
 
 RESERVE = 1.0
 """Seconds in the listener's hand with which they wait no longer for a segment to be whole."""
@@ -97,6 +104,7 @@ class _Line:
         self._usage = usage
         self._one_by_one = speaker if isinstance(speaker, OneByOne) and speaker.one_by_one else None
         self._given = 0
+        self._taken = asyncio.Event()
         self._sounds_since: float | None = None
         self._plays_until = 0.0
         """When somebody has heard all that was given, who plays it as it comes."""
@@ -111,7 +119,20 @@ class _Line:
     def _speak(self, prompt: str, voice: Voice, sampling: Sampling, trial: Trial) -> AsyncGenerator[PCM]:
         if self._verification is not None and isinstance(self._speaker, Watched):
             return self._speaker.watched(prompt, voice, sampling, self._usage, trial)
-        return self._speaker.synthesize(prompt, voice, sampling, self._usage)
+        if self._one_by_one is None:
+            return self._speaker.synthesize(prompt, voice, sampling, self._usage)
+        return self._in_parts(prompt, voice, sampling)
+
+    async def _in_parts(self, prompt: str, voice: Voice, sampling: Sampling) -> AsyncGenerator[PCM]:
+        """Speak no more sentences than the listener needs; while they have enough in hand, nothing is under way."""
+        for start, end in _parts(prompt, voice.language):
+            if start:
+                await self._until_needed()
+                sampling = msgspec.structs.replace(sampling, ahead=not self._is_awaited())
+            spoken = self._speaker.synthesize(prompt[start:end].strip(), voice, sampling, self._usage)
+            async with contextlib.aclosing(spoken):
+                async for pcm in spoken:
+                    yield pcm
 
     def patience(self) -> float | None:
         """Seconds that the listener can wait, if they play from the first sample on; None: there is none."""
@@ -126,6 +147,7 @@ class _Line:
             self._sounds_since = now
         self._plays_until = max(self._plays_until, now) + samples / SAMPLE_RATE / self._speed
         self._given += samples
+        self._taken.set()
 
     def wants_more(self) -> bool:
         """Whether another segment shall be started before the listener comes to it."""
@@ -135,7 +157,7 @@ class _Line:
             return True
         if any(producer.speaking for producer in self.producers):
             return False
-        return self._in_hand < (LITTLE_IN_HAND if self._one_by_one.busy else IN_HAND)
+        return self._in_hand < self._enough()
 
     async def stop(self) -> None:
         """Stop all work, and wait until it has ended."""
@@ -143,6 +165,15 @@ class _Line:
             producer.cancel()  # all of them before the first wait: a scope that is cancelled cuts every wait short
         for producer in self.producers:
             await producer.ended()
+
+    async def _until_needed(self) -> None:
+        while self._in_hand >= self._enough():
+            self._taken.clear()
+            await self._taken.wait()
+
+    def _enough(self) -> int:
+        """Samples in hand with which nothing more of what is spoken one by one is needed yet."""
+        return LITTLE_IN_HAND if self._one_by_one is not None and self._one_by_one.busy else IN_HAND
 
     @property
     def _in_hand(self) -> int:
@@ -156,3 +187,12 @@ class _Line:
             return False
         played = (time.monotonic() - self._sounds_since) * SAMPLE_RATE
         return self._given + self._in_hand - played < IN_HAND
+
+
+def _parts(prompt: str, language: str) -> Iterator[tuple[int, int]]:
+    """Yield `prompt` in ranges of whole sentences, each of PART_CHARS or a little more."""
+    start = 0
+    for end in sentence_ends(prompt, 0, len(prompt), language):
+        if end - start >= PART_CHARS or end == len(prompt):
+            yield start, end
+            start = end

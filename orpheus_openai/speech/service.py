@@ -172,7 +172,7 @@ class SpeechService:
             self._scripts.segments(request, model, casting, ledger.warnings, ledger),
             in_thread=True,
         )
-        return await self._planner.plan(request.text, model.id, script, casting, ledger)
+        return await self._planner.plan(request.text, model.id, script, casting, ledger, account=account)
 
     def _readings(self, casting: Casting, *, users: int) -> Readings:
         def read_by(manner: Manner) -> EspeakVoice:

@@ -45,7 +45,7 @@ class VoiceKeeper:
         name = _name(name)
         language = self._language(language)[1]
         await self._require_consent_room(caller)
-        pcm = await self._recorder.decode(recording, "recording")
+        pcm = await self._recorder.decode(recording, "recording", caller.account)
         judge(pcm, "recording", shortest=SHORTEST_CONSENT)
         async with self._changing:
             await self._require_consent_room(caller)
@@ -111,7 +111,7 @@ class VoiceKeeper:
         folder = self._shelf.folder
         with _form_fields():
             await asyncio.to_thread(folder.require, voice_id, file, self._catalog)
-        pcm = trimmed(await self._recorder.decode(recording, "audio_sample"))
+        pcm = trimmed(await self._recorder.decode(recording, "audio_sample", caller.account))
         judge(pcm, "audio_sample")
 
         def put(staging: Path) -> None:

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.errors import InvalidRequestError, OverloadedError
+from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.limits.line import Line
 from orpheus_openai.voices.form import LONGEST_RECORDING, SHORTEST_RECORDING
 
 DECODER = Path(__file__).with_name("decoder.py")
 DECODE_SECONDS = 30
-DECODING, WAITING = 1, 8
-"""Recordings that are decoded at the same time, and that may wait for that."""
+WAITING = 8
+"""Recordings that may wait while one is decoded."""
+WAITING_OF_ONE = 2
+"""Of one caller, the one that is decoded included."""
 
 FULL_SCALE = 32_768
 QUIET = 0.01
@@ -33,22 +36,16 @@ class Recorder:
     """Decodes one recording after the other."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Semaphore(DECODING)
-        self._waiting = 0
+        self._line = Line("recordings", waiting=WAITING, of_one=WAITING_OF_ONE, retry_after=2)
 
-    async def decode(self, data: bytes, field: str) -> PCM:
+    async def decode(self, data: bytes, field: str, account: str) -> PCM:
         """The sound in the file `data`, 31 seconds of it at most; `field` is what errors call it.
 
-        Raises InvalidRequestError where there is none that can be read, OverloadedError for one too many.
+        Raises InvalidRequestError where there is none that can be read, OverloadedError for one too many, in all or of
+        `account`.
         """
-        if self._waiting >= WAITING:
-            raise OverloadedError("Too many recordings are being read; try again shortly.", retry_after=2)
-        self._waiting += 1
-        try:
-            async with self._turn:
-                return await _decoded(data, field)
-        finally:
-            self._waiting -= 1
+        async with self._line.turn(account):
+            return await _decoded(data, field)
 
 
 async def _decoded(data: bytes, field: str) -> PCM:

@@ -326,24 +326,31 @@ async def test_without_consent_there_is_no_voice_unless_the_owner_says_so(tmp_pa
     assert left(tmp_path / "voices") == []
 
 
-async def test_one_recording_too_many_is_turned_away(monkeypatch):
+async def test_one_recording_too_many_is_turned_away_in_all_and_of_one_caller(monkeypatch):
     monkeypatch.setattr(recordings, "WAITING", 2)
     recorder = Recorder()
-    sent = [asyncio.create_task(recorder.decode(b"no sound", "recording")) for _ in range(4)]
+    callers = ["key:a", "key:a", "key:a", "key:b", "key:c"]
+    sent = [asyncio.create_task(recorder.decode(b"no sound", "recording", each)) for each in callers]
     ends = await asyncio.gather(*sent, return_exceptions=True)
-    assert [type(end) for end in ends].count(OverloadedError) == 2
-    assert [type(end) for end in ends].count(InvalidRequestError) == 2
+    turned = [OverloadedError if each in (2, 4) else InvalidRequestError for each in range(5)]
+    assert [type(end) for end in ends] == turned
+    assert "of yours" in str(ends[2])
+    assert "of yours" not in str(ends[4])
+    with pytest.raises(InvalidRequestError):
+        await recorder.decode(b"no sound", "recording", "key:a")
 
 
 async def test_who_hangs_up_while_a_recording_is_read_ends_that():
     recorder = Recorder()
-    reading = asyncio.create_task(recorder.decode(wav(sound(40.0)), "recording"))
+    reading = asyncio.create_task(recorder.decode(wav(sound(40.0)), "recording", "key:a"))
     await asyncio.sleep(0.05)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert [each for each in psutil.Process().children() if "decoder.py" in " ".join(each.cmdline())] == []
-    assert len(await recorder.decode(wav(sound(40.0)), "recording")) == 31 * RATE, "no more is ever decoded"
+    assert len(await recorder.decode(wav(sound(40.0)), "recording", "key:a")) == 31 * RATE, (
+        "no more is ever decoded"
+    )
 
 
 def test_what_decodes_a_recording_can_open_nothing_and_has_bounds():

@@ -29,10 +29,10 @@ from orpheus_openai.settings import Settings, variable_name
 from orpheus_openai.settings.reading import plain
 from orpheus_openai.speech.heard import KEPT_BYTES, LOOKED_FOR
 from orpheus_openai.speech.interruption import KEPT
-from orpheus_openai.speech.plan import PLANS_WAITING
+from orpheus_openai.speech.plan import PLANS_OF_ONE, PLANS_WAITING
 from orpheus_openai.text.turns import MOST_SILENCE
 from orpheus_openai.voices.form import LONGEST_RECORDING
-from orpheus_openai.voices.recordings import WAITING
+from orpheus_openai.voices.recordings import WAITING, WAITING_OF_ONE
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +56,7 @@ SHOWN = {
     "Speeches of one caller, waiting ones included": "test_one_caller_may_be_kept_from_taking_every_place",
     "Speeches that wait": "test_beyond_the_line_the_answer_is_429_at_once_and_all_is_well_after_it",
     "Seconds of waiting": "test_a_turn_that_does_not_come_in_time_is_429",
+    "Dry runs of one caller": "test_one_dry_run_too_many_is_turned_away_at_once_and_those_in_line_are_served",
     "Dry runs that wait": "test_one_dry_run_too_many_is_turned_away_at_once_and_those_in_line_are_served",
     "What one caller may ask for": "test_requests_are_counted_for_each_key_and_the_answer_says_what_is_left",
     "Callers whose shares are remembered": "test_callers_without_number_do_not_fill_the_memory",
@@ -88,6 +89,7 @@ SHOWN = {
     "Form with a recording": "test_a_body_that_is_no_form_or_too_large_is_refused",
     "Seconds of a recording": "test_a_recording_that_cannot_be_used_is_told_why_and_leaves_nothing",
     "Recordings that wait to be read": "test_one_recording_too_many_is_turned_away",
+    "Recordings of one caller that wait or are read": "test_one_recording_too_many_is_turned_away",
     "Voices that one key has added": "test_consents_are_listed_by_a_cursor_renamed_and_ones_own",
     "Hours that saved speech is kept": "test_what_is_too_old_goes",
 }
@@ -103,8 +105,10 @@ FIXED = {
     "Form with a recording": f"{MAX_FORM_BYTES // 1024 // 1024} MiB",
     "Seconds of a recording": LONGEST_RECORDING,
     "Recordings that wait to be read": WAITING,
+    "Recordings of one caller that wait or are read": WAITING_OF_ONE,
     "Seconds of silence that a text asks for": MOST_SILENCE,
     "Dry runs that wait": PLANS_WAITING,
+    "Dry runs of one caller": PLANS_OF_ONE,
     "Seconds for a judge of your own": MODERATION_SECONDS,
     "Bytes of a message on a socket": f"{MAX_MESSAGE_BYTES // 1024 // 1024} MiB",
     "Seconds until a socket's first message": sockets.FIRST_SECONDS,

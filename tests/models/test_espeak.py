@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -44,9 +45,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+def listening(server: Server) -> httpx.AsyncClient:
+    """A client whose sockets hold a second or two: what the kernel holds by itself grows with the machine's load, up to
+    minutes of speech, and whether a child waits for its listener would be a matter of where its sentences ended.
+    """
+    few = httpx.AsyncHTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)])
+    return httpx.AsyncClient(base_url=server.url, timeout=PATIENCE, transport=few)
+
+
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as http:
+    async with listening(server) as http:
         yield http
 
 
@@ -141,7 +150,7 @@ async def test_a_killer_text_gets_a_right_answer_with_the_default_settings_too(t
     """Cleaned, and with its numbers in words, such a text kills eSpeak NG or does not: nobody can tell beforehand."""
     settings = {name: value for name, value in environ(**AS_IT_STANDS).items() if name not in AS_IT_STANDS}
     with serving(tmp_path, settings) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with listening(server) as client:
             for voice, text in KILLERS:
                 answer = await client.post("/v1/audio/speech", json=body(text, voice))
                 if answer.status_code == 200:
@@ -306,7 +315,7 @@ async def test_a_listener_who_leaves_ends_the_child(server: Server, client: http
 
 async def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
     with serving(tmp_path, environ(**AS_IT_STANDS)) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with listening(server) as client:
             async with paused(client, server, 2):
                 left = family(server.pid)
                 assert len(left) == 4
@@ -316,7 +325,7 @@ async def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path: Path) 
 
 async def test_a_server_that_is_told_to_stop_as_a_group_finishes_what_it_speaks(tmp_path: Path) -> None:
     with serving(tmp_path, environ(**AS_IT_STANDS)) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with listening(server) as client:
             alone = await heard(client, LONG)
             speech = asyncio.create_task(heard(client, LONG))
             await until(lambda: bool(speakers(server.pid)))

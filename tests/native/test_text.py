@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from orpheus_openai.errors import OverloadedError
-from orpheus_openai.speech.plan import PLANS_WAITING, Planner
+from orpheus_openai.speech.plan import PLANS_OF_ONE, PLANS_WAITING, Planner
 from orpheus_openai.speech.script import Script
 from orpheus_openai.text.changes import Ledger
 from tests.native.test_native_api import native
@@ -127,10 +127,17 @@ async def test_one_dry_run_too_many_is_turned_away_at_once_and_those_in_line_are
 
     planner = Planner()
 
-    def asked():
-        return planner.plan("Hi.", "preview", Slow("", iter(()), in_thread=False), None, Ledger())
+    def asked(account="key:last"):
+        return planner.plan(
+            "Hi.", "preview", Slow("", iter(()), in_thread=False), None, Ledger(), account=account
+        )
 
-    waiting = [asyncio.create_task(asked()) for _ in range(1 + PLANS_WAITING)]
+    waiting = [asyncio.create_task(asked("key:many")) for _ in range(PLANS_OF_ONE)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError, match="of yours"):
+        await asked("key:many")
+    rest = 1 + PLANS_WAITING - PLANS_OF_ONE
+    waiting += [asyncio.create_task(asked(f"key:{number}")) for number in range(rest)]
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError) as refusal:
         await asked()

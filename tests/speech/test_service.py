@@ -166,6 +166,27 @@ async def test_one_by_one_the_model_is_idle_while_enough_is_in_hand_and_less_is_
     assert set(service.speaker.begun) == set(range(len(SENTENCES)))
 
 
+async def test_one_by_one_no_more_sentences_of_a_segment_are_spoken_than_the_listener_needs(service):
+    service.speaker.one_by_one = True
+    service.speaker.chunks = 60
+    sentences = [
+        f"This is number {n}, and it is as long as a sentence is that is spoken on its own, all in all."
+        for n in range(6)
+    ]
+    heard = 0
+    async with contextlib.aclosing(service.stream(request(text=" ".join(sentences)))) as stream:
+        async for chunk in stream:
+            heard += len(chunk)
+            if heard % 48_000 < len(chunk):
+                await until_quiet(lambda: (service.speaker.samples, service.speaker.running))
+                assert service.speaker.running == set(), "nothing is under way, and holds nothing"
+                assert service.speaker.samples - heard <= IN_HAND + 60 * 2_400
+            if heard > 10 * 24_000:
+                break
+    assert list(service.speaker.yielded) == sentences[: len(service.speaker.yielded)]
+    assert 2 <= len(service.speaker.yielded) <= 4
+
+
 async def test_one_by_one_a_segment_that_is_needed_soon_is_spoken_as_fast_as_the_first_one(
     service, monkeypatch
 ):
