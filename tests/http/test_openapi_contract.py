@@ -23,7 +23,7 @@ from tests.support.environment import environ
 pytest.importorskip("espeakng_loader")
 
 KEY = "sk-contract-51c0"
-LONGEST = 100
+LONGEST = 30
 """Characters of a text that are really spoken: what is looked at here is the answers' form."""
 
 MEANT = {(503, "model_offloading")}
@@ -75,13 +75,13 @@ operations = schemathesis.openapi.from_dict(described(), config=schemathesis.Con
 def test_every_operation_answers_as_it_is_described(case, url):
     make_it_speak(case)
     endless = case.path == "/api/events"
-    answer = case.call(url, timeout=0.5 if endless else 30)
+    answer = case.call(url, timeout=0.2 if endless else 30)
     case.validate_response(
         answer,
         additional_checks=[is_named, fails_as_it_means_to, accepts_what_fits],
         # A key that is right counts, whatever stands in another header: that a wrong one does not is tested below.
         excluded_checks=[not_a_server_error, positive_data_acceptance, ignored_auth],
-        transport_kwargs={"base_url": url, "timeout": 0.5 if endless else 30},
+        transport_kwargs={"base_url": url, "timeout": 0.2 if endless else 30},
     )
 
 
