@@ -13,7 +13,7 @@ import pytest
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, Voice, load_catalog
-from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
+from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError, ShuttingDownError
 from orpheus_openai.installation import installing
 from orpheus_openai.models.preview.model import TAG_PAUSE_SECONDS, PreviewModel
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
@@ -189,6 +189,17 @@ async def test_nothing_to_say_yields_nothing(model: PreviewModel, text: str) -> 
     usage = Usage()
     assert await stream(model, text, usage=usage) == []
     assert usage == Usage()
+
+
+@pytest.mark.parametrize("text", ["ꨗꨣꩄ", "ꦒꦅꦝ"])
+async def test_letters_that_have_no_sound_are_refused_where_nothing_else_was_heard(
+    model: PreviewModel, text: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=f"no sound for the letters of this text: '{text}'"):
+        await speak(model, text)
+    later = Usage(input_tokens=9)
+    assert [pcm async for pcm in model.synthesize(text, VOICES[0], Sampling(), later)]
+    assert len(await speak(model, f"{text} Hello."))
 
 
 async def test_usage_counts_characters_and_the_tokens_of_the_frames_begun(model: PreviewModel) -> None:
