@@ -6,9 +6,13 @@ import time
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from orpheus_compat import live, live_utterance
+from orpheus_compat.live_messages import Config
+from orpheus_compat.schemas import CreateSpeechRequest
 from orpheus_openai.app import create_app
+from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocket
 from orpheus_openai.settings import Settings
 from tests.support.local_server import running
@@ -184,12 +188,40 @@ def test_who_does_not_begin_with_a_configuration_is_told_so_and_the_socket_is_cl
         assert talk.closed() == 1008
 
 
+FIELDS = {
+    "model": "preview",
+    "voice": "leo",
+    "instructions": None,  # accepted there as well, without effect
+    "response_format": "mp3",
+    "timestamp_granularities": ["word"],
+    "speed": 1.5,
+    "temperature": 0.3,
+    "top_p": 0.7,
+    "repetition_penalty": 1.4,
+    "max_tokens": 99,
+    "seed": 5,
+    "text_cleaning": False,
+    "pronunciations": {"nginx": "engine x"},
+    "cast": {"Ben": "leo"},
+    "sample_rate": 16_000,
+}
+
+
+def test_every_field_of_a_request_over_http_configures_a_socket():
+    assert FIELDS.keys() == set(CreateSpeechRequest.__struct_fields__) - {"input", "stream_format"}
+    plain = Config.of({})
+    for field, value in FIELDS.items():
+        assert (Config.of({field: value}) != plain) == (value is not None), field
+    with pytest.raises(InvalidRequestError):
+        Config.of({"speed": 9})
+
+
 def test_an_utterance_that_is_refused_costs_the_next_nothing(talk):
     talk.say("This is forbidden ", "to say. ", "And more.")
     heard = talk.until("session.done")
     assert heard.of("error")[0]["code"] == "content_policy_violation"
     assert not heard.audio
-    talk.say("x" * 20_000, "x")
+    talk.say("Hello." + 19_994 * " ", "x")
     assert talk.until("error").messages[-1]["code"] == "string_above_max_length"
     talk.until("session.done")
     talk.say("Never ended", done=False)
@@ -200,6 +232,25 @@ def test_an_utterance_that_is_refused_costs_the_next_nothing(talk):
     assert talk.until("session.done").messages[-1]["total_sentences"] == 0
     talk.say("Hello.")
     assert talk.until("session.done").audio
+
+
+def test_a_full_line_is_told_as_the_protocols_error_at_both_doors_and_the_place_is_had_later():
+    settings = Settings(model="preview", max_concurrent="1", max_queue=0)
+    with running(create_app(settings)) as url, Talk(url) as first, Talk(url) as second:
+        for talk in (first, second):
+            talk.send("session.config", **PCM)
+        first.say("Good morning, everybody, and welcome. ", done=False)
+        first.until(bytes)
+        second.say("Hello.")
+        assert second.until("session.done").of("error")[0]["code"] == "overloaded"
+        eleven = f"{url.replace('http', 'ws', 1)}/v1/text-to-speech/tara/stream-input"
+        with connect(eleven, open_timeout=60, compression=None, proxy=None) as socket:
+            socket.send(json.dumps({"text": "Hello. "}))
+            assert json.loads(socket.recv(timeout=60))["error"] == "overloaded"
+        first.send("input.done")
+        first.until("session.done")
+        second.say("Hello.")
+        assert second.until("session.done").audio
 
 
 def test_an_interruption_frees_the_model_at_once_and_tells_what_was_heard(talk, url):

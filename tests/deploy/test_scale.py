@@ -22,7 +22,7 @@ from tests.support.environment import environ
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 from tests.support.mcp_greeting import ACCEPT, INITIALIZE
 from tests.support.ports import free_port
-from tests.support.socket_client import PCM, Talk
+from tests.support.socket_client import PCM, Talk, spoken_at_elevenlabs_doors
 
 GONE_SECONDS = 1.0
 """Until a killed process' port refuses: what its kernel took before that breaks with it."""
@@ -79,6 +79,7 @@ def test_a_socket_passes_the_balancer_and_is_closed_from_either_end(fleet: Fleet
         assert talk.until("session.done", heard).messages[-1]["total_sentences"] == 1
         talk.send("session.close")
         assert talk.closed() == 1000
+    assert all(spoken_at_elevenlabs_doors(fleet.url, **options).values())
 
 
 # --- what becomes of the listeners ------------------------------------------------------------------------------------

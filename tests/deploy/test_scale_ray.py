@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 from tests.support.ports import free_port
-from tests.support.socket_client import PCM, Talk
+from tests.support.socket_client import PCM, Talk, spoken_at_elevenlabs_doors
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +94,7 @@ def test_a_socket_passes_ray_serve(url: str) -> None:
         heard = talk.until(bytes)
         talk.say(" welcome.")
         assert talk.until("session.done", heard).messages[-1]["total_sentences"] == 1
+    assert all(spoken_at_elevenlabs_doors(url).values())
 
 
 async def test_new_replicas_take_over_without_breaking_a_stream(url: str) -> None:

@@ -382,7 +382,10 @@ async def test_speech_over_a_websocket_counts_against_its_callers_share():
     await service.manager.close()
 
 
-async def test_a_websocket_of_a_foreign_page_is_refused_on_a_server_without_keys():
+@pytest.mark.parametrize(
+    "path", ["/v1/audio/speech/stream", "/v1/text-to-speech/tara/stream-input", "/anything"]
+)
+async def test_a_websocket_of_a_foreign_page_is_refused_on_a_server_without_keys(path):
     """Browsers ask nobody before they open one: CORS does not protect it."""
     reached = []
 
@@ -390,7 +393,7 @@ async def test_a_websocket_of_a_foreign_page_is_refused_on_a_server_without_keys
         reached.append(scope["path"])
 
     foreign = [(b"origin", b"https://evil.example"), (b"host", b"127.0.0.1:8899")]
-    assert (await knock(inside_rings(application, keys=()), headers=foreign))["code"] == 1008
+    assert (await knock(inside_rings(application, keys=()), path, headers=foreign))["code"] == 1008
     assert reached == []
 
 

@@ -1,5 +1,6 @@
 """A plain WebSocket client of /v1/audio/speech/stream, as any language has one."""
 
+import base64
 import contextlib
 import json
 from dataclasses import dataclass, field
@@ -74,3 +75,21 @@ class Talk:
             while True:
                 self.receive()
         return self.socket.close_code
+
+
+def spoken_at_elevenlabs_doors(url, **options):
+    """How many bytes of audio each of ElevenLabs' sockets answers a sentence with, by its path."""
+    found = {}
+    for path, context, end in (
+        ("stream-input", {}, {"text": ""}),
+        ("multi-stream-input", {"context_id": "a"}, {"context_id": "a", "close_context": True}),
+    ):
+        address = f"{url.replace('http', 'ws', 1)}/v1/text-to-speech/tara/{path}?output_format=pcm_16000"
+        with connect(address, open_timeout=PATIENCE, compression=None, proxy=None, **options) as opened:
+            for message in ({"text": " ", **context}, {"text": "Hello there. ", **context}, end):
+                opened.send(json.dumps(message))
+            found[path], told = 0, {}
+            while not told.get("isFinal"):
+                told = json.loads(opened.recv(timeout=PATIENCE))
+                found[path] += len(base64.b64decode(told.get("audio") or ""))
+    return found
