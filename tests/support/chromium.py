@@ -79,6 +79,12 @@ TAP = """
 """Listens where the sound leaves for the loudspeaker."""
 
 
+def in_chinese(page: "Page") -> None:
+    """Switch the page's language, in the state it is in."""
+    page.locator("#language").click()
+    until(page, "document.documentElement.lang === 'zh-Hans'")
+
+
 def speak_button(page: "Page") -> Any:
     return page.locator("#speak")
 

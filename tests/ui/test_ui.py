@@ -34,6 +34,20 @@ OWN_NAMES = {'"English"', '"中文"'}
 """What each language calls itself stands in none of the two."""
 PROGRAMS = "snippets.js"
 """Programs are for no reader's language."""
+OF_PROGRAMS = {
+    "file_not_found",
+    "invalid_form",
+    "invalid_json",
+    "invalid_message",
+    "invalid_type",
+    "method_not_supported",
+    "nothing_to_interrupt",
+    "unknown_field",
+    "unknown_message",
+    "unknown_url",
+    "utterance_in_progress",
+}
+"""Errors of whoever writes a request: the page would show the server's words."""
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +84,24 @@ def test_both_languages_fill_in_the_same_values() -> None:
         return set(re.findall(r"\{(\w+)\}", words))
 
     assert {k for k in WORDS["en"] if blanks(WORDS["en"][k]) != blanks(WORDS["zh"][k])} == set()
+
+
+def test_chinese_has_words_of_its_own_for_all_but_signs_and_names() -> None:
+    chinese = re.compile("[\u4e00-\u9fff]")
+    left = {
+        key: re.sub(r"\{\w+\}", "", words) for key, words in WORDS["zh"].items() if not chinese.search(words)
+    }
+    words = {word for text in left.values() for word in re.findall("[A-Za-z]+", text)}
+    assert words == {"C", "Ctrl", "Esc", "GPU", "GiB", "SSML"}
+
+
+def test_every_error_that_the_page_can_meet_has_words() -> None:
+    root = STATIC.parents[2]
+    sources = [*(root / "orpheus_openai").rglob("*.py"), *(root / "compat" / "orpheus_compat").rglob("*.py")]
+    code_of = re.compile(r'\bcode(?:: str \| None)? ?= ?"([a-z_]+)"')
+    codes = {code for path in sources for code in code_of.findall(path.read_text(encoding="utf-8"))}
+    assert len(codes) > 40
+    assert {code for code in codes if f"error.{code}" not in WORDS["en"]} == OF_PROGRAMS
 
 
 def test_every_key_is_used() -> None:

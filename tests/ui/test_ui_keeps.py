@@ -10,6 +10,7 @@ from tests.support.chromium import (
     ENGLISH,
     IN_CHROMIUM,
     LONG,
+    in_chinese,
     speak,
     speak_button,
     until,
@@ -235,6 +236,9 @@ def test_the_history_is_searched_and_its_takes_are_named(page: Page) -> None:
     expect(kept(page)).to_have_count(1)
     page.get_by_role("searchbox", name="Search the history").fill("no such words")
     expect(page.locator("#history")).to_contain_text("Nothing in the history matches these words.")
+    in_chinese(page)
+    expect(page.locator("#history")).to_contain_text("历史记录中没有这些文字。")
+    page.locator("#language").click()
     page.reload()
     expect(kept(page)).to_have_count(2)
     with page.expect_download() as download:
@@ -260,6 +264,9 @@ def test_a_history_that_is_nearly_full_says_so_and_scrolls_in_itself(page: Page)
     page.reload()
     expect(page.locator("#history-room")).to_contain_text("95 of 100 takes")
     expect(page.locator("#history-room")).to_contain_text("the oldest go")
+    in_chinese(page)
+    expect(page.locator("#history-room")).to_contain_text("95 / 100 段")
+    expect(page.locator("#history-room")).to_contain_text("最早的会被移除")
     assert page.evaluate("document.documentElement.scrollHeight") < 3_000
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollHeight") < 4_500
@@ -276,7 +283,8 @@ def test_without_storage_the_page_works_until_it_is_left_and_says_so(
     wait_until_heard(page)
     expect(kept(page)).to_have_count(1)
     expect(page.locator("#history-room")).to_contain_text("kept until you leave")
-    page.get_by_role("button", name="中文").click()
+    in_chinese(page)
+    expect(page.locator("#history-room")).to_contain_text("只保留到离开页面为止")
     expect(page.locator("#speak")).to_contain_text("停止")
     page.keyboard.press("Escape")
     until(page, "document.getElementById('speak').textContent.includes('朗读')")

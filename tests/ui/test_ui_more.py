@@ -10,6 +10,7 @@ import pytest
 from tests.support.chromium import (
     ENGLISH,
     IN_CHROMIUM,
+    in_chinese,
     speak,
     until,
     violations,
@@ -126,9 +127,12 @@ def test_another_take_has_another_seed_and_stands_beside_the_first(
     first, second = map(json.loads, asked)
     assert "seed" not in first
     assert second == {**first, "seed": second["seed"]}
-    takes = page.get_by_role("group", name="Takes").get_by_role("button")
+    expect(page.get_by_role("group", name="Takes")).to_be_visible()
+    takes = page.locator("#takes button")
     expect(takes).to_have_text(["Take 1", f"Take 2, seed {second['seed']}"])
     expect(takes.nth(1)).to_have_attribute("aria-pressed", "true")
+    in_chinese(page)
+    expect(takes).to_have_text(["第 1 版", f"第 2 版，种子 {second['seed']}"])
     page.keyboard.press("Escape")
     wait_for_silence(page)
     page.evaluate("heard.peak = 0")
@@ -147,6 +151,9 @@ def test_a_voice_is_found_in_every_language(page: Page) -> None:
     expect(page.locator("#speaker")).to_contain_text("pierre")
     search.fill("nobody")
     expect(page.locator("#voices")).to_contain_text("No voice matches")
+    in_chinese(page)
+    expect(page.locator("#voices")).to_contain_text("没有找到")
+    page.locator("#language").click()
     search.fill("")
     expect(page.get_by_role("tab", name="English")).to_be_visible()
 

@@ -1,14 +1,28 @@
 """The page in a real Chromium: what it shows is so, whoever reads it and however."""
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.chromium import ENGLISH, IN_CHROMIUM, speak, speak_button, violations, wait_until_heard
+from benchmarks.serving import serving
+from orpheus_openai.catalog import load_catalog
+from tests.support.chromium import (
+    ENGLISH,
+    IN_CHROMIUM,
+    in_chinese,
+    speak,
+    speak_button,
+    violations,
+    wait_until_heard,
+)
+from tests.support.environment import environ
+from tests.support.hub import Hub
 from tests.support.ui_server import page_server
+from tests.ui.test_ui_axe import english_left
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Locator, Page, expect
@@ -102,6 +116,9 @@ def test_what_the_preview_ignores_looks_so(page: Page) -> None:
     expect(page.locator("#tags-note")).to_be_hidden()
     box(page).fill("Well, <laugh> then.")
     expect(page.locator("#tags-note")).to_contain_text("does not act emotion tags")
+    in_chinese(page)
+    expect(page.locator("#tags-note")).to_contain_text("不会演绎情感标签")
+    expect(page.locator("#tuning-note")).to_contain_text("预览只能调整语速")
 
 
 def test_a_notice_goes_when_its_cause_goes(open_page: Callable[..., Page], server_url: str) -> None:
@@ -117,6 +134,8 @@ def test_less_than_a_second_has_a_time(page: Page) -> None:
     speak(page, "Yes.")
     expect(kept(page)).to_contain_text(re.compile(r"tara · 0\.\d s"))
     expect(page.locator("#total")).to_have_text(re.compile(r"0\.\d s"))
+    in_chinese(page)
+    expect(kept(page)).to_contain_text(re.compile(r"tara · 0\.\d 秒"))
 
 
 def test_without_a_gpu_nothing_is_offered_to_be_released(page: Page) -> None:
@@ -167,39 +186,17 @@ def test_a_key_that_is_no_admins_sees_what_it_may_not_do(
             expect(panel.get_by_role("button", name="Release Preview")).to_have_count(int(may))
             if not may:
                 expect(panel).to_contain_text("Only an admin's key can release it.")
+                in_chinese(page)
+                expect(panel).to_contain_text("只有管理员的密钥才能释放。")
             page.goto("about:blank")
 
 
-@pytest.mark.parametrize(
-    ("locale", "said"),
-    [
-        ("en-US", ("Download Orpheus 3B", "is 2.2 GiB", "Break off", "was broken off", "not keep up")),
-        ("zh-CN", ("下载 Orpheus 3B", "大小为 2.2 GiB", "中断", "的下载已中断", "跟不上")),
-    ],
-)
-def test_a_models_file_is_offered_with_its_size_and_its_speed_is_told(
-    open_page: Callable[..., Page], server_url: str, locale: str, said: tuple[str, ...]
+def test_a_models_file_is_offered_with_its_size_seen_coming_and_its_speed_is_told(
+    open_page: Callable[..., Page], tmp_path: Path, tiny_gguf: Path
 ) -> None:
-    offer, size, cancel, cancelled, slow = said
-    download = {
-        "model": "medium-3b",
-        "name": "unsloth/x:q4_k_m",
-        "state": "running",
-        "bytes": 2_363_000_000,
-        "done_bytes": 9,
-        "message": "",
-    }
+    mirror = load_catalog(None).models["medium-3b"].gguf[0]
 
-    def hub(route: Any) -> None:  # what the download's own tests have of the server
-        method = route.request.method
-        if method == "GET":
-            route.fulfill(json={**download, "free_bytes": 50_000_000_000, "here": False})
-        else:
-            if method == "DELETE":
-                download["state"] = "cancelled"
-            route.fulfill(json=download)
-
-    def told(route: Any) -> None:
+    def told(route: Any) -> None:  # what the measure says of a slow machine
         status = route.fetch().json()
         for model in status["models"]:
             model |= {
@@ -207,24 +204,53 @@ def test_a_models_file_is_offered_with_its_size_and_its_speed_is_told(
                 "real_time_factor": 2.0,
                 "advice": "It will not keep up.",
             }
-        route.fulfill(json={**status, "downloads": [download] if download["done_bytes"] == 10 else []})
+        route.fulfill(json=status)
 
-    answers = {"**/api/models/*/download": hub, "**/api/status": told}
-    page = open_page(server_url, locale=locale, answers=answers)
-    page.locator("#gpu").get_by_role("button", name=offer).click()
-    expect(page.get_by_role("dialog")).to_contain_text(size)
-    assert violations(page) == []
-    page.locator("#confirm-yes").click()
-    expect(page.locator("#gpu .pull progress")).to_be_visible()
-    assert violations(page) == []
-    download["done_bytes"] = 10
-    page.locator("#gpu .pull").get_by_role("button", name=cancel).click()
-    box(page).fill("Yes.")
-    speak_button(page).click()
-    expect(page.locator("#gpu .pull")).to_contain_text(cancelled)
-    expect(page.locator("#gpu .loaded")).to_contain_text("llama.cpp, Q4_K_M, CPU · 0.5 ×")
-    expect(page.locator("#gpu .loaded")).to_contain_text(slow)
-    assert violations(page) == []
+    with Hub({mirror: {"a-Q4_K_M.gguf": tiny_gguf.read_bytes()}}) as hub:
+        hub.held = threading.Event()
+        with serving(
+            tmp_path, environ(ORPHEUS_MODEL="auto", CUDA_VISIBLE_DEVICES="", **at(hub, tmp_path))
+        ) as server:
+            page = open_page(server.url, answers={"**/api/status": told})
+            pull = page.locator("#gpu .pull")
+            pull.get_by_role("button", name="Download Orpheus 3B").click()
+            expect(page.get_by_role("dialog")).to_contain_text(
+                re.compile(rf"{mirror}.* is [\d.]+ GiB; .* free")
+            )
+            assert violations(page) == []
+            page.locator("#confirm-yes").click()
+            expect(pull.locator("progress")).to_be_visible()
+            assert violations(page) == []
+            pull.get_by_role("button", name="Break off").click()
+            expect(pull).to_contain_text(f"The download of {mirror}:q4_k_m was broken off.")
+            in_chinese(page)
+            expect(pull).to_contain_text("的下载已中断")
+            pull.get_by_role("button", name="下载 Orpheus 3B").click()
+            expect(page.get_by_role("dialog")).to_contain_text("大小为")
+            page.locator("#confirm-yes").click()
+            expect(pull.get_by_role("button", name="中断")).to_be_visible()
+            assert english_left(page) == []
+            hub.held.set()
+            expect(pull).to_contain_text("已下载")
+            expect(pull.get_by_role("button")).to_have_count(0)  # it can speak here now
+            box(page).fill("Yes.")
+            speak_button(page).click()
+            expect(page.locator("#gpu .loaded")).to_contain_text("跟不上")
+            page.locator("#language").click()
+            expect(page.locator("#gpu .loaded")).to_contain_text("llama.cpp, Q4_K_M, CPU · 0.5 ×")
+            expect(page.locator("#gpu .loaded")).to_contain_text("not keep up")
+            assert violations(page) == []
+            page.goto("about:blank")
+
+
+def at(hub: Hub, folder: Path) -> dict[str, str]:
+    """Settings with which models come from there."""
+    return {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+    }
 
 
 # --- every reader ------------------------------------------------------------------------------------------------

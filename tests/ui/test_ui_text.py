@@ -10,6 +10,8 @@ import pytest
 from orpheus_openai.events import EventHub
 from tests.support.chromium import IN_CHROMIUM, speak_button, violations, wait_until_heard
 from tests.support.ui_server import page_server
+from tests.ui.test_ui import WORDS
+from tests.ui.test_ui_axe import english_left
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
@@ -49,8 +51,14 @@ def test_the_speakers_of_a_text_get_voices_and_what_will_be_spoken_is_shown_with
     assert json.loads(asked.value.post_data)["cast"] == {"Anna": "leah", "Ben": "leo"}
     wait_until_heard(page)
     expect(page.locator("#history .kept")).to_contain_text("tara, leah, leo")
+    page.locator("#text").fill("<speak><audio/><prosody pitch='high'>Hello.</prosody></speak>")
+    for key, what in (("plan.not_done", "<audio>"), ("plan.only_rate", "<prosody pitch>")):
+        expect(plan.locator("#plan-warnings")).to_contain_text(WORDS[locale[:2]][key].format(what=what))
+    assert english_left(page) == []
     page.locator("#text").fill("<speak>Broken <p></speak>")
-    expect(plan.locator("#plan-said")).to_contain_text("1")  # the line where it is broken
+    place = {"en-US": "line 1, column 20", "zh-CN": "第 1 行第 20 列"}
+    expect(plan.locator("#plan-said")).to_contain_text(place[locale])
+    assert english_left(page) == []
     expect(page.locator("#cast")).to_be_hidden()
 
 

@@ -63,7 +63,7 @@ export class GPUPanel {
       element("p", { class: "lead" }, t("gpu.none")),
       element("p", {}, t("gpu.none_meaning")),
       element("ul", { class: "ways" }, ...ways.map((key) => element("li", {}, t(key)))),
-      status.gpu_error && element("p", { class: "faint" }, t("gpu.error"), " ", quoted(status.gpu_error)),
+      status.gpu_error && language() === "en" && element("p", { class: "faint" }, t("gpu.error"), " ", quoted(status.gpu_error)),
     ].filter(Boolean);
   }
 

@@ -6,7 +6,7 @@ import { gibibytes, onLanguage, t } from "./i18n.js";
 import { shortTitle } from "./models.js";
 import { confirmed, explain, quoted } from "./notices.js";
 
-/** Offers the file of the first size of Orpheus, where it cannot speak here yet, and follows what is on its way. */
+/** Offers the file of the first size of Orpheus, where none speaks here yet, and follows what is on its way. */
 export class Pull {
   node = element("div", { class: "pull", hidden: true });
   #catalog;
@@ -33,7 +33,8 @@ export class Pull {
   #show() {
     const { offer, status } = this.#catalog;
     if (!offer || !status) return;
-    const missing = offer.models.find(({ engine, status: state }) => engine !== "preview" && state === "unavailable");
+    const ours = offer.models.filter(({ engine }) => engine !== "preview");
+    const missing = ours.some(({ status: state }) => state === "available") ? null : ours.find(({ status: state }) => state === "unavailable");
     const running = status.downloads?.find(({ state }) => state === "running");
     const known = running ?? status.downloads?.at(-1);
     const told = JSON.stringify([missing?.id, known, status.admin]);
