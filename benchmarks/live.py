@@ -84,15 +84,16 @@ async def flushed(socket: ClientConnection) -> float:
     return heard - began
 
 
-async def interrupted(socket: ClientConnection) -> float:
-    """Seconds from an interruption to its answer, which comes when the place is free."""
+async def interrupted(socket: ClientConnection) -> tuple[float, float]:
+    """Seconds from an interruption to the end of the audio, when the place is free, and to its answer."""
     await say(socket, "input.text", text=LONG)
     await until(socket, "bytes")
     began = time.perf_counter()
     await say(socket, "interrupt", played_ms=100)
+    free = await until(socket, "audio.done")
     told = await until(socket, "interrupted")
     await until(socket, "session.done")
-    return told - began
+    return free - began, told - began
 
 
 def _told(name: str, seconds: Sequence[float], goal: float | None = None) -> None:
@@ -108,7 +109,9 @@ async def run(url: str, arguments: argparse.Namespace) -> None:
     _told("first token to last token", [last for _, last in sounds])
     async with await opened(url) as socket:
         _told("flush to first PCM", [await flushed(socket) for _ in range(arguments.times)], FLUSH_GOAL)
-        _told("interruption to free", [await interrupted(socket) for _ in range(arguments.times)], FREE_GOAL)
+        cuts = [await interrupted(socket) for _ in range(arguments.times)]
+    _told("interruption to free", [free for free, _ in cuts], FREE_GOAL)
+    _told("interruption to its answer", [told for _, told in cuts])
 
 
 def main() -> None:
