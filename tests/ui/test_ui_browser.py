@@ -319,8 +319,7 @@ def test_all_can_be_done_with_the_keyboard(page: Page) -> None:
     expect(page.get_by_role("button", name=re.compile("^Model"))).to_be_focused()
 
 
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 390), ("light", 1280)])  # the others: test_ui_axe
 def test_axe_finds_no_violation(
     open_page: Callable[..., Page], server_url: str, scheme: str, width: int
 ) -> None:
