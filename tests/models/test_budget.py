@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orpheus_openai.catalog import load_catalog
-from orpheus_openai.errors import NotReadyError
+from orpheus_openai.catalog import OwnVoice, load_catalog
+from orpheus_openai.errors import ModelUnavailableError, NotReadyError
 from orpheus_openai.gpu import device
 from orpheus_openai.gpu.device import GPU, GPUSample
 from orpheus_openai.gpu.policy import GIB, Card
@@ -133,6 +133,48 @@ def test_what_runs_elsewhere_takes_nothing_of_a_card(machine_with):
     factory = machine_with(20, remote_url=("http://gpu-box:8000/v1",))
     assert factory.footprint(MODEL) == factory.least_footprint(MODEL) == 0
     assert machine_with(20).footprint(load_catalog().models["preview"]) == 0
+
+
+def test_a_gguf_file_is_held_beside_the_cards_unless_a_program_of_ones_own_puts_it_there(machine_with):
+    file = {"checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": "orpheus-q4_k_m.gguf"}}
+    assert machine_with(20, **file).footprint(MODEL) == 0
+    assert (
+        machine_with(20, **file, llama_server="/opt/llama-server").footprint(MODEL) == MODEL.memory_gib * GIB
+    )
+    assert machine_with(**file).footprint(MODEL) == MODEL.memory_gib * GIB, (
+        "the host's memory, where there is no card"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"adapters": 1, "checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": "orpheus-q4_k_m.gguf"}}, ""),
+        ({"checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": "orpheus-q4_k_m.gguf"}}, "Set ORPHEUS_ADAPTERS"),
+        (
+            {"adapters": 1, "remote_url": ("http://gpu-box:8000/v1",)},
+            "not by the servers in ORPHEUS_REMOTE_URL",
+        ),
+    ],
+)
+def test_where_a_voice_with_an_adapter_cannot_speak_the_way_out_is_said(machine_with, settings, refused):
+    voice = OwnVoice(
+        id="bea",
+        place="bea",
+        title="Bea",
+        gender="female",
+        kind="adapter",
+        language="en",
+        languages=("en",),
+        models=("medium-3b",),
+        adapter="/voices/bea/adapter",
+    )
+    factory = machine_with(20, **settings)
+    if refused:
+        with pytest.raises(ModelUnavailableError, match=refused):
+            factory.require_voice(MODEL, voice)
+    else:
+        factory.require_voice(MODEL, voice)
 
 
 def test_slices_are_judged_by_their_own_memory(machine_with):
