@@ -192,7 +192,7 @@ def test_a_stream_slower_than_the_ear_is_waited_for_and_every_sample_sounds_once
         gaps = [later["when"] - earlier["until"] for earlier, later in itertools.pairwise(pieces)]
         assert min(gaps) > -1e-6
         assert max(gaps) > 0.05
-        assert any("waits for more" in phase for phase in page.evaluate("phases"))
+        assert any("Waiting for more" in phase for phase in page.evaluate("phases"))
         samples = httpx.post(f"{url}/api/generate", json={**SHORT, "response_format": "pcm"}).content
         assert abs(sum(piece["length"] for piece in pieces) - len(samples) // 2) < 2_400
         page.goto("about:blank")
