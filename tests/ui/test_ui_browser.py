@@ -218,7 +218,7 @@ def test_history_is_there_after_a_reload_and_can_be_heard_used_and_deleted(page:
     page.get_by_role("spinbutton", name="Speed").fill("1.5")
     speak(page, ENGLISH)
     expect(page.locator("#history .kept")).to_have_count(1)
-    page.get_by_role("textbox", name="What should be said?").fill("")
+    page.get_by_role("textbox", name="What should be said?").fill("Another text.")
     page.get_by_role("button", name="Reset all").click()
     page.reload()
     page.wait_for_selector("html[data-ready]")
@@ -227,6 +227,8 @@ def test_history_is_there_after_a_reload_and_can_be_heard_used_and_deleted(page:
     page.get_by_role("button", name=re.compile("^Use the text")).click()
     expect(page.get_by_role("textbox", name="What should be said?")).to_have_value(ENGLISH)
     expect(page.get_by_role("spinbutton", name="Speed")).to_have_value("1.5")
+    page.keyboard.press("Control+z")
+    expect(page.get_by_role("textbox", name="What should be said?")).to_have_value("Another text.")
     with page.expect_download() as download:
         page.get_by_role("button", name=re.compile("^Download “")).click()
     assert download.value.suggested_filename.startswith("orpheus-leo-the-sea")
