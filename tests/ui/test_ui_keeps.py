@@ -123,7 +123,7 @@ def test_a_page_that_is_left_in_mid_speech_finds_what_had_come_and_other_tabs_se
         expect(kept(tab)).to_contain_text(said)
     with page.expect_download() as download:
         kept(page).locator("[data-does=download]").click()
-    assert Path(download.value.path()).stat().st_size > 10_000
+    assert Path(download.value.path()).stat().st_size > 2_000, "a quarter of a second at least"
     page.evaluate("heard.peak = 0")
     kept(page).locator("[data-does=play]").click()
     wait_until_heard(page)

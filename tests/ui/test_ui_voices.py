@@ -41,7 +41,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         yield url, folder / "voices"
 
 
-REFUSED = {"en-US": "no recording that can be read", "zh-CN": WORDS["zh"]["error.unreadable_audio"]}
+REFUSED = {"en-US": "is not a recording that can be read", "zh-CN": WORDS["zh"]["error.unreadable_audio"]}
 
 
 def missing(words: dict[str, str]) -> re.Pattern[str]:
