@@ -12,7 +12,8 @@ from orpheus_openai.audio import PCM
 from orpheus_openai.audio.align import Stretch, align_beginning, fit
 from orpheus_openai.audio.path import Fitted
 from orpheus_openai.catalog import EspeakVoice
-from orpheus_openai.models.preview.reading import Reader, Reading, starts
+from orpheus_openai.models.preview.reading import Reader, Reading, joined, starts
+from orpheus_openai.text.sentences import sentence_parts
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import Manner
 from orpheus_openai.text.words import words_of
@@ -42,20 +43,25 @@ class Readings:
         emotion_tags: Sequence[str],
         *,
         users: int = 1,
+        in_parts: Callable[[Manner], str | None] = lambda _: None,
     ) -> None:
-        """`voice_of` tells who reads along; so many `users` ask for each segment and say when they are done with it."""
+        """`voice_of` tells who reads along; so many `users` ask for each segment and say when they are done with it.
+
+        `in_parts` names the language of whoever speaks a segment sentence by sentence, and is read like that, too:
+        eSpeak NG's breath between two sentences is another when it is given both.
+        """
         self.emotion_tags = emotion_tags
         self._reader = reader
         self._voice_of = voice_of
         self._users = users
+        self._in_parts = in_parts
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
 
     async def read(self, segment: Segment) -> Reading:
         """The reading of `segment`; raises as `Reader.read` does."""
         kept = self._of(segment)
         if kept.reading is None:
-            voice = self._voice_of(segment.manner)
-            kept.reading = _begun(self._reader.read(segment.text, voice, segment.spelt))
+            kept.reading = _begun(self._read(segment))
         return await asyncio.shield(kept.reading)
 
     async def beside(
@@ -90,6 +96,15 @@ class Readings:
             for task in (kept.reading, kept.fitted):
                 if task is not None:
                     task.cancel()
+
+    async def _read(self, segment: Segment) -> Reading:
+        voice, text = self._voice_of(segment.manner), segment.text
+        language = self._in_parts(segment.manner)
+        parts = [(0, len(text))] if language is None else list(sentence_parts(text, language))
+        read = [
+            (await self._reader.read(text[start:end], voice, segment.spelt), start) for start, end in parts
+        ]
+        return read[0][0] if len(read) == 1 else joined(read)
 
     async def _fitted(self, segment: Segment, pcm: PCM, reading: Reading) -> Fitted | None:
         words = words_of(segment.text, self.emotion_tags)

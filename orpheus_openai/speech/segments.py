@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
 import msgspec
@@ -16,7 +16,7 @@ from orpheus_openai.speech.script import AnyScript
 from orpheus_openai.speech.trial import Trial
 from orpheus_openai.speech.verification import Verification
 from orpheus_openai.synthesis import OneByOne, Sampling, SpeechModel, Usage, Watched
-from orpheus_openai.text.sentences import sentence_ends
+from orpheus_openai.text.sentences import sentence_parts
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import Manner
 
@@ -28,10 +28,6 @@ IN_HAND = 5 * SAMPLE_RATE
 
 LITTLE_IN_HAND = 3 * SAMPLE_RATE // 2
 """With fewer than this, the next segment is started however busy the model is."""
-
-PART_CHARS = 80
-"""Of a segment that is spoken one by one, so many characters at a time: a whole one is up to 0.8 MB of sound for each
-listener, and 5 s of it are enough in hand."""
 
 RESERVE = 1.0
 """Seconds in the listener's hand with which they wait no longer for a segment to be whole."""
@@ -125,7 +121,7 @@ class _Line:
 
     async def _in_parts(self, prompt: str, voice: Voice, sampling: Sampling) -> AsyncGenerator[PCM]:
         """Speak no more sentences than the listener needs; while they have enough in hand, nothing is under way."""
-        for start, end in _parts(prompt, voice.language):
+        for start, end in sentence_parts(prompt, voice.language):
             if start:
                 await self._until_needed()
                 sampling = msgspec.structs.replace(sampling, ahead=not self._is_awaited())
@@ -187,12 +183,3 @@ class _Line:
             return False
         played = (time.monotonic() - self._sounds_since) * SAMPLE_RATE
         return self._given + self._in_hand - played < IN_HAND
-
-
-def _parts(prompt: str, language: str) -> Iterator[tuple[int, int]]:
-    """Yield `prompt` in ranges of whole sentences, each of PART_CHARS or a little more."""
-    start = 0
-    for end in sentence_ends(prompt, 0, len(prompt), language):
-        if end - start >= PART_CHARS or end == len(prompt):
-            yield start, end
-            start = end

@@ -123,11 +123,13 @@ class SpeechService:
 
         sampling = msgspec.structs.replace(self.factory.sampling(model), **request.sampling)
         verifies = self._settings.verify != "off" and not model.is_preview
-        readings = self._readings(casting, users=request.word_times + verifies)
+        readings = self._readings(model, casting, users=request.word_times + verifies)
         times = None
         if request.word_times:
             times = WordTimes(Timer(readings, speed=request.speed, is_preview=model.is_preview), request.text)
-        cutter = Timer(self._readings(casting, users=1), speed=request.speed, is_preview=model.is_preview)
+        cutter = Timer(
+            self._readings(model, casting, users=1), speed=request.speed, is_preview=model.is_preview
+        )
         warnings: list[str] = []
         return Speech(
             self.manager,
@@ -174,11 +176,14 @@ class SpeechService:
         )
         return await self._planner.plan(request.text, model.id, script, casting, ledger, account=account)
 
-    def _readings(self, casting: Casting, *, users: int) -> Readings:
+    def _readings(self, model: Model, casting: Casting, *, users: int) -> Readings:
         def read_by(manner: Manner) -> EspeakVoice:
             return stand_in(casting.voice(manner))
 
-        return Readings(self._reader, read_by, self.catalog.emotion_tags, users=users)
+        def in_parts(manner: Manner) -> str | None:
+            return casting.voice(manner).language if model.is_preview else None
+
+        return Readings(self._reader, read_by, self.catalog.emotion_tags, users=users, in_parts=in_parts)
 
     def _verification(self, readings: Readings, sampling: Sampling) -> Verification | None:
         verify = self._settings.verify

@@ -12,6 +12,7 @@ from orpheus_openai.errors import ModelUnavailableError, NotFoundError
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.models.preview import reading
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
+from orpheus_openai.models.preview.reading import AUDIBLE
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech import heard
 from orpheus_openai.speech.request import SpeechRequest
@@ -71,6 +72,23 @@ async def test_words_of_the_preview_are_where_its_own_events_say_at_every_speed(
     assert len(exact) > len(words) // 2
     for word in exact:
         assert abs(word.start * SAMPLE_RATE - told[word.span[0]] / speed) <= 1
+
+
+async def test_words_of_sentences_that_are_spoken_one_by_one_are_where_they_sound(service):
+    sentences = [
+        "The quick brown fox jumped over the lazy dog, which slept on, although all the others barked at it loudly.",
+        "Nobody in the whole of the village had ever seen a dog that slept so well, and they let it sleep on.",
+        "When it had slept for a day and for another night, it got up at last and looked for the brown fox.",
+    ]
+    pcm, segments = await timed(service, " ".join(sentences))
+    last = len(" ".join(sentences[:2]))
+    words = segments[-1].words
+    assert words[0].span[0] < last, "two sentences are one segment"
+    begin = next(n for n, word in enumerate(words) if word.span[0] > last)
+    loud = np.flatnonzero(np.abs(pcm) > AUDIBLE)
+    assert abs(words[-1].end * SAMPLE_RATE - loud[-1]) <= 2
+    between = (loud > words[begin - 1].end * SAMPLE_RATE + 1) & (loud < words[begin].start * SAMPLE_RATE - 1)
+    assert not between.any(), "something sounds between the sentences"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

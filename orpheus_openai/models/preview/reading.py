@@ -47,6 +47,16 @@ async def read(
     return Reading(np.concatenate(pieces), tuple(marks))
 
 
+def joined(readings: Sequence[tuple[Reading, int]]) -> Reading:
+    """Those of the parts of one text, one after the other, each with the place in the text at which it begins."""
+    marks: list[WordTime] = []
+    samples = 0
+    for reading, start in readings:
+        marks += [WordTime(samples + mark.sample, start + mark.start, mark.length) for mark in reading.marks]
+        samples += len(reading.pcm)
+    return Reading(np.concatenate([reading.pcm for reading, _ in readings]), tuple(marks))
+
+
 def starts(reading: Reading, text: str, words: Sequence[Word]) -> list[int]:
     """The sample of the reading at which each word begins.
 
