@@ -76,6 +76,9 @@ LONGEST_FIRST = (
     "test_espeak",
     "test_limits",
     "test_ui_states",
+    "test_ui_voices",
+    "test_service",
+    "test_download",
     "test_draw",
     "test_overload",
     "test_ui_line",
@@ -89,7 +92,7 @@ LONGEST_FIRST = (
     "test_speak",
 )
 """Files that take longest, which the workers of a parallel run must not come to last; what calculates is mixed with
-what waits, so that three workers seldom do the same."""
+what waits, so that the workers seldom do the same."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
