@@ -32,9 +32,9 @@ export HF_HUB_OFFLINE=1 # the tests make their own checkpoints; nothing is fetch
 everything=false
 if [ $# -eq 0 ]; then
   everything=true
-  # Four workers for two cores, as many tests wait; a file to each at a time: files share what takes long to start.
+  # Three workers for two cores, as many tests wait; a file to each at a time: files share what takes long to start.
   # What ran out of time on a machine that others use, too, is tried once more, and told of; what is wrong is not.
-  set -- -n 4 --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
+  set -- -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
   # An engine of each worker on all cores would make them wait for each other at every step.
   export OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind
 fi

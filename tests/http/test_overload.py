@@ -13,7 +13,7 @@ def test_in_a_rush_some_are_heard_without_a_gap_the_rest_are_told_at_once_and_no
     rush = report.rush
     assert rush.failed == {}
     assert rush.admitted > 3
-    assert rush.refused > rush.admitted
+    assert rush.refused > 3
     assert rush.without_retry_after == 0
     assert rush.silence / rush.audio < 0.01
     assert sorted(rush.refusals)[len(rush.refusals) // 2] < 0.5
