@@ -205,8 +205,14 @@ async def test_event_metric_saved_answer_and_audit_tell_the_same(url, port, fold
     assert sorted(event["verdict"] for event in kinds["speech.verified"]) == ["retried", "retried"]
     assert kinds["speech.verified"][0]["id"] == saved["id"]
     assert 'orpheus_segments_total{model="medium-3b",verdict="retried"}' in metrics
-    lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
-    assert saved["verification"] in [line["verification"] for line in lines]
+
+    def audited():
+        lines = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
+        return [line["verification"] for line in lines]
+
+    async with asyncio.timeout(30):  # the line is written behind the answer
+        while saved["verification"] not in audited():  # noqa: ASYNC110  a bounded wait
+            await asyncio.sleep(0.05)
 
 
 async def test_what_mcp_saves_is_held_whole_and_its_result_has_the_verdicts(url, port):
