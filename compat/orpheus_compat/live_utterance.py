@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,23 +59,23 @@ class Utterance:
         speech, config = self.speech, self._config
         if speech is None or config is None:
             return
+        times = speech.word_times
+        telling = partial(self._tell_words, line, times, config)
         async with (
-            beside(self._tell_words(line, speech.word_times, config)),
+            beside(times.wait, telling) if times else contextlib.nullcontext(),
             contextlib.aclosing(played(speech, speech.stream(), line.pace)) as stream,
             contextlib.aclosing(_Parts(stream, speech, split=config.split != "none")) as parts,
         ):
             while await parts.begin():
                 begun()
                 await self._say_part(line, speech, config, parts)
-        for segment in await speech.word_times.rest() if speech.word_times else ():
+        for segment in await times.rest() if times else ():
             await line.send(words(self.index, segment, config.granularities))
 
     async def _tell_words(self, line: Line, times: WordTimes | None, config: Config) -> None:
         """As soon as they are known, though more of the text may have to be written first."""
-        while times is not None:
-            await times.wait()
-            for segment in times.ready():
-                await line.send(words(self.index, segment, config.granularities))
+        for segment in times.ready() if times else ():
+            await line.send(words(self.index, segment, config.granularities))
 
     async def _say_part(self, line: Line, speech: Speech, config: Config, parts: "_Parts") -> None:
         place = {"utterance_index": self.index, "sentence_index": self.parts}

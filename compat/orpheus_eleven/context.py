@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -173,7 +174,7 @@ class Context:
         times = CharacterTimes(speech)
         chunks = delivered(speech, self._output.audio_format, bit_rate=self._output.bit_rate)
         async with (
-            beside(self._tell(times)),
+            beside(times.wait, partial(self._tell, times)),
             contextlib.aclosing(played(speech, chunks, self._line.pace)) as pieces,
         ):
             async for chunk in pieces:
@@ -183,10 +184,8 @@ class Context:
 
     async def _tell(self, times: CharacterTimes) -> None:
         """As soon as they are known, though more of the text may have to be written first."""
-        while True:
-            await times.wait()
-            if (alignment := times.ready()) is not None:
-                await self._line.send(self._message(b"", alignment))
+        if (alignment := times.ready()) is not None:
+            await self._line.send(self._message(b"", alignment))
 
     def _message(self, chunk: bytes, alignment: Alignment | None) -> dict[str, Any]:
         told = self._timed(alignment)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -153,11 +153,27 @@ async def accounted(line: Line, speech: Speech) -> AsyncGenerator[None]:
 
 
 @contextlib.asynccontextmanager
-async def beside(telling: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    """`telling` goes on beside what is inside, and no longer; what it raises is raised after that."""
-    task = asyncio.create_task(telling)
+async def beside(
+    wait: Callable[[], Awaitable[None]], tell: Callable[[], Awaitable[None]]
+) -> AsyncGenerator[None]:
+    """Beside what is inside, and no longer, `wait` for what is to be told, and `tell` it, again and again.
+
+    What is being told when the inside ends in order is told to its end: it is not there a second time. What either
+    raises is raised after the inside.
+    """
+    telling = asyncio.Lock()
+
+    async def again() -> None:
+        while True:
+            await wait()
+            async with telling:
+                await tell()
+
+    task = asyncio.create_task(again())
     try:
         yield
+        async with telling:
+            task.cancel()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

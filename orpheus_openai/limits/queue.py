@@ -29,8 +29,19 @@ class _Ticket:
 class Queue:
     """First come, first served; lives on one event loop. `wait` is in seconds."""
 
-    def __init__(self, *, at_once: int, length: int, wait: float, per_caller: int = 0) -> None:
-        """`length` is how many may wait, `per_caller` how many one account may have here in all; 0: no limit."""
+    def __init__(
+        self,
+        *,
+        at_once: int,
+        length: int,
+        wait: float,
+        per_caller: int = 0,
+        typical: float = TYPICAL_SECONDS,
+    ) -> None:
+        """`length` is how many may wait, `per_caller` how many one account may have here in all; 0: no limit.
+
+        `typical` are the seconds that a turn is taken to last before any has ended.
+        """
         self._at_once = at_once
         self._length = length
         self._wait = wait
@@ -38,7 +49,7 @@ class Queue:
         self._callers: Counter[str] = Counter()
         self._running = 0
         self._line: list[_Ticket] = []
-        self._mean = TYPICAL_SECONDS
+        self._mean = typical
 
     @property
     def at_once(self) -> int:
@@ -68,7 +79,7 @@ class Queue:
                 f"{self._callers[account]} of your requests are under way, and nobody may have more."
             )
         if self._running >= self._at_once and len(self._line) >= self._length:
-            raise self._overloaded(f"{self._running} requests are being spoken and {len(self._line)} wait.")
+            raise self._overloaded(f"{self._running} requests are under way and {len(self._line)} wait.")
 
     @contextlib.asynccontextmanager
     async def turn(self, moved: Callable[[int], None], account: str = PROGRAM) -> AsyncGenerator[None]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.speech.timed import TimedSegment
-from orpheus_openai.speech.timer import Sound, Timer
+from orpheus_openai.speech.timer import SegmentSound, Timer
 from orpheus_openai.text.split import Segment
 
 MARKS_KEPT = 64
@@ -30,9 +30,9 @@ class _Part:
         self.pcm: bytearray | None = bytearray() if listens else None
         self.looking: asyncio.Task[TimedSegment] | None = None
 
-    def sound(self) -> Sound:
+    def sound(self) -> SegmentSound:
         pcm = None if self.pcm is None else np.frombuffer(bytes(self.pcm), np.int16)
-        return Sound(pcm, self.samples, self.offset, self.whole)
+        return SegmentSound(pcm, self.samples, self.offset, self.whole)
 
 
 class RecentSound:

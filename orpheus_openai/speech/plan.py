@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE
-from orpheus_openai.limits.line import Line
+from orpheus_openai.limits.queue import Queue
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.script import Script
 from orpheus_openai.text.changes import Change, Ledger
@@ -18,6 +18,8 @@ PLANS_WAITING = 16
 """Dry runs that may wait for the one that is being made; each takes a processor."""
 PLANS_OF_ONE = 4
 """Of one caller, the one that is being made included."""
+PLAN_WAIT = 60.0
+"""Seconds that one waits at the most."""
 
 
 class PlannedChange(msgspec.Struct, frozen=True):
@@ -66,7 +68,9 @@ class Planner:
     """Makes one plan at a time."""
 
     def __init__(self) -> None:
-        self._line = Line("dry runs", waiting=PLANS_WAITING, of_one=PLANS_OF_ONE, retry_after=1)
+        self._queue = Queue(
+            at_once=1, length=PLANS_WAITING, wait=PLAN_WAIT, per_caller=PLANS_OF_ONE, typical=0.1
+        )
 
     async def plan(
         self, text: str, model: str, script: Script, casting: Casting, ledger: Ledger, *, account: str
@@ -75,7 +79,7 @@ class Planner:
 
         Raises OverloadedError for one too many, in all or of `account`.
         """
-        async with self._line.turn(account):
+        async with self._queue.turn(lambda _position: None, account):
             segments = await script.rest()
             planned = await asyncio.to_thread(_planned, text, segments, casting, ledger)
         return Plan(model=model, segments=planned, warnings=ledger.warnings)

@@ -20,7 +20,7 @@ LONGEST_SEGMENT = 120 * SAMPLE_RATE
 logger = logging.getLogger(__name__)
 
 
-class Sound(NamedTuple):
+class SegmentSound(NamedTuple):
     """What was heard of a segment."""
 
     pcm: PCM | None
@@ -62,7 +62,7 @@ class Timer:
             return None
 
     async def timed(
-        self, text: str, segment: Segment, sound: Sound, reading: Awaitable[Reading | None]
+        self, text: str, segment: Segment, sound: SegmentSound, reading: Awaitable[Reading | None]
     ) -> TimedSegment:
         """The segment of `text` with its words, as well as it can be known."""
         read, pcm = await reading, sound.pcm
@@ -98,7 +98,7 @@ class Timer:
         """Nobody wants to know any more."""
         self._readings.cancel()
 
-    def estimated(self, text: str, segment: Segment, sound: Sound) -> TimedSegment:
+    def estimated(self, text: str, segment: Segment, sound: SegmentSound) -> TimedSegment:
         """The same by the words' letters alone."""
         return estimated_segment(
             text,

@@ -8,7 +8,7 @@ import numpy as np
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.speech.timed import TimedSegment
-from orpheus_openai.speech.timer import Sound, Timer
+from orpheus_openai.speech.timer import SegmentSound, Timer
 from orpheus_openai.text.split import Segment
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class WordTimes:
         if (segment := self._segment) is None or self._reading is None:
             return
         pcm = np.concatenate([np.zeros(0, np.int16), *self._pcm])
-        sound = Sound(pcm, len(pcm), offset, whole=True)
+        sound = SegmentSound(pcm, len(pcm), offset, whole=True)
         task = asyncio.create_task(self._timer.timed(self.text, segment, sound, self._reading))
         task.add_done_callback(lambda _task: self._changed.set())
         self._found.append(task)

@@ -10,7 +10,7 @@ import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.limits.line import Line
+from orpheus_openai.limits.queue import Queue
 from orpheus_openai.voices.form import LONGEST_RECORDING, SHORTEST_RECORDING
 
 DECODER = Path(__file__).with_name("decoder.py")
@@ -19,6 +19,8 @@ WAITING = 8
 """Recordings that may wait while one is decoded."""
 WAITING_OF_ONE = 2
 """Of one caller, the one that is decoded included."""
+WAIT_SECONDS = 60
+"""How long one waits at the most."""
 
 FULL_SCALE = 32_768
 QUIET = 0.01
@@ -36,7 +38,9 @@ class Recorder:
     """Decodes one recording after the other."""
 
     def __init__(self) -> None:
-        self._line = Line("recordings", waiting=WAITING, of_one=WAITING_OF_ONE, retry_after=2)
+        self._queue = Queue(
+            at_once=1, length=WAITING, wait=WAIT_SECONDS, per_caller=WAITING_OF_ONE, typical=1.0
+        )
 
     async def decode(self, data: bytes, field: str, account: str) -> PCM:
         """The sound in the file `data`, 31 seconds of it at most; `field` is what errors call it.
@@ -44,7 +48,7 @@ class Recorder:
         Raises InvalidRequestError where there is none that can be read, OverloadedError for one too many, in all or of
         `account`.
         """
-        async with self._line.turn(account):
+        async with self._queue.turn(lambda _position: None, account):
             return await _decoded(data, field)
 
 

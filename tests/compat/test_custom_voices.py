@@ -334,8 +334,8 @@ async def test_one_recording_too_many_is_turned_away_in_all_and_of_one_caller(mo
     ends = await asyncio.gather(*sent, return_exceptions=True)
     turned = [OverloadedError if each in (2, 4) else InvalidRequestError for each in range(5)]
     assert [type(end) for end in ends] == turned
-    assert "of yours" in str(ends[2])
-    assert "of yours" not in str(ends[4])
+    assert "of your" in str(ends[2])
+    assert "of your" not in str(ends[4])
     with pytest.raises(InvalidRequestError):
         await recorder.decode(b"no sound", "recording", "key:a")
 

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from benchmarks.serving import serving
 from benchmarks.sockets import run
+from orpheus_openai.http.sockets import beside
 from tests.support.environment import environ
 from tests.support.socket_client import PCM, Talk
 
@@ -74,3 +75,27 @@ def test_hang_ups_bad_messages_and_still_readers_leave_nothing_and_at_the_end_th
             talk.until("session.done", heard)
             assert not heard.of("error")
             assert talk.closed() == 1012
+
+
+async def test_what_is_being_told_when_a_speech_ends_is_told_to_its_end():
+    told, waits = [], asyncio.Event()
+
+    async def wait():
+        await asyncio.sleep(0.3 if told else 0)
+
+    async def tell():
+        told.append("begun")
+        waits.set()
+        await asyncio.sleep(0.02)
+        told.append("done")
+
+    async with beside(wait, tell):
+        await waits.wait()
+    assert told == ["begun", "done"]
+
+    async def fail():
+        raise ValueError("nobody is there")
+
+    with pytest.raises(ValueError, match="nobody"):
+        async with beside(wait, fail):
+            await asyncio.sleep(0.4)

@@ -132,7 +132,7 @@ class Telemetry:
                 status=status,
                 seconds=seconds,
                 error=speech.error if method == UTTERANCE and speech is not None else state.get("error"),
-                headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+                headers={key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]},
                 speech=speech,
                 measured=speech.report().facts() if speech else {},
             )

@@ -54,6 +54,7 @@ class AdapterFiles:
         try:
             if self._folder is None:
                 self._folder = _folder()
+            self._folder.mkdir(mode=0o700, exist_ok=True)  # temporary folders are cleared of what is old
             self._count += 1
             path = self._folder / f"{self._count}.gguf"
             write_gguf_adapter(adapter, self._shape, path)
