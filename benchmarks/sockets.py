@@ -224,8 +224,11 @@ async def left(url: str) -> dict[str, int]:
     return {name: status[name] for name in ("active_speeches", "queued_speeches")}
 
 
-async def run(server: Server, sockets: int, messages: int) -> bool:
-    """Ill-treat all doors, and print; whether all was well."""
+async def run(server: Server, *, sockets: int, messages: int, still: int) -> bool:
+    """Ill-treat each door with so many sockets, bad messages and readers who stand still, and print.
+
+    Returns whether all was well.
+    """
     url, well = server.url, True
     process = psutil.Process(server.pid)
     for door in DOORS:  # what is loaded with the first speech is not left behind
@@ -244,8 +247,8 @@ async def run(server: Server, sockets: int, messages: int) -> bool:
         print(f"{door.name:19} {sockets} sockets, half hang up: {served} served to the end")
         print(f"{door.name:19} {messages} malformed messages: {answered} answered with an error")
         well &= served == (sockets + 1) // 2 and answered == messages
-    await asyncio.gather(*(not_reading(door, url, STILL_READERS) for door in DOORS))
-    print(f"{STILL_READERS} readers at each door who did not read, gone")
+    await asyncio.gather(*(not_reading(door, url, still) for door in DOORS))
+    print(f"{still} readers at each door who did not read, gone")
     over.set()
     for door, (spoken, other) in zip(DOORS, await asyncio.gather(*others), strict=True):
         print(f"{door.name:19} meanwhile spoken {spoken} times, {other} of them not as the first")
@@ -271,7 +274,9 @@ def main() -> None:
     arguments = parser.parse_args()
     environ = {**os.environ, "ORPHEUS_MODEL": "preview", "ORPHEUS_MAX_QUEUE": "1000"}
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), environ) as server:
-        well = asyncio.run(run(server, arguments.sockets, arguments.malformed))
+        well = asyncio.run(
+            run(server, sockets=arguments.sockets, messages=arguments.malformed, still=STILL_READERS)
+        )
     sys.exit(0 if well else "something was left, or somebody was not served")
 
 

@@ -22,7 +22,7 @@ from orpheus_openai.banner import announce, warn_if_open
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.http.connections import BACKLOG, LOOPBACK, Connections, make_room_for
 from orpheus_openai.http.protocol import BoundedProtocol
-from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES, PING_SECONDS, BoundedSocket
+from orpheus_openai.http.socket_protocol import socket_settings
 from orpheus_openai.logs import configure_logging
 from orpheus_openai.settings import Settings
 
@@ -75,13 +75,8 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws=BoundedSocket,
-        ws_max_size=MAX_MESSAGE_BYTES,
-        ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=settings.stall_timeout
-        or None,  # a pong waits behind all the audio that is on its way
-        ws_per_message_deflate=False,  # audio does not shrink, and each socket would keep two windows for it
         forwarded_allow_ips=_believed_proxies(settings),
+        **socket_settings(settings.stall_timeout),
     )
     _Server(config, app.state, settings.log_format).run(sockets=[listener])
 

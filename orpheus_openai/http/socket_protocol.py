@@ -46,3 +46,14 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         """The server stops: whoever is served is served to the end, by the door, which then closes the socket."""
         if not self.handshake_complete:
             super().shutdown()
+
+
+def socket_settings(stall_timeout: float) -> dict[str, Any]:
+    """What uvicorn has to know of sockets, where nothing may stand still for so many seconds; 0: for ever."""
+    return {
+        "ws": BoundedSocket,
+        "ws_max_size": MAX_MESSAGE_BYTES,
+        "ws_ping_interval": PING_SECONDS,
+        "ws_ping_timeout": stall_timeout or None,  # a pong waits behind all the audio that is on its way
+        "ws_per_message_deflate": False,  # audio does not shrink, and each socket would keep two windows for it
+    }

@@ -308,16 +308,46 @@ def test_a_sender_who_falls_silent_is_heard_out_and_told(server_url):
     assert len(audio(messages)) > SECOND // 2
 
 
-def test_a_client_that_hangs_up_leaves_nothing_behind():
-    with own_server() as url:
-        for _ in range(5):
-            with socket(url, "multi-stream-input") as opened:
-                say(opened, *({"text": LONG, "context_id": name} for name in "abc"))
-                opened.recv(30)
-        deadline = time.monotonic() + 30
-        while leases(url) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert leases(url) == 0
+def test_an_empty_text_keeps_a_context_and_opens_none(server_url):
+    with socket(server_url, "multi-stream-input", f"{PCM}&inactivity_timeout=1") as opened:
+        say(opened, *({"text": "And this ", "context_id": name} for name in "ab"))
+        ended, began = [], time.monotonic()
+        while "b" not in ended or time.monotonic() < began + 1.5:
+            say(opened, {"text": "", "context_id": "a"}, {"text": "", "context_id": "never opened"})
+            with contextlib.suppress(TimeoutError):
+                told = json.loads(opened.recv(0.2))
+                ended += [told["contextId"]] if told.get("isFinal") else []
+        say(opened, {"text": "goes on. ", "context_id": "a"}, {"close_socket": True})
+        messages, code = rest(opened)
+    assert ended == ["b"]
+    assert code == 1000
+    own = [each for each in messages if each["contextId"] == "a"]
+    assert "".join(char for char, _, _ in characters(own)) == "And this goes on. "
+    assert {each["contextId"] for each in messages} == {"a"}
+
+
+def test_close_socket_speaks_what_was_written_in_every_context_and_takes_nothing_more(server_url):
+    with socket(server_url, "multi-stream-input") as opened:
+        say(opened, *({"text": f"This is {name} and has no end", "context_id": name} for name in "ab"))
+        say(opened, {"close_socket": True}, {"text": "Not this. ", "context_id": "c"}, {"nonsense": 1})
+        messages, code = rest(opened)
+    assert code == 1000
+    for name in "ab":
+        own = [each for each in messages if each["contextId"] == name]
+        assert own[-1]["isFinal"] is True
+        assert "".join(char for char, _, _ in characters(own)) == f"This is {name} and has no end"
+    assert {each["contextId"] for each in messages} == {"a", "b"}
+
+
+def test_a_client_that_hangs_up_leaves_nothing_behind(server_url):
+    for _ in range(3):
+        with socket(server_url, "multi-stream-input") as opened:
+            say(opened, *({"text": LONG, "context_id": name} for name in "abc"))
+            opened.recv(30)
+    deadline = time.monotonic() + 30
+    while leases(server_url) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert leases(server_url) == 0
 
 
 def leases(url):

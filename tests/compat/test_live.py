@@ -2,10 +2,12 @@
 
 import json
 import time
+from socket import SHUT_RDWR
 
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.frames import Opcode
 from websockets.sync.client import connect
 
 from orpheus_compat import live, live_utterance
@@ -13,10 +15,10 @@ from orpheus_compat.live_messages import Config
 from orpheus_compat.schemas import CreateSpeechRequest
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES, BoundedSocket
+from orpheus_openai.http.socket_protocol import MAX_FRAGMENTS, MAX_MESSAGE_BYTES, socket_settings
 from orpheus_openai.settings import Settings
 from tests.support.local_server import running
-from tests.support.socket_client import PCM, Heard, Talk
+from tests.support.socket_client import PCM, MutePeer, Talk
 
 pytest.importorskip("espeakng_loader")
 
@@ -34,7 +36,7 @@ def url(tmp_path_factory):
         block_list="forbidden",
         output_dir=tmp_path_factory.mktemp("outputs"),
     )
-    with running(create_app(settings), ws=BoundedSocket, ws_max_size=MAX_MESSAGE_BYTES) as url:
+    with running(create_app(settings), **socket_settings(settings.stall_timeout)) as url:
         yield url
 
 
@@ -47,6 +49,13 @@ def talk(url):
 
 def state_of(url):
     return httpx.get(f"{url}/api/status", timeout=60).json()
+
+
+def wait_until_nothing_is_spoken(url):
+    until = time.monotonic() + 30
+    while (speaking := state_of(url)["active_speeches"]) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert speaking == 0
 
 
 def test_the_messages_and_the_audio_are_those_of_the_protocol(talk, url):
@@ -234,16 +243,24 @@ def test_an_utterance_that_is_refused_costs_the_next_nothing(talk):
     assert talk.until("session.done").audio
 
 
-def test_a_full_line_is_told_as_the_protocols_error_at_both_doors_and_the_place_is_had_later():
-    settings = Settings(model="preview", max_concurrent="1", max_queue=0)
-    with running(create_app(settings)) as url, Talk(url) as first, Talk(url) as second:
+@pytest.fixture(scope="module")
+def narrow_url():
+    """Of a server that has one place and no line, and wants an answer to its pings within seconds."""
+    settings = Settings(model="preview", max_concurrent="1", max_queue=0, stall_timeout=3)
+    pings = {**socket_settings(settings.stall_timeout), "ws_ping_interval": 0.1}
+    with running(create_app(settings), **pings) as url:
+        yield url
+
+
+def test_a_full_line_is_told_as_the_protocols_error_at_both_doors_and_the_place_is_had_later(narrow_url):
+    with Talk(narrow_url) as first, Talk(narrow_url) as second:
         for talk in (first, second):
             talk.send("session.config", **PCM)
         first.say("Good morning, everybody, and welcome. ", done=False)
         first.until(bytes)
         second.say("Hello.")
         assert second.until("session.done").of("error")[0]["code"] == "overloaded"
-        eleven = f"{url.replace('http', 'ws', 1)}/v1/text-to-speech/tara/stream-input"
+        eleven = f"{narrow_url.replace('http', 'ws', 1)}/v1/text-to-speech/tara/stream-input"
         with connect(eleven, open_timeout=60, compression=None, proxy=None) as socket:
             socket.send(json.dumps({"text": "Hello. "}))
             assert json.loads(socket.recv(timeout=60))["error"] == "overloaded"
@@ -251,6 +268,28 @@ def test_a_full_line_is_told_as_the_protocols_error_at_both_doors_and_the_place_
         first.until("session.done")
         second.say("Hello.")
         assert second.until("session.done").audio
+
+
+def test_a_peer_that_answers_no_ping_is_let_go_and_its_place_is_free(narrow_url):
+    with Talk(narrow_url) as answering, MutePeer(narrow_url) as mute:
+        answering.send("session.config", **PCM)
+        mute.send(json.dumps({"type": "session.config", **PCM}).encode())
+        mute.send(b'{"type": "input.text", "text": "Good morning, everybody, and welcome. "}')
+        mute.until(b"audio.start")
+        answering.say("Hello.")
+        assert answering.until("session.done").of("error")[0]["code"] == "overloaded"
+        assert b"keepalive ping timeout" in mute.until(None)
+        wait_until_nothing_is_spoken(narrow_url)
+        answering.say("Hello.")
+        assert answering.until("session.done").audio
+
+
+def test_a_message_of_too_many_fragments_closes_the_socket(url):
+    with MutePeer(url) as peer:
+        peer.send(b"", fin=False)
+        for _ in range(MAX_FRAGMENTS):
+            peer.send(b"", Opcode.CONT, fin=False)
+        assert b"too many fragments" in peer.until(None)
 
 
 def test_an_interruption_frees_the_model_at_once_and_tells_what_was_heard(talk, url):
@@ -321,13 +360,15 @@ def test_a_message_that_is_too_large_closes_the_socket(talk):
 
 
 def test_more_text_than_is_held_waits_in_the_clients_socket(talk, monkeypatch):
-    monkeypatch.setattr(live, "MOST_AHEAD_CHARACTERS", 1_000)
-    for _ in range(40):
-        talk.say("This is one more. " * 10)
-    heard = Heard()
-    for _ in range(40):
+    monkeypatch.setattr(live, "MOST_AHEAD_CHARACTERS", 50)
+    for _ in range(12):
+        talk.say("This is one more. ")
+    talk.send("nonsense")
+    heard = talk.until("error")
+    assert len(heard.of("session.done")) >= 9  # what follows them was not read before
+    while len(heard.of("session.done")) < 12:
         talk.until("session.done", heard)
-    assert [done["utterance_index"] for done in heard.of("session.done")] == list(range(40))
+    assert [done["utterance_index"] for done in heard.of("session.done")] == list(range(12))
 
 
 def test_audio_that_is_too_long_for_one_message_is_said_to_be(talk, monkeypatch):
@@ -343,8 +384,8 @@ def test_pages_of_other_sites_open_no_socket_and_names_of_others_get_none(url):
         ({"Origin": "https://evil.example"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
     ]:
-        with pytest.raises(InvalidStatus) as refused:
-            Talk(url, additional_headers=headers)
+        with pytest.raises(InvalidStatus) as refused, Talk(url, additional_headers=headers):
+            pass
         assert refused.value.response.status_code == status
     with Talk(url, origin=url) as talk:
         talk.send("session.config", **PCM)
@@ -352,12 +393,9 @@ def test_pages_of_other_sites_open_no_socket_and_names_of_others_get_none(url):
 
 def test_nothing_is_left_behind_by_those_who_hang_up(url):
     for _ in range(5):
-        talk = Talk(url)
-        talk.send("session.config", **PCM)
-        talk.say(LONG)
-        talk.until(bytes)
-        talk.socket.socket.close()
-    until = time.monotonic() + 30
-    while state_of(url)["active_speeches"] and time.monotonic() < until:
-        time.sleep(0.02)
-    assert state_of(url)["active_speeches"] == 0
+        with Talk(url) as talk:
+            talk.send("session.config", **PCM)
+            talk.say(LONG)
+            talk.until(bytes)
+            talk.socket.socket.shutdown(SHUT_RDWR)
+    wait_until_nothing_is_spoken(url)

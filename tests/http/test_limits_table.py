@@ -22,7 +22,7 @@ from orpheus_openai.http.form import MAX_FORM_BYTES
 from orpheus_openai.http.middleware.audit import BACKLOG
 from orpheus_openai.http.middleware.keys import MOST_UNKNOWN, UNKNOWN_SECONDS
 from orpheus_openai.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES
-from orpheus_openai.http.socket_protocol import MAX_MESSAGE_BYTES
+from orpheus_openai.http.socket_protocol import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
 from orpheus_openai.limits.filter import MODERATION_SECONDS
 from orpheus_openai.limits.rates import ACCOUNTS_KEPT
 from orpheus_openai.settings import Settings, variable_name
@@ -65,6 +65,8 @@ SHOWN = {
     "Seconds without more of a text that is being written": "test_who_neither_writes_nor_ends_is_told_so",
     "Bytes of a message on a socket": "test_a_message_that_is_too_large_closes_the_socket",
     "Seconds until a socket's first message": "test_a_socket_that_says_nothing_is_closed",
+    "Parts of a message on a socket": "test_a_message_of_too_many_fragments_closes_the_socket",
+    "Seconds until a socket answers a ping": "test_a_peer_that_answers_no_ping_is_let_go_and_its_place_is_free",
     "Seconds in which a socket says nothing, and nothing is spoken on it": "test_a_socket_that_says_nothing_is_closed",
     "Utterances of a socket that wait for those before them": "test_more_text_than_is_held_waits_in_the_clients_socket",
     "Characters of theirs": "test_more_text_than_is_held_waits_in_the_clients_socket",
@@ -111,6 +113,7 @@ FIXED = {
     "Dry runs of one caller": PLANS_OF_ONE,
     "Seconds for a judge of your own": MODERATION_SECONDS,
     "Bytes of a message on a socket": f"{MAX_MESSAGE_BYTES // 1024 // 1024} MiB",
+    "Parts of a message on a socket": MAX_FRAGMENTS,
     "Seconds until a socket's first message": sockets.FIRST_SECONDS,
     "Seconds in which a socket says nothing, and nothing is spoken on it": sockets.IDLE_SECONDS,
     "Utterances of a socket that wait for those before them": live.MOST_AHEAD,

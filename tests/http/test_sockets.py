@@ -13,28 +13,29 @@ from benchmarks.serving import serving
 from benchmarks.sockets import run
 from orpheus_openai.http.sockets import beside
 from tests.support.environment import environ
-from tests.support.socket_client import PCM, Talk
+from tests.support.socket_client import PCM, Talk, spoken_at_elevenlabs_doors
 
 pytest.importorskip("espeakng_loader")
 
-KEY = "sk-phone-5521"
+KEY, AGENT = "sk-phone-5521", "sk-agent-5522"
 
 
-def test_a_socket_needs_a_key_each_utterance_is_audited_and_the_last_is_spoken_when_the_server_stops(
-    tmp_path,
-):
+def test_a_socket_needs_a_key_and_each_utterance_is_counted_and_audited_at_every_door(tmp_path):
     audit = tmp_path / "audit.jsonl"
     settings = environ(
-        ORPHEUS_API_KEYS=f"phone:{KEY}", ORPHEUS_AUDIT_LOG=str(audit), ORPHEUS_RATE_LIMIT="3/hour"
+        ORPHEUS_API_KEYS=f"phone:{KEY},agent:{AGENT}",
+        ORPHEUS_AUDIT_LOG=str(audit),
+        ORPHEUS_RATE_LIMIT="3/hour",
     )
     bearer = {"authorization": f"Bearer {KEY}"}
     with serving(tmp_path, settings) as server:
         for headers in ({}, {"authorization": "Bearer sk-wrong"}):
-            with pytest.raises(InvalidStatus) as refused:
-                Talk(server.url, additional_headers=headers)
+            with pytest.raises(InvalidStatus) as refused, Talk(server.url, additional_headers=headers):
+                pass
             assert refused.value.response.status_code == 401
-        with pytest.raises(InvalidStatus) as refused:
-            Talk(server.url.rstrip("/") + "/nowhere", additional_headers=bearer)
+        nowhere = Talk(server.url.rstrip("/") + "/nowhere", additional_headers=bearer)
+        with pytest.raises(InvalidStatus) as refused, nowhere:
+            pass
         assert refused.value.response.status_code == 403
 
         protocols = ["speech", f"openai-insecure-api-key.{KEY}"]
@@ -49,21 +50,31 @@ def test_a_socket_needs_a_key_each_utterance_is_audited_and_the_last_is_spoken_w
             status = httpx.get(f"{server.url}/metrics", headers=bearer).text
             assert 'orpheus_speeches_total{model="preview",outcome="completed"} 3.0' in status
 
-        lines = [json.loads(line) for line in audit.read_text().splitlines()]
-        spoken = [line for line in lines if line["id"].startswith(f"{socket_id}.")]
-        assert [(line["status"], line["key"], line["characters"]) for line in spoken] == [
-            *[(200, "phone", 6)] * 3,
-            (429, "phone", 6),
+        assert all(spoken_at_elevenlabs_doors(server.url, key=AGENT).values())
+
+    for written in (server.log.read_text(), audit.read_text()):
+        assert KEY not in written
+        assert AGENT not in written
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    spoken = [line for line in lines if line["id"].startswith(f"{socket_id}.")]
+    assert [(line["status"], line["key"], line["characters"]) for line in spoken] == [
+        *[(200, "phone", 6)] * 3,
+        (429, "phone", 6),
+    ]
+    elsewhere = [line for line in lines if line["path"].startswith("/v1/text-to-speech/tara/")]
+    for path in ("stream-input", "multi-stream-input"):
+        told = [line for line in elsewhere if line["path"].endswith(f"/{path}")]
+        assert [(line["id"][36:], line["status"], line["key"], line["characters"]) for line in told] == [
+            (".0", 200, "agent", 13),
+            ("", 101, "agent", None),
         ]
-        assert KEY not in server.log.read_text()
-    assert KEY not in audit.read_text()
 
 
 def test_hang_ups_bad_messages_and_still_readers_leave_nothing_and_at_the_end_the_last_utterance_is_spoken(
     tmp_path,
 ):
     with serving(tmp_path, environ()) as server:
-        assert asyncio.run(run(server, 12, 40)), "see what it printed"
+        assert asyncio.run(run(server, sockets=8, messages=11, still=2)), "see what it printed"
         with Talk(server.url) as idle, Talk(server.url) as talk:
             idle.send("session.config", **PCM)
             talk.send("session.config", **PCM)

@@ -1,12 +1,15 @@
-"""A plain WebSocket client of /v1/audio/speech/stream, as any language has one."""
+"""Plain WebSocket clients of /v1/audio/speech/stream: one as any language has it, and one that keeps no rules."""
 
 import base64
 import contextlib
 import json
+import socket
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
 PATIENCE = 60
@@ -33,14 +36,16 @@ class Talk:
     """One socket."""
 
     def __init__(self, url, **options):
-        address = url.replace("http", "ws", 1) + "/v1/audio/speech/stream"
-        self.socket = connect(address, open_timeout=PATIENCE, compression=None, proxy=None, **options)
+        self._address = url.replace("http", "ws", 1) + "/v1/audio/speech/stream"
+        self._options = {"open_timeout": PATIENCE, "compression": None, "proxy": None, **options}
+        self._opened = contextlib.ExitStack()
 
     def __enter__(self):
+        self.socket = self._opened.enter_context(connect(self._address, **self._options))
         return self
 
     def __exit__(self, *_error):
-        self.socket.close()
+        self._opened.close()
 
     def send(self, kind, **fields):
         self.socket.send(json.dumps({"type": kind, **fields}))
@@ -77,16 +82,50 @@ class Talk:
         return self.socket.close_code
 
 
-def spoken_at_elevenlabs_doors(url, **options):
-    """How many bytes of audio each of ElevenLabs' sockets answers a sentence with, by its path."""
-    found = {}
+class MutePeer:
+    """A socket that sends the frames it is told to, and never answers the server's: no ping, no close."""
+
+    def __init__(self, url, path="/v1/audio/speech/stream"):
+        address = httpx.URL(url)
+        self.socket = socket.create_connection((address.host, address.port), timeout=PATIENCE)
+        self.socket.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\nConnection: Upgrade\r\n"
+            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n\r\n".encode()
+        )
+        self.until(b"\r\n\r\n")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.socket.close()
+
+    def send(self, data, opcode=Opcode.TEXT, *, fin=True):
+        self.socket.sendall(Frame(opcode, data, fin).serialize(mask=True))
+
+    def until(self, part):
+        """All that comes, up to what holds `part`, or to the end where it is None."""
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while (part is None or part not in received) and (data := self.socket.recv(65_536)):
+                received += data
+        return received
+
+
+def spoken_at_elevenlabs_doors(url, key=None, **options):
+    """How many bytes of audio each of ElevenLabs' sockets answers a sentence with, by its path.
+
+    A `key` comes in the first message.
+    """
+    found, first = {}, {"text": " ", **({"xi_api_key": key} if key else {})}
     for path, context, end in (
         ("stream-input", {}, {"text": ""}),
         ("multi-stream-input", {"context_id": "a"}, {"context_id": "a", "close_context": True}),
     ):
         address = f"{url.replace('http', 'ws', 1)}/v1/text-to-speech/tara/{path}?output_format=pcm_16000"
         with connect(address, open_timeout=PATIENCE, compression=None, proxy=None, **options) as opened:
-            for message in ({"text": " ", **context}, {"text": "Hello there. ", **context}, end):
+            for message in ({**first, **context}, {"text": "Hello there. ", **context}, end):
                 opened.send(json.dumps(message))
             found[path], told = 0, {}
             while not told.get("isFinal"):
