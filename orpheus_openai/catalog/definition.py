@@ -64,6 +64,8 @@ class OwnVoice(Voice, frozen=True, kw_only=True):
     """ISO 639-1; a text is read in the first one."""
     adapter: str = ""
     """The folder of its LoRA adapter, or a repository's name; empty unless it is of that kind."""
+    any_base: bool = False
+    """Whether its model was named, so that it is not asked which one the adapter was trained on."""
     recording: Path | None = None
     """The recording that stands before what it says; None unless it is of that kind."""
     transcript: str = ""

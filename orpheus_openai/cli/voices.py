@@ -9,14 +9,16 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from orpheus_openai.catalog import Catalog, OwnVoice, load_catalog
+from orpheus_openai.catalog.base import CONFIG, misfit
 from orpheus_openai.cli.terminal import print_columns, say
-from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
+from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError, NotReadyError
 from orpheus_openai.settings import Settings, load_settings
 from orpheus_openai.voices import VoiceFolder
 from orpheus_openai.voices.consents import ConsentFolder
 from orpheus_openai.voices.form import (
     DESCRIPTION,
     LONGEST_RECORDING,
+    MODELS,
     REPOSITORY,
     VoiceError,
     VoiceFile,
@@ -121,14 +123,22 @@ def _add(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, c
 
 
 def _add_adapter(named: str, place: str, file: VoiceFile, folder: VoiceFolder, catalog: Catalog) -> OwnVoice:
-    file = replace(file, adapter=named if REPOSITORY.fullmatch(named) else ADAPTER)
+    from orpheus_openai.models.orpheus.adapters import adapter_at_hand, require_servable  # noqa: PLC0415  heavy
+
+    file = replace(file, adapter=named if named.startswith("hub:") else ADAPTER)
+    if repository := REPOSITORY.fullmatch(named):
+        folder.require(place, file, catalog)
+        if (here := adapter_at_hand(repository[1])) is None:
+            say(f"{named} is not here yet: `voices test` downloads it and says whether it can be spoken with")
+        else:
+            require_servable(here)
+            if not file.model and (reason := misfit(here, MODELS["adapter"], catalog)):
+                raise VoiceError(f"adapter: {reason}")
     if file.adapter == named:
         return folder.add(place, file, catalog)
     source = Path(named)
-    if not (source / "adapter_config.json").is_file():
-        raise VoiceError(f"adapter: there is no adapter_config.json in {source}")
-    from orpheus_openai.models.orpheus.adapters import require_servable  # noqa: PLC0415  for this alone
-
+    if not (source / CONFIG).is_file():
+        raise VoiceError(f"adapter: there is no {CONFIG} in {source}")
     require_servable(source)
 
     def put(staging: Path) -> None:
@@ -191,15 +201,20 @@ def _show(options: argparse.Namespace, _settings: Settings, folder: VoiceFolder,
 
 def _test(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, catalog: Catalog) -> int:
     from orpheus_openai.models.factory import ModelFactory  # noqa: PLC0415  looks at every engine
-    from orpheus_openai.models.orpheus.adapters import require_servable  # noqa: PLC0415
+    from orpheus_openai.models.orpheus.adapters import (  # noqa: PLC0415
+        adapter_folder,
+        require_base,
+        require_servable,
+    )
 
     voice = folder.voice(_place(options.name, folder, catalog), catalog)
     factory = ModelFactory(settings, catalog.with_voices([voice]))
     try:
         factory.require_voice(catalog.models[voice.models[0]], voice)
-        if Path(voice.adapter).is_absolute():
-            require_servable(Path(voice.adapter), settings.adapter_rank)
-    except ModelUnavailableError as error:
+        if voice.adapter:
+            require_base(voice, catalog)
+            require_servable(adapter_folder(voice.adapter), settings.adapter_rank)
+    except (ModelUnavailableError, NotReadyError) as error:
         say(error.message)
         return 1
     print(f"{voice.title} can be spoken with here: orpheus-openai speak --voice '{voice.title}' 'Hello!'")

@@ -49,7 +49,13 @@ def folder_of(name: str, patterns: Sequence[str], is_whole: Callable[[Path], boo
 
     What is in the cache, and whole, is used without asking the hub. Raises as `fetching` does.
     """
-    if found := folder_at_hand(name, is_whole):
+    directory = Path(name).expanduser()
+    return directory if directory.is_dir() else repository_folder(name, patterns, is_whole)
+
+
+def repository_folder(name: str, patterns: Sequence[str], is_whole: Callable[[Path], bool]) -> Path:
+    """The folder with a repository's files, whatever folder has that name here, too; see `folder_of`."""
+    if found := cached_folder(name, is_whole):
         return found
     from huggingface_hub import snapshot_download  # noqa: PLC0415  # heavy, and only needed here
 
@@ -63,6 +69,11 @@ def folder_at_hand(name: str, is_whole: Callable[[Path], bool]) -> Path | None:
     directory = Path(name).expanduser()
     if directory.is_dir():
         return directory
+    return cached_folder(name, is_whole)
+
+
+def cached_folder(name: str, is_whole: Callable[[Path], bool]) -> Path | None:
+    """The folder with a repository's files in the hub's cache; None where they are not there, or not all of them."""
     return next(filter(is_whole, _snapshots(name)), None)
 
 

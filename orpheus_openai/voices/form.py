@@ -4,24 +4,33 @@ import re
 import tomllib
 import wave
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import Catalog, Gender, OwnVoice, VoiceKind
+from orpheus_openai.catalog.base import misfit
 from orpheus_openai.catalog.form import written
 from orpheus_openai.expected import complaint
-from orpheus_openai.voices.base import base_of
 
 DESCRIPTION = "voice.toml"
 LARGEST_DESCRIPTION = 64 * 1024
+MOST_UNQUOTED = 2_000
+"""Characters of it beside texts and comments, several times what all fields take: a reader of TOML needs minutes for
+keys of thousands of parts."""
 LONGEST_NAME = 100
 REPOSITORY = re.compile(r"hub:(\w[\w.-]*/\w[\w.-]*)")
 """An adapter that is a repository on the hub, `hub:owner/name`."""
 SPECIAL_TOKEN = re.compile(r"<(?:\|[^<>]*|custom_token_\d*)>?")
 """What an engine's tokenizer may take for a special token: it would end the turn, or be a sound."""
+_QUOTED = re.compile(
+    r'"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"?'
+    r"|'''.*?(?:'''|\Z)|'[^'\n]*'?|#[^\n]*|\s+",
+    re.DOTALL,
+)
+"""A text of TOML to its end, a comment, or what is empty; each is read once, whatever does not end."""
 MADE_ID = "voice_"
 """Begins the id of a voice that was added over the API; no name may look like one."""
 
@@ -71,14 +80,19 @@ FIELDS_OF = {"named": set(), "adapter": {"adapter"}, "prompt": {"recording", "tr
 
 def read_description(path: Path) -> VoiceFile:
     """Read a description; raises VoiceError, OSError."""
+    if path.exists() and not path.is_file():
+        raise VoiceError("it is no file")  # to open a pipe would take for ever
     with path.open("rb") as file:
         content = file.read(LARGEST_DESCRIPTION + 1)
     if len(content) > LARGEST_DESCRIPTION:
         raise VoiceError(f"it is larger than {LARGEST_DESCRIPTION // 1024} KiB")
     try:
-        table = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = content.decode("utf-8-sig")
+        table = None if len(_QUOTED.sub("", text)) > MOST_UNQUOTED else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         raise VoiceError(f"not valid TOML: {error}") from error
+    if table is None:
+        raise VoiceError("it is no description of a voice: there is too much in it beside texts")
     return _converted(table)
 
 
@@ -128,8 +142,9 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> O
     model = require(file, voice_id, catalog)
     recording = _recording(file, folder) if file.kind == "prompt" else None
     adapter = _adapter(file, folder) if file.kind == "adapter" else ""
-    if adapter and not file.model:
-        _require_base(adapter, model, catalog)
+    # One of a repository is asked for its base when it is here: see `models.orpheus.loader`.
+    if Path(adapter).is_absolute() and not file.model and (reason := misfit(Path(adapter), model, catalog)):
+        raise VoiceError(f"adapter: {reason}")
     prefix = "" if file.kind == "prompt" else file.prefix if file.prefix is not None else name
     return OwnVoice(
         id=voice_id,
@@ -142,6 +157,7 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> O
         models=(model,),
         prefix=prefix,
         adapter=adapter,
+        any_base=bool(file.model),
         recording=recording,
         memory=_memory(recording, adapter),
         transcript=" ".join(file.transcript.split()),
@@ -155,7 +171,9 @@ def _memory(recording: Path | None, adapter: str) -> int:
     """Bytes that a voice takes beside its model while it speaks."""
     if recording is not None:
         return round(_seconds(recording) * TOKENS_PER_SECOND) * CACHE_BYTES_PER_TOKEN
-    return sum(file.stat().st_size for file in Path(adapter).glob("*.safetensors")) if adapter else 0
+    if not Path(adapter).is_absolute():
+        return 0  # none, or one of a repository, which is not looked for here
+    return sum(file.stat().st_size for file in Path(adapter).glob("*.safetensors"))
 
 
 def _seconds(recording: Path) -> float:
@@ -198,7 +216,7 @@ def _recording(file: VoiceFile, folder: Path) -> Path:
         )
     if not file.transcript.strip():
         raise VoiceError("transcript: expected what is said in the recording, word for word")
-    return _beside(file.recording, folder, "recording")
+    return _beside(file.recording, folder, "recording", "file")
 
 
 def _adapter(file: VoiceFile, folder: Path) -> str:
@@ -208,26 +226,18 @@ def _adapter(file: VoiceFile, folder: Path) -> str:
         revision = "; a revision cannot be chosen" if "@" in file.adapter else ""
         raise VoiceError(f"adapter: expected hub:owner/name{revision}")
     # A path that might be a repository's name would be looked for on the hub once the folder is gone.
-    return str(_beside(file.adapter or "adapter", folder, "adapter").absolute())
+    return str(_beside(file.adapter or "adapter", folder, "adapter", "folder").absolute())
 
 
-def _require_base(adapter: str, model: str, catalog: Catalog) -> None:
-    """Raise VoiceError for an adapter that was trained on another model of the same sizes: it would speak garbage."""
-    base = base_of(Path(adapter), catalog)
-    if base is not None and model not in base.models:
-        raise VoiceError(
-            f"adapter: it was trained on {base.checkpoint}, which is {base.models[0]} here, and its voice would be one "
-            f'of {model}; write model = "{base.models[0]}", or model = "{model}" if it fits that one all the same'
-        )
-
-
-def _beside(name: str, folder: Path, field: str) -> Path:
+def _beside(name: str, folder: Path, field: str, what: Literal["file", "folder"]) -> Path:
     """The path of what is called so in `folder`: nothing outside it, and nothing that is not there."""
     path = folder / name
     if Path(name).name != name or name.startswith(".") or path.is_symlink():
         raise VoiceError(f"{field}: expected the name of something in the folder of this file, not a path")
     if not path.exists():
         raise VoiceError(f"{field}: there is no {name} beside this file")
+    if not (path.is_file() if what == "file" else path.is_dir()):
+        raise VoiceError(f"{field}: {name} is no {what}")
     return path
 
 

@@ -9,6 +9,7 @@ import pytest
 from orpheus_openai.cli import make_parser
 from orpheus_openai.doctor import examine
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
+from orpheus_openai.models.factory import ModelFactory
 from tests.support.command_line import run
 
 
@@ -34,6 +35,15 @@ def write(path, seconds):
         file.setframerate(24_000)
         file.writeframes((9_000 * np.sin(2 * np.pi * 200 * time)).astype(np.int16).tobytes())
     return str(path)
+
+
+def write_weights(folder):
+    """An adapter's half of a matrix, which is all that is looked at without its model."""
+    name = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
+    header = json.dumps({name: {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 2048]}}).encode()
+    (folder / "adapter_model.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + bytes(2048)
+    )
 
 
 def test_a_voice_is_added_listed_shown_and_removed(tmp_path):
@@ -77,11 +87,7 @@ def test_an_adapter_is_copied_with_nothing_but_what_it_needs(act, tmp_path):
     source.mkdir()
     with pytest.raises(InvalidRequestError, match="there is no adapter_config.json"):
         act("add", "Narrator", "--adapter", str(source))
-    weights = {
-        "model.layers.0.mlp.up_proj.lora_A.weight": {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 1]}
-    }
-    header = json.dumps(weights).encode()
-    (source / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    write_weights(source)
     (source / "optimizer.pt").write_bytes(bytes(100))
     config = {"peft_type": "LORA", "r": 8}
     (source / "adapter_config.json").write_text(json.dumps(config | {"modules_to_save": ["lm_head"]}))
@@ -95,8 +101,31 @@ def test_an_adapter_is_copied_with_nothing_but_what_it_needs(act, tmp_path):
     (tmp_path / "voices" / "narrator" / "adapter" / "adapter_model.safetensors").unlink()
     code, said = act("test", "Narrator")
     assert (code, said.out) == (1, "")
-    assert act("add", "Far", "--adapter", "hub:someone/voice")[0] == 0
+
+
+def test_an_adapter_of_a_repository_is_checked_as_soon_as_it_is_here(act, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    code, said = act("add", "Far", "--adapter", "hub:someone/voice")
+    assert code == 0
+    assert "`voices test` downloads it" in said.err
     assert 'adapter = "hub:someone/voice"' in act("show", "far")[1].out
+    snapshot = tmp_path / "hub" / "models--someone--voice" / "snapshots" / "0"
+    (snapshot.parents[1] / "refs").mkdir(parents=True)
+    (snapshot.parents[1] / "refs" / "main").write_text("0")
+    snapshot.mkdir(parents=True)
+    write_weights(snapshot)
+    config = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "canopylabs/3b-fr-ft-research_release"}
+    (snapshot / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidRequestError, match="which is medium-3b-fr here"):
+        act("add", "Near", "--adapter", "hub:someone/voice")
+    assert act("add", "Near", "--adapter", "hub:someone/voice", "--model", "medium-3b-fr")[0] == 0
+    with pytest.raises(InvalidRequestError, match="expected hub:owner/name"):
+        act("add", "Odd", "--adapter", "hub:someone")
+    monkeypatch.setattr(ModelFactory, "require_voice", lambda *_: None)
+    code, said = act("test", "Far")
+    assert (code, said.out) == (1, "")
+    assert "which is medium-3b-fr here" in said.err
+    assert act("test", "Near")[0] == 0
 
 
 def test_a_voice_that_cannot_be_used_is_told_of_and_can_be_removed(act, tmp_path):

@@ -8,17 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.orpheus import adapters_held
-from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter, read_adapter
+from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter, read_adapter, require_base
 from orpheus_openai.models.orpheus.adapters_held import Resident
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
+from orpheus_openai.voices.folder import VoiceFolder
+from orpheus_openai.voices.form import VoiceFile
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402  needs torch
 
 from tests.support.tiny_checkpoint import HIDDEN, LAYERS  # noqa: E402
 
+CATALOG = load_catalog()
 RANK = 8
 QUERY = "base_model.model.model.layers.1.self_attn.k_proj"
 """A projection that `write_adapter` leaves alone."""
@@ -103,13 +107,110 @@ def test_what_cannot_work_is_refused_with_its_reason(tmp_path, shape, made, why)
         assert "merge_and_unload" in refused.value.message
 
 
-def test_an_adapter_of_a_repository_is_read_where_the_hub_puts_it(tmp_path, shape, monkeypatch):
+def in_the_hubs_cache(tmp_path, monkeypatch, **config):
+    """The adapter of the repository someone/voice, as the hub's library keeps what it has downloaded."""
     snapshot = tmp_path / "models--someone--voice" / "snapshots" / "0"
-    write_adapter(snapshot)
+    write_adapter(snapshot, **config)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("0")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    return snapshot
+
+
+def test_an_adapter_of_a_repository_is_read_where_the_hub_puts_it(tmp_path, shape, monkeypatch):
+    snapshot = in_the_hubs_cache(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    write_adapter(
+        tmp_path / "someone" / "voice", 2
+    )  # a folder here that happens to have the repository's name
     assert fetch_adapter("someone/voice", shape, 64).directory == snapshot
+
+
+def test_an_adapter_of_a_repository_that_was_trained_on_another_model_is_refused_where_its_model_was_not_named(
+    tmp_path, monkeypatch
+):
+    in_the_hubs_cache(tmp_path, monkeypatch, base_model_name_or_path="unsloth/orpheus-3b-0.1-pretrained")
+    folder = VoiceFolder(tmp_path / "voices")
+    for name, model in (("Far", ""), ("Told", "medium-3b"), ("Right", "medium-3b-pretrained")):
+        file = VoiceFile(name=name, kind="adapter", adapter="hub:someone/voice", model=model)
+        folder.add(name.lower(), file, CATALOG)
+    far, right, told = folder.read(CATALOG).voices
+    with pytest.raises(ModelUnavailableError, match='which is medium-3b-pretrained here.*write model = "'):
+        require_base(far, CATALOG)
+    require_base(right, CATALOG)
+    require_base(told, CATALOG)
+
+
+def weights_file(folder, **changed):
+    """An adapter of two matrices whose header says what is not so."""
+    write_adapter(folder, layers=0)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    told = {
+        "a": {"dtype": "F32", "shape": [RANK, HIDDEN], "data_offsets": [0, 2048]},
+        "b": {"dtype": "F32", "shape": [HIDDEN, RANK], "data_offsets": [2048, 4096]},
+    }
+    names = {"a": name.format("A"), "b": name.format("B")} | changed.get("names", {})
+    for half in told:
+        told[half] |= changed.get(half, {})
+    text = changed.get("text") or json.dumps({names[half]: told[half] for half in told}).encode()
+    length = changed.get("length", len(text)).to_bytes(8, "little")
+    (folder / "adapter_model.safetensors").write_bytes(length + text + changed.get("numbers", bytes(4096)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"length": 2**63}, "its header cannot be read"),
+        ({"length": 99 << 20}, "its header cannot be read"),
+        ({"text": b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"}, "its header cannot be read"),
+        ({"b": {"data_offsets": [0, 2048]}}, "its matrices overlap"),
+        ({"a": {"data_offsets": [-8, 2040]}}, "its matrices overlap"),
+        ({"b": {"data_offsets": [2048, 2**40]}}, "has not as many numbers"),
+        ({"a": {"data_offsets": [2048, 0]}}, "has not as many numbers"),
+        ({"a": {"shape": [RANK, 2**62]}}, "has not as many numbers"),
+        ({"a": {"shape": [-RANK, -HIDDEN]}}, "has not as many numbers"),
+        ({"a": {"dtype": "I32"}}, "is of I32"),
+        ({"numbers": bytes(4095)}, "it is not whole"),
+        ({"numbers": bytes(4097)}, "it is not whole"),
+        ({"numbers": bytes(4092) + b"\0\0\xc0\x7f"}, "holds numbers that no training gives"),
+        ({"names": {"a": "../../x.layers.0.self_attn.q_proj.lora_A.weight"}}, "cannot be changed"),
+        ({"names": {"a": "\x1b[2J.layers.0.self_attn.q_proj.lora_A.weight"}}, "it changes ?[2J"),
+        (
+            {
+                "names": {"b": "model.layers.0.self_attn.q_proj.lora_A.weight"},
+                "b": {"shape": [RANK, HIDDEN]},
+            },
+            "a matrix under two names",
+        ),
+    ],
+)
+def test_a_strangers_weights_are_refused_before_an_engine_sees_them(tmp_path, shape, changed, why):
+    with pytest.raises(ModelUnavailableError) as refused:
+        read_adapter(weights_file(tmp_path / "a", **changed), shape, 64)
+    assert why in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ('{"x": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply"),
+        ('{"peft_type": "LORA", "r": 8, "x": "' + "x" * 2_000_000 + '"}', "larger than 1 MiB"),
+        ('{"peft_type": "LORA", "r": 8, "lora_alpha": NaN}', "its lora_alpha is nan"),
+        ('{"peft_type": "LORA", "r": 8, "lora_alpha": 0}', "its lora_alpha is 0"),
+        ('{"peft_type": "LORA", "r": -8}', "its rank is -8"),
+    ],
+)
+def test_a_strangers_config_is_refused_in_words_and_the_voices_beside_it_are_read(
+    tmp_path, shape, config, why
+):
+    folder = VoiceFolder(tmp_path / "voices")
+    place = weights_file(tmp_path / "voices" / "odd" / "adapter")
+    (place.parent / "voice.toml").write_text('name = "Odd"\nkind = "adapter"')
+    (place / "adapter_config.json").write_text(config)
+    with pytest.raises(ModelUnavailableError, match=why):
+        read_adapter(place, shape, 64)
+    assert [voice.title for voice in folder.read(CATALOG).voices] == ["Odd"]
 
 
 def test_pickled_weights_are_never_read(tmp_path, shape):

@@ -217,6 +217,6 @@ async def test_the_codec_is_on_the_models_card_unless_it_is_to_leave_that_to_oth
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(device, "list_gpus", lambda: (GPU(index=0), GPU(index=1)))
     monkeypatch.setattr("orpheus_openai.models.orpheus.codec.SnacDecoder.load", loaded)
-    loader = OrpheusLoader(Settings(**settings), Budget(Settings(**settings)), list)
+    loader = OrpheusLoader(Settings(**settings), load_catalog(), Budget(Settings(**settings)), list)
     with pytest.raises(NotReadyError, match=f"^{place}$"):
         await loader.load(MODEL, ["a-checkpoint"], 1)

@@ -12,6 +12,7 @@ import time
 import psutil
 import pytest
 
+from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError, NotReadyError
 from orpheus_openai.models.orpheus import llama_start
 from orpheus_openai.models.orpheus.budget import Budget
@@ -194,7 +195,7 @@ def test_threads_and_layers_on_the_card_are_those_of_the_settings_or_all_cores_b
     tiny_gguf, monkeypatch, settings, expected
 ):
     monkeypatch.setattr(llama_start, "physical_cores", lambda: 4)
-    options = OrpheusLoader(settings, Budget(settings), list)._llama_options()
+    options = OrpheusLoader(settings, load_catalog(), Budget(settings), list)._llama_options()
     told = llama_start.LlamaStart(fetch_gguf(str(tiny_gguf)), options).parameters
     assert (told.threads, told.gpu_layers) == expected
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from orpheus_openai.errors import ModelUnavailableError, NotReadyError
-from orpheus_openai.models.orpheus.adapters import TENSOR, WEIGHTS, Adapter, fetch_adapter
+from orpheus_openai.models.orpheus.adapter_file import TENSOR, WEIGHTS
+from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter
 from orpheus_openai.models.orpheus.checkpoint import Shape
 
 NAMES = {
@@ -136,7 +137,7 @@ def write_gguf_adapter(adapter: Adapter, shape: Shape, path: Path) -> None:
 
 def _renamed(name: str) -> tuple[str, str, str]:
     """llama.cpp's name of a tensor, which half of the product it is, and of which projection."""
-    found = TENSOR.search(name)
+    found = TENSOR.fullmatch(name)
     assert found is not None  # noqa: S101  it has been looked at
     layer, projection, half = found[1], found[2], found[3].lower()
     return f"blk.{layer}.{NAMES[projection]}.weight.lora_{half}", half, projection

@@ -1,30 +1,38 @@
 """LoRA adapters: whether one can work on a model, and which edition of it lies on the disk."""
 
-import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from orpheus_openai.catalog import Catalog, OwnVoice
+from orpheus_openai.catalog.base import CONFIG, adapter_config, misfit
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
-from orpheus_openai.models.hub import folder_of
-from orpheus_openai.models.orpheus.checkpoint import Shape, Tensor, header
+from orpheus_openai.models.hub import cached_folder, repository_folder
+from orpheus_openai.models.orpheus.adapter_file import (
+    TENSOR,
+    WEIGHTS,
+    WeightsError,
+    read_tensors,
+    require_finite,
+    told,
+)
+from orpheus_openai.models.orpheus.checkpoint import Shape, Tensor
 from orpheus_openai.models.threads import in_thread
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 _FILES = [CONFIG, WEIGHTS]
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM lays memory out for; an adapter takes that of the next one."""
 MODULES = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+LARGEST_ALPHA = 1e6
 _PLAIN_STARTS = {"gaussian", "eva", "orthogonal"}
 """Ways to begin a training that leave the model as it was."""
 
-TENSOR = re.compile(r"\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)\.lora_([AB])\.weight$")
-"""The name of what an adapter may change: layer, projection, and which half of the product it is."""
+T = TypeVar("T")
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -84,8 +92,26 @@ def fetch_adapter(named: str, shape: Shape, largest_rank: int) -> Adapter:
     Raises ModelUnavailableError for one that cannot work on a model of that shape, with the reason and what would help,
     and as `hub.folder_of` does.
     """
-    directory = folder_of(named, _FILES, lambda folder: all((folder / name).is_file() for name in _FILES))
-    return read_adapter(directory, shape, largest_rank)
+    return read_adapter(adapter_folder(named), shape, largest_rank)
+
+
+def adapter_folder(named: str) -> Path:
+    """Where the files of an adapter are: `named` itself, or the repository's, downloaded if need be. Blocking.
+
+    Raises as `hub.folder_of` does.
+    """
+    if Path(named).is_absolute():
+        return Path(named)
+    return repository_folder(named, _FILES, _is_whole)
+
+
+def adapter_at_hand(repository: str) -> Path | None:
+    """Where the files of a repository's adapter are, without a download; None where they are not here."""
+    return cached_folder(repository, _is_whole)
+
+
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _FILES)
 
 
 def read_adapter(directory: Path, shape: Shape, largest_rank: int) -> Adapter:
@@ -96,9 +122,20 @@ def read_adapter(directory: Path, shape: Shape, largest_rank: int) -> Adapter:
     halves = {half.join(re.split("lora_[AB]", name)) for name in tensors for half in ("lora_A", "lora_B")}
     if missing := halves - tensors.keys():
         raise _refused(directory, f"it has no {min(missing)}", merge=False)
+    _require(directory, lambda: require_finite(directory / WEIGHTS, tensors))
     # The root of the rank in place of the rank: https://arxiv.org/abs/2312.03732
     alpha = config.lora_alpha * math.sqrt(config.r) if config.use_rslora else config.lora_alpha
     return Adapter(directory, config.r, alpha)
+
+
+def require_base(voice: OwnVoice, catalog: Catalog) -> None:
+    """Raise ModelUnavailableError for a voice whose adapter was trained on another model of the catalog than its own.
+
+    Not where its model was named. Blocking, may download; raises as `hub.folder_of` does.
+    """
+    directory = adapter_folder(voice.adapter)
+    if not voice.any_base and (reason := misfit(directory, voice.models[0], catalog)):
+        raise _refused(directory, reason, merge=False)
 
 
 def require_servable(directory: Path, largest_rank: int = RANKS[-1]) -> None:
@@ -108,7 +145,7 @@ def require_servable(directory: Path, largest_rank: int = RANKS[-1]) -> None:
 
 def _servable(directory: Path, largest_rank: int) -> tuple[_Config, dict[str, Tensor]]:
     try:
-        config = msgspec.convert(json.loads((directory / CONFIG).read_text(encoding="utf-8")), _Config)
+        config = msgspec.convert(adapter_config(directory), _Config)
     except (OSError, ValueError) as error:
         raise _refused(directory, f"its {CONFIG} cannot be used ({error})", merge=False) from error
     if not (directory / WEIGHTS).is_file():
@@ -119,10 +156,20 @@ def _servable(directory: Path, largest_rank: int) -> tuple[_Config, dict[str, Te
         )
     if reason := _unfit(config, largest_rank):
         raise _refused(directory, reason, merge=True)
-    tensors = header(directory / WEIGHTS)
+    if not 0 < config.lora_alpha <= LARGEST_ALPHA:
+        raise _refused(directory, f"its lora_alpha is {config.lora_alpha:g}", merge=False)
+    tensors = _require(directory, lambda: read_tensors(directory / WEIGHTS))
     if reason := _beyond(tensors):
         raise _refused(directory, reason, merge=True)
     return config, tensors
+
+
+def _require(directory: Path, look: Callable[[], T]) -> T:
+    """What `look` finds; raises ModelUnavailableError with what it finds wrong with the weights."""
+    try:
+        return look()
+    except WeightsError as error:
+        raise _refused(directory, f"{WEIGHTS}: {error}", merge=False) from error
 
 
 def _unfit(config: _Config, largest_rank: int) -> str:
@@ -130,9 +177,10 @@ def _unfit(config: _Config, largest_rank: int) -> str:
     start = config.init_lora_weights
     reasons = (
         (
-            config.peft_type != "LORA" or config.r < 1,
+            config.peft_type != "LORA",
             f"it is no LoRA adapter but {config.peft_type or 'nothing that says what it is'}",
         ),
+        (config.r < 1, f"its rank is {config.r}"),
         (config.use_dora, "it is a DoRA, which cannot be served beside others"),
         (
             config.modules_to_save or config.trainable_token_indices,
@@ -161,9 +209,9 @@ def _unfit(config: _Config, largest_rank: int) -> str:
 def _beyond(tensors: dict[str, Tensor]) -> str:
     """What it changes beside the projections; empty where that is nothing."""
     for name in tensors:
-        found = TENSOR.search(name)
+        found = TENSOR.fullmatch(name)
         if found is None or found[2] not in MODULES:
-            return f"it changes {name.rpartition('.lora_')[0] or name}, which cannot be changed beside others"
+            return f"it changes {told(name.rpartition('.lora_')[0] or name)}, which cannot be changed beside others"
     return ""
 
 
@@ -173,7 +221,7 @@ def _misfit(tensors: dict[str, Tensor], rank: int, shape: Shape) -> str:
     if not tensors:
         return "it holds no weights"
     for name, tensor in tensors.items():
-        found = TENSOR.search(name)
+        found = TENSOR.fullmatch(name)
         if found is None or len(tensor.shape) != 2:  # noqa: PLR2004
             return f"{name} is no matrix"
         if int(found[1]) >= shape.layers:

@@ -184,13 +184,25 @@ class Tensor(msgspec.Struct, frozen=True):
 def header(file: Path) -> dict[str, Tensor]:
     """Names and shapes of a safetensors file: eight bytes of length, then JSON (its format's description)."""
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            text = opened.read(min(length, HEADER_BYTES))
-        entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        entries = msgspec.json.decode(_header_text(file), type=dict[str, msgspec.Raw])
         entries.pop("__metadata__", None)
         return {name: msgspec.json.decode(entry, type=Tensor) for name, entry in entries.items()}
-    except (OSError, ValueError, struct.error) as error:
+    except (OSError, ValueError, RecursionError, struct.error) as error:
         raise ModelUnavailableError(
             f"{file} does not hold weights: its header cannot be read ({error}). Download it again."
         ) from error
+
+
+def _header_text(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        text = opened.read(min(length, HEADER_BYTES))
+    if len(text) < length:
+        raise ValueError(f"it is to have {length} bytes, and there are {len(text)}")
+    return text
+
+
+def header_bytes(file: Path) -> int:
+    """Where in a safetensors file whose header can be read the numbers begin."""
+    with file.open("rb") as opened:
+        return 8 + int(struct.unpack("<Q", opened.read(8))[0])

@@ -175,4 +175,4 @@ class OrpheusEngine(Engine):
         with lasting_import("torch"):
             from orpheus_openai.models.orpheus.loader import OrpheusLoader  # noqa: PLC0415
 
-        return OrpheusLoader(self._settings, self._budget, self._cards.look)
+        return OrpheusLoader(self._settings, self._catalog, self._budget, self._cards.look)

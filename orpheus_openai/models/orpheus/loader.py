@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orpheus_openai.audio import PCM
-from orpheus_openai.catalog import Model
+from orpheus_openai.catalog import Catalog, Model, OwnVoice
 from orpheus_openai.errors import ModelUnavailableError
 from orpheus_openai.gpu.device import cuda_device
 from orpheus_openai.gpu.policy import Card
+from orpheus_openai.models.orpheus.adapters import require_base
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
@@ -25,20 +27,26 @@ from orpheus_openai.models.orpheus.tokens import TokenSource
 from orpheus_openai.models.orpheus.tokens_llama import load_llama
 from orpheus_openai.models.orpheus.tokens_remote import RemoteTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import load_vllm
+from orpheus_openai.models.threads import in_thread
 from orpheus_openai.settings import Settings, checkpoint_variable
 
 
 class OrpheusLoader:
     """Makes OrpheusSpeechModels for one server; they share one decoder, loaded with the first, gone with the last."""
 
-    def __init__(self, settings: Settings, budget: Budget, cards: Callable[[], Sequence[Card]]) -> None:
+    def __init__(
+        self, settings: Settings, catalog: Catalog, budget: Budget, cards: Callable[[], Sequence[Card]]
+    ) -> None:
         self._settings = settings
+        self._catalog = catalog
         self._budget = budget
         self._cards = cards
         self._decoder: SnacDecoder | None = None
         self._recordings = Recordings(partial(_encode_recording, settings.snac))
         self._adapters: dict[str, dict[str, float]] = {}
         """When adapters were used last in llama.cpp, for the next time that a model is loaded."""
+        self._of_base: set[tuple[str, str]] = set()
+        """Repositories of adapters, and the models on which they were trained as far as they say."""
         self._users = 0
         self._lock = asyncio.Lock()
 
@@ -76,8 +84,19 @@ class OrpheusLoader:
             encode,
             form=model.prompt,
             recordings=self._recordings,
+            require_adapter=self._require_base,
             release_decoder=self._release_decoder,
         )
+
+    async def _require_base(self, voice: OwnVoice) -> None:
+        """Raise as `adapters.require_base` does for an adapter of a repository, which is here only when it is used.
+
+        Of a folder it was asked when the folder was read.
+        """
+        known = (voice.adapter, voice.models[0])
+        if not Path(voice.adapter).is_absolute() and not voice.any_base and known not in self._of_base:
+            await in_thread(lambda: require_base(voice, self._catalog))
+            self._of_base.add(known)
 
     def _remote(self, tokenizer: CheckpointTokenizer) -> RemoteTokenSource:
         settings = self._settings

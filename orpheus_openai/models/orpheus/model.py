@@ -40,6 +40,7 @@ class OrpheusSpeechModel:
         *,
         form: PromptForm = "standard",
         recordings: Recordings | None = None,
+        require_adapter: Callable[[OwnVoice], Awaitable[None]] | None = None,
         release_decoder: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source = source
@@ -47,6 +48,7 @@ class OrpheusSpeechModel:
         self._encode = encode
         self._form: PromptForm = form
         self._recordings = recordings
+        self._require_adapter = require_adapter
         self._release_decoder = release_decoder
 
     @property
@@ -66,6 +68,8 @@ class OrpheusSpeechModel:
         self, text: str, voice: Voice, sampling: Sampling, usage: Usage, watch: Watch | None
     ) -> AsyncGenerator[PCM]:
         """Like `synthesize`, while `watch` looks at the frames; the engine stops where it wants no more."""
+        if self._require_adapter is not None and isinstance(voice, OwnVoice) and voice.adapter:
+            await self._require_adapter(voice)
         prompt = await self._prompt(text, voice)
         usage.input_tokens += len(prompt)
         frames = _Frames(self._tokens(prompt, voice, sampling), usage, watch)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from orpheus_openai.catalog import Catalog
+from orpheus_openai.catalog.definition import Catalog
 
 CONFIG = "adapter_config.json"
 LARGEST_CONFIG = 1024 * 1024
@@ -20,6 +20,18 @@ class Base(NamedTuple):
     models: tuple[str, ...]
 
 
+def adapter_config(adapter: Path) -> object:
+    """What stands in an adapter's `adapter_config.json`; raises OSError, and ValueError for what cannot be read."""
+    with (adapter / CONFIG).open("rb") as file:
+        content = file.read(LARGEST_CONFIG + 1)
+    if len(content) > LARGEST_CONFIG:
+        raise ValueError("it is larger than 1 MiB")
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def base_of(adapter: Path, catalog: Catalog) -> Base | None:
     """The base of the adapter in that folder; None where it does not say, or the catalog does not know it.
 
@@ -27,11 +39,10 @@ def base_of(adapter: Path, catalog: Catalog) -> Base | None:
     from another.
     """
     try:
-        with (adapter / CONFIG).open("rb") as file:
-            table = json.loads(file.read(LARGEST_CONFIG))
-        named = table["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
+        config = adapter_config(adapter)
+    except (OSError, ValueError):
         return None  # what is wrong with it is told when it is loaded
+    named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not isinstance(named, str) or not named:
         return None
     models = [
@@ -40,6 +51,17 @@ def base_of(adapter: Path, catalog: Catalog) -> Base | None:
         if any(_title(each) == _title(named) for each in model.checkpoints)
     ]
     return Base(named, tuple(models)) if models else None
+
+
+def misfit(adapter: Path, model: str, catalog: Catalog) -> str:
+    """Why `model` would speak garbage with the adapter in that folder, and the way out; empty where it is its base."""
+    base = base_of(adapter, catalog)
+    if base is None or model in base.models:
+        return ""
+    return (
+        f"it was trained on {base.checkpoint}, which is {base.models[0]} here, and its voice would be one of {model}; "
+        f'write model = "{base.models[0]}", or model = "{model}" if it fits that one all the same'
+    )
 
 
 def _title(checkpoint: str) -> str:
