@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"ORPHEUS_CATALOG={path}: cannot be read ({error.strerror}); name a TOML file like catalog.toml"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
 
 

@@ -60,8 +60,8 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
         msgspec.convert(found.get(KEYS, {}), dict[str, dict[str, Any]])
     except OSError as error:
         raise ConfigurationError(f"ORPHEUS_LEXICON={file}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"ORPHEUS_LEXICON={file}: not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"ORPHEUS_LEXICON={file}: {error}; {_FORM}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"ORPHEUS_LEXICON={file}: not valid TOML: {error}") from error
     return found

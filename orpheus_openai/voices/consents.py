@@ -44,7 +44,7 @@ class ConsentFolder:
             try:
                 table = tomllib.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
                 found.append(msgspec.convert({**table, "id": folder.name}, Consent))
-            except (OSError, ValueError, msgspec.ValidationError):
+            except (OSError, ValueError, RecursionError):
                 continue  # just removed, or not ours
         return sorted(found, key=lambda consent: (-consent.created, consent.id))
 

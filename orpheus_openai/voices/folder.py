@@ -20,6 +20,8 @@ from orpheus_openai.voices.places import Places
 
 MOST_VOICES = 1_000
 """Folders that are read; more are left out, and that is said."""
+MOST_FILES = 64
+"""Of a voice that are looked at for changes."""
 
 
 class VoiceExistsError(VoiceError):
@@ -46,18 +48,14 @@ class VoiceFolder:
         self._places = Places(self.root)
 
     def state(self) -> object:
-        """What changes whenever a voice is added, changed or removed."""
-        state = []
-        for folder in islice(self._places.folders(), MOST_VOICES + 1):
-            with contextlib.suppress(OSError):
-                status = (folder / DESCRIPTION).stat()
-                state.append((folder.name, status.st_mtime_ns, status.st_size, status.st_ino))
-        return state
+        """What changes whenever a voice is added, changed or removed, or what lies beside its description."""
+        entries = islice(self._places.entries(), 2 * MOST_VOICES)
+        return [(path.name, path.is_symlink() or _stamps(path)) for path in entries]
 
     def read(self, catalog: Catalog) -> Found:
         """Every voice, in the order of their folders' names; `catalog` has the names that are taken."""
         voices: list[OwnVoice] = []
-        problems: dict[str, str] = {}
+        problems = self._strays()
         ids: dict[str, str] = {}
         taken: dict[tuple[str, str | None], str] = {}
         for count, folder in enumerate(self._places.folders()):
@@ -67,9 +65,14 @@ class VoiceFolder:
             try:
                 voice = self.voice(folder.name, catalog)
             except FileNotFoundError:
-                continue  # a folder of something else, or it has just been removed
-            except (VoiceError, OSError) as error:
+                if any(folder.glob("*.toml")):
+                    problems[folder.name] = f"there is no {DESCRIPTION} in it"
+                continue  # else it is a folder of something else, or has just been removed
+            except VoiceError as error:
                 problems[folder.name] = str(error)
+                continue
+            except OSError as error:
+                problems[folder.name] = f"it cannot be read: {error.strerror or error}"
                 continue
             if (other := ids.setdefault(voice.id, folder.name)) != folder.name:
                 problems[folder.name] = (
@@ -80,6 +83,22 @@ class VoiceFolder:
             else:
                 voices.append(voice)
         return Found(voices, problems)
+
+    def _strays(self) -> dict[str, str]:
+        """What is there in the place of a voice, or of the folder itself, and why it is none."""
+        try:
+            next(self.root.iterdir(), None)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            return {".": f"the folder of voices cannot be read: {error.strerror or error}"}
+        problems = {}
+        for path in self._places.entries():
+            if path.is_symlink():
+                problems[path.name] = "it is a symbolic link; the folder itself has to be here"
+            elif path.suffix == ".toml" and path.is_file():
+                problems[path.name] = f"a voice is a folder with {DESCRIPTION} in it"
+        return problems
 
     def voice(self, name: str, catalog: Catalog) -> OwnVoice:
         """The voice in the folder of that name; raises VoiceError, and OSError where there is none."""
@@ -128,3 +147,15 @@ class VoiceFolder:
     def remove(self, name: str) -> bool:
         """Remove a voice and its data; False where there is none. Raises VoiceFolderError."""
         return self._places.remove(name)
+
+
+def _stamps(path: Path, depth: int = 2) -> list[tuple[object, ...]]:
+    """Of a file or folder, and of what is in it, what tells that it is another."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        stamps: list[tuple[object, ...]] = [(path.name, status.st_mtime_ns, status.st_size, status.st_ino)]
+        if depth and path.is_dir():
+            for inside in islice(path.iterdir(), MOST_FILES):
+                stamps += _stamps(inside, depth - 1)
+        return stamps
+    return []

@@ -32,14 +32,17 @@ class Places:
 
     def folders(self) -> Iterator[Path]:
         """Those that are whole, by their names."""
+        return (path for path in self.entries() if path.is_dir() and not path.is_symlink())
+
+    def entries(self) -> Iterator[Path]:
+        """All that is to be seen in the folder, by their names; nothing where it is not there or cannot be read."""
         try:
             names = sorted(os.listdir(self.root))  # noqa: PTH208  names are all that is needed
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return
         for name in names:
-            path = self.root / name
-            if not name.startswith(".") and path.is_dir() and not path.is_symlink():
-                yield path
+            if not name.startswith("."):
+                yield self.root / name
 
     def add(self, name: str, put: Callable[[Path], object]) -> bool:
         """Make the folder `name`, into which `put` lays everything; False where there is one.
@@ -78,7 +81,7 @@ class Places:
                 new.unlink(missing_ok=True)
 
     def remove(self, name: str) -> bool:
-        """Remove the folder; False where there is none. Raises VoiceFolderError."""
+        """Remove the folder, or what is there in its place; False where there is nothing. Raises VoiceFolderError."""
         with self._reported():
             gone = self._staging()
             try:
@@ -86,7 +89,10 @@ class Places:
             except FileNotFoundError:
                 return False
             _to_disk(self.root)
-            shutil.rmtree(gone, ignore_errors=True)
+            if gone.is_dir() and not gone.is_symlink():
+                shutil.rmtree(gone, ignore_errors=True)
+            else:  # somebody has laid it there, and it has never been a folder
+                gone.unlink(missing_ok=True)
             return True
 
     def _staging(self) -> Path:

@@ -102,6 +102,15 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
         ('name = "A"\nkind = "adapter"\nadapter = "/etc"', "not a path"),
         ('name = "A"\nkind = "adapter"\nadapter = "../other"', "not a path"),
         ('name = "A"\nkind = "adapter"\nadapter = "link"', "not a path"),
+        ('name = "A"\nkind = "adapter"\nadapter = "ok.wav"', "ok.wav is no folder"),
+        ('name = "A"\nkind = "prompt"\ntranscript = "x"\nrecording = "pipe"', "pipe is no file"),
+        ("x = " + "[" * 30_000, "too much in it beside texts"),
+        ("x = " + "{x = " * 300, "not valid TOML"),
+        ("x = " + "1" * 60_000, "too much in it beside texts"),
+        (".".join("x" * 30_000) + " = 1", "too much in it beside texts"),
+        (".".join(['"x"'] * 15_000) + " = 1", "too much in it beside texts"),
+        ('"' + '\\"' * 30_000, "not valid TOML"),
+        ('name = "' + "x" * 70_000, "larger than 64 KiB"),
         ('name = "A"\nkind = "adapter"\nadapter = "hub:nobody"', "expected hub:owner/name"),
         ('name = "A"\nkind = "adapter"\nadapter = "hub:a/b@main"', "a revision cannot be chosen"),
         ('name = "A"\nkind = "prompt"\nrecording = "x.wav"', "expected what is said"),
@@ -130,6 +139,7 @@ def test_an_adapter_and_a_recording_know_what_they_take(folder):
 def test_what_cannot_be_a_voice_is_left_out_and_the_others_go_on(folder, text, why):
     place = put(folder, "bad", text)
     (place / "link").symlink_to("/etc")
+    os.mkfifo(place / "pipe")
     write_recording(place / "ok.wav")
     write_recording(place / "short.wav", 1)
     write_recording(place / "other.wav", 5, rate=44_100)
@@ -170,6 +180,71 @@ def test_an_adapter_of_another_base_is_told_of_unless_its_model_is_named(folder,
     found = folder.read(CATALOG)
     told = found.voices[0].models[0] if found.voices else found.problems["n"]
     assert told == spoken_by if found.voices else spoken_by in told
+
+
+def test_what_lies_in_the_place_of_a_voice_is_told_of_and_the_others_go_on(folder, monkeypatch):
+    put(folder, "good", '\ufeffname = "Good"\r\nkind = "named"\r\n')
+    put(folder, "elsewhere", 'name = "E"\nkind = "named"').rename(folder.root.parent / "elsewhere")
+    (folder.root / "link").symlink_to(folder.root.parent / "elsewhere")
+    (folder.root / "nora.toml").write_text('name = "Nora"\nkind = "named"')
+    put(folder, "misnamed", "").joinpath("voice.toml").rename(folder.root / "misnamed" / "Misnamed.toml")
+    (folder.root / "piped").mkdir()
+    os.mkfifo(folder.root / "piped" / "voice.toml")
+    (folder.root / "lost+found").mkdir()
+    (folder.root / "README.md").write_text("What is what.")
+    found = folder.read(CATALOG)
+    assert [voice.title for voice in found.voices] == ["Good"]
+    assert found.problems == {
+        "link": "it is a symbolic link; the folder itself has to be here",
+        "misnamed": "there is no voice.toml in it",
+        "nora.toml": "a voice is a folder with voice.toml in it",
+        "piped": "it is no file",
+    }
+    for name in ("link", "nora.toml", "misnamed"):
+        assert folder.remove(name)
+    assert sorted(os.listdir(folder.root)) == ["README.md", "good", "lost+found", "piped"]  # noqa: PTH208
+    assert (folder.root.parent / "elsewhere" / "voice.toml").exists()
+    monkeypatch.setattr(
+        Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
+    assert folder.read(CATALOG).problems["good"] == "it cannot be read: Permission denied"
+
+
+def test_a_folder_of_voices_that_is_none_is_told_of_and_read_once_it_is_one(folder):
+    folder.root.write_text("")
+    shelf = VoiceShelf(folder, CATALOG)
+    assert shelf.problems == {".": "the folder of voices cannot be read: Not a directory"}
+    folder.root.unlink()
+    put(folder, "nora", 'name = "Nora"\nkind = "named"')
+    shelf._look()
+    assert ([voice.title for voice in shelf.voices], shelf.problems) == (["Nora"], {})
+
+
+def test_every_change_of_a_voice_is_seen_also_where_its_description_stays(folder):
+    place = put(folder, "n", 'name = "N"\nkind = "adapter"')
+    shelf = VoiceShelf(folder, CATALOG)
+
+    def seen():
+        shelf._look()
+        return shelf.problems.get("n") or [(voice.id, voice.title, voice.memory) for voice in shelf.voices]
+
+    assert "there is no adapter beside" in seen()
+    (place / "adapter").mkdir()  # copied after its description, as a copy of the whole folder may be
+    assert seen() == [("n", "N", 0)]
+    (place / "adapter" / "adapter_model.safetensors").write_bytes(bytes(7))
+    assert seen() == [("n", "N", 7)]
+    (place / "adapter" / "adapter_model.safetensors").write_bytes(bytes(9))
+    assert seen() == [("n", "N", 9)]
+    config = place / "adapter" / "adapter_config.json"
+    config.write_text('{"base_model_name_or_path": "canopylabs/orpheus-3b-0.1-pretrained"}')
+    assert "which is medium-3b-pretrained here" in seen()
+    config.unlink()
+    (place / "voice.toml").write_text('name = "M"\nkind = "adapter"')
+    assert seen() == [("n", "M", 9)]
+    place.rename(folder.root / "m")
+    assert seen() == [("m", "M", 9)]
+    (folder.root / "m").rename(folder.root / ".m")
+    assert seen() == []
 
 
 def test_a_folder_in_capital_letters_is_found_by_its_id_and_removed(folder):

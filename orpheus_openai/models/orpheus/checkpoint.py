@@ -129,7 +129,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     try:
         config: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
         shape = msgspec.convert(config, Shape)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailableError(
             f"{directory} is not the checkpoint of a Llama: its config.json cannot be used ({error}). "
             "Name a directory with config.json, *.safetensors and tokenizer.json."
