@@ -60,7 +60,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[str, Meta(examples=["medium-3b"])]
     segments: list[PlannedSegment]
     warnings: Annotated[
-        list[str], Meta(description="What the text asks for and is not done, such as parts of SSML.")
+        list[str],
+        Meta(
+            description="What the text asks for and is not done, such as parts of SSML, or is done in another way."
+        ),
     ]
 
 

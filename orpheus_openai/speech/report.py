@@ -49,7 +49,10 @@ class SpeechReport(msgspec.Struct, frozen=True, kw_only=True):
     ]
     warnings: Annotated[
         list[str],
-        Meta(description="What the text asks for and is not done, such as parts of SSML.", examples=[[]]),
+        Meta(
+            description="What the text asks for and is not done, such as parts of SSML, or is done in another way.",
+            examples=[[]],
+        ),
     ]
     outcome: Annotated[
         str | None,

@@ -5,6 +5,7 @@ from functools import partial
 
 from orpheus_openai.catalog import Catalog, Model, Voice
 from orpheus_openai.limits.keys import read_keys
+from orpheus_openai.models.preview.letters import SOUNDLESS
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.casting import Casting
 from orpheus_openai.speech.feed import TextFeed
@@ -33,7 +34,7 @@ class Scripts:
     ) -> Casting:
         """Who speaks its parts, and how each is read; raises InvalidRequestError for voices that cannot be had."""
         own = [Lexicon(request.pronunciations)] if request.pronunciations else []
-        reading_in = partial(self._reading, request, own, account, by_phonemes=model.is_preview)
+        reading_in = partial(self._reading, request, own, account, by_espeak=model.is_preview)
         return Casting(catalog, model, voice, request.cast, reading_in)
 
     def script(
@@ -96,7 +97,7 @@ class Scripts:
         account: str,
         language: str,
         *,
-        by_phonemes: bool,
+        by_espeak: bool,
     ) -> ReadingRules:
         settings = self._settings
         cleaning = settings.text_cleaning if request.text_cleaning is None else request.text_cleaning
@@ -106,6 +107,7 @@ class Scripts:
             cleaning=cleaning,
             numbers=settings.numbers,
             lexicons=lexicons,
-            spelt=tuple(lexicon for lexicon in lexicons if by_phonemes and lexicon.has_phonemes),
+            spelt=tuple(lexicon for lexicon in lexicons if by_espeak and lexicon.has_phonemes),
+            soundless=SOUNDLESS if by_espeak else None,
             read_code=settings.read_code,
         )

@@ -101,7 +101,7 @@ class Desk:
                 stretches.step()
                 continue
             own = reading if manner == PLAIN or reading_of is None else reading_of(manner)
-            read = self._worded(stretches.alike(), own, place.note)
+            read = self._worded(stretches.alike(), own, place)
             spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
             first = MAX_CHARS if place.end else FIRST_CHARS
             for segment in segments(spoken, own.language, first_chars=first, steady=own.cleaning):
@@ -117,7 +117,7 @@ class Desk:
 
     def paragraphs(self, text: str, reading: ReadingRules) -> Iterator[Traced]:
         """Yield what is spoken of `text` by paragraphs, uncut."""
-        return self._worded(self.blocks(text, reading), reading, _unnoted)
+        return self._worded(self.blocks(text, reading), reading, _Place(reading))
 
     def blocks(self, text: str, reading: ReadingRules) -> Iterator[Traced]:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
@@ -145,13 +145,13 @@ class Desk:
                 clean = cleaned(words, self._directions_in(language), note)
                 yield from ((manner, part) for part in parted(clean, left))
 
-    def _worded(self, blocks: Iterator[Traced], reading: ReadingRules, note: Note) -> Iterator[Traced]:
+    def _worded(self, blocks: Iterator[Traced], reading: ReadingRules, place: "_Place") -> Iterator[Traced]:
         """Yield the paragraphs of `blocks`, in words."""
+        note = place.note
         # Before what spells a special token is dropped: an entry cannot bring one in.
         found = paragraphs((by_lexicons(block, reading, note) for block in blocks), self._tags)
-        if not reading.cleaning and reading.numbers == "as_is":
-            return found
-        return (p for p in (worded(p, reading, note) for p in found) if has_speech(p.text))
+        said = (worded(paragraph, reading, note, place.warnings) for paragraph in found)
+        return (paragraph for paragraph in said if has_speech(paragraph.text))
 
     def _directions_in(self, language: str) -> Directions:
         return self._directions.get(language) or self._directions[COMMON_LANGUAGE]

@@ -42,6 +42,6 @@ def _plain(char: str) -> str:
         if any(part.isalnum() or part in "%@#&*+=<>~/$£¥₩¢|¬¦" for part in plain) and " " not in plain:
             return plain
     if category in ("Nd", "No") and kind not in ("<super>", "<sub>", "<fraction>"):
-        value = Fraction(unicodedata.numeric(char, 0.0)).limit_denominator(_SMALLEST_FRACTION)
-        return str(value) if value else char
+        value = Fraction(unicodedata.numeric(char, -1.0)).limit_denominator(_SMALLEST_FRACTION)
+        return str(value) if value >= 0 else char
     return char

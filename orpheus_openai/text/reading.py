@@ -1,11 +1,13 @@
 """By which rules a text is read: in which language, cleaned or not, by which lexicons, its figures in words or not."""
 
+import re
 from typing import Literal
 
 import msgspec
 
 from orpheus_openai.text.clean import Note
 from orpheus_openai.text.fold import fold
+from orpheus_openai.text.letters import SAID_BY_NAME, by_name
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.normalise import spaced
 from orpheus_openai.text.numbers.read import in_words
@@ -25,6 +27,8 @@ class ReadingRules(msgspec.Struct, frozen=True, kw_only=True):
     """How words are said, one after the other: each finds what the one before has left or said."""
     spelt: tuple[Lexicon, ...] = ()
     """Of the lexicons those whose phonemes the voice can speak: their words stay as they are written."""
+    soundless: re.Pattern[str] | None = None
+    """Finds letters that the voice has no sound for; their names are said."""
     read_code: bool = False
     """Whether code between fences is read, where there is cleaning."""
 
@@ -40,12 +44,20 @@ def by_lexicons(block: Traced, reading: ReadingRules, note: Note) -> Traced:
     return block
 
 
-def worded(paragraph: Traced, reading: ReadingRules, note: Note) -> Traced:
-    """Letters in their plain form, and figures and signs in words where that is wanted."""
-    plain = fold(paragraph, reading.language)
+def worded(paragraph: Traced, reading: ReadingRules, note: Note, warnings: list[str]) -> Traced:
+    """Letters as the voice can say them, and figures and signs in words where that is wanted.
+
+    A text that shall stay as it stands keeps all but letters without a sound.
+    """
+    words = reading.numbers == "words"
+    plain = fold(paragraph, reading.language) if words or reading.cleaning else paragraph
     note(paragraph, plain, "form of letters")
-    if reading.numbers == "as_is":
-        return plain
-    said = in_words(plain, reading.language)
-    note(plain, said, "figures and signs")
+    sounding = plain if reading.soundless is None else by_name(plain, reading.soundless)
+    if sounding is not plain:
+        note(plain, sounding, "name of a letter")
+        warnings += [] if SAID_BY_NAME in warnings else [SAID_BY_NAME]
+    if not words:
+        return sounding
+    said = in_words(sounding, reading.language)
+    note(sounding, said, "figures and signs")
     return spaced(said)

@@ -238,12 +238,6 @@ def test_punctuation_and_what_cannot_be_acted_last_200_ms_at_any_speed(client, t
     assert content == bytes(2 * 4_800)
 
 
-def test_letters_without_a_sound_are_refused_before_anything_is_answered(client):
-    refused = client.post("/v1/audio/speech", json=speech(input="ꨗꨣꩄ"))
-    error = refused.json()["error"]
-    assert (refused.status_code, error["param"], error["code"]) == (400, "input", "unspeakable_text")
-
-
 def test_events_of_a_silence_count_no_tokens(client):
     answer = speak(client, input="...", response_format="pcm", stream_format="sse")
     told = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]

@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -13,8 +14,9 @@ import pytest
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, Voice, load_catalog
-from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError, ShuttingDownError
+from orpheus_openai.errors import ModelUnavailableError, ShuttingDownError
 from orpheus_openai.installation import installing
+from orpheus_openai.models.preview.letters import SOUNDLESS
 from orpheus_openai.models.preview.model import TAG_PAUSE_SECONDS, PreviewModel
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
 from orpheus_openai.models.preview.upsample import Upsampling
@@ -26,6 +28,8 @@ CATALOG = load_catalog()
 VOICES = list(CATALOG.voices.values())
 TARA = CATALOG.voice("tara")
 SENTENCE = "The quick brown fox jumps over the lazy dog."
+LETTERS = {"Lu", "Ll", "Lt", "Lo"}
+INAUDIBLE = 60
 LONG = "Nobody knows how long this will take, but it goes on and on for a while. " * 40
 
 
@@ -44,6 +48,10 @@ async def stream(
 
 async def speak(model: PreviewModel, text: str, voice: Voice = TARA, usage: Usage | None = None) -> PCM:
     return np.concatenate([np.empty(0, np.int16), *await stream(model, text, voice, usage)])
+
+
+def loudest(pcm: PCM) -> int:
+    return int(np.abs(pcm.astype(np.int32)).max(initial=0))
 
 
 async def duration(model: PreviewModel, text: str, voice: Voice = TARA) -> float:
@@ -191,15 +199,20 @@ async def test_nothing_to_say_yields_nothing(model: PreviewModel, text: str) -> 
     assert usage == Usage()
 
 
-@pytest.mark.parametrize("text", ["ꨗꨣꩄ", "ꦒꦅꦝ"])
-async def test_letters_that_have_no_sound_are_refused_where_nothing_else_was_heard(
-    model: PreviewModel, text: str
-) -> None:
-    with pytest.raises(InvalidRequestError, match=f"no sound for the letters of this text: '{text}'"):
-        await speak(model, text)
-    later = Usage(input_tokens=9)
-    assert [pcm async for pcm in model.synthesize(text, VOICES[0], Sampling(), later)]
-    assert len(await speak(model, f"{text} Hello."))
+async def test_the_letters_that_are_said_by_name_are_those_without_a_sound(model: PreviewModel) -> None:
+    letters = [
+        c for c in map(chr, range(0x80, 0x40000)) if unicodedata.category(c) in LETTERS and c not in "Ꞌꞌ"
+    ]
+    silent = [char for char in letters if SOUNDLESS.match(char)]
+    mute = set(silent)
+    beside = [
+        {first, second} - mute
+        for first, second in itertools.pairwise(letters)
+        if (first in mute) != (second in mute)
+    ]
+    assert loudest(await speak(model, "".join(silent))) <= INAUDIBLE
+    for (char,) in beside:
+        assert loudest(await speak(model, char)) > INAUDIBLE, f"{char} {ord(char):x}"
 
 
 async def test_usage_counts_characters_and_the_tokens_of_the_frames_begun(model: PreviewModel) -> None:

@@ -402,11 +402,14 @@ async def test_a_rate_that_is_asked_for_changes_how_long_it_sounds(service, rate
     assert asked == pytest.approx(plain / factor, rel=0.05)
 
 
-async def test_the_report_tells_what_a_document_asks_for_and_is_not_done(service):
-    text = "<speak><emphasis>It is number 1, one.</emphasis></speak>"
+async def test_the_report_tells_what_of_a_text_is_not_done_or_done_in_another_way(service):
+    text = "<speak><emphasis>It is number 1, ᏌᏊ.</emphasis></speak>"
     speech = service.prepare(request(text=text))
     async for _ in speech.stream():
         pass
-    assert speech.report().warnings == ["<emphasis> is not done; what it holds is read."]
+    assert speech.report().warnings == [
+        "<emphasis> is not done; what it holds is read.",
+        "Letters that the voice has no sound for are said by their names.",
+    ]
     plain = service.prepare(request(text="It is number 1, one."))
     assert plain.report().warnings == []

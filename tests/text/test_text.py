@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orpheus_openai.models.preview.letters import SOUNDLESS
+from orpheus_openai.text.letters import by_name
 from orpheus_openai.text.normalise import has_speech, normalise
 from orpheus_openai.text.split import split
+from orpheus_openai.text.trace import Traced
 
 TAGS = ["laugh", "chuckle", "sigh"]
 LANGUAGES = ["en", "fr", "de", "ko", "hi", "zh", "es", "it"]
@@ -412,3 +415,27 @@ def test_a_long_filling_is_read_in_linear_time(start: str, filling: str) -> None
 
 def test_a_tag_keeps_the_spelling_of_the_catalog() -> None:
     assert normalise("<clears_throat> <HMM>", ["Clears_Throat", "hmm"]) == "<Clears_Throat> <hmm>"
+
+
+# --- letters without a sound ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Hello ᏣᎳᎩ.", "Hello tsa la gi."),
+        ("aᏣb", "a tsa b"),
+        ("ꦗꦮ꧉ ꦗ꧑", "ja wa꧉ ja꧑"),
+        ("𑤀𑤰 ꦥꦺ", "a aa pa taling"),
+        ("我𰀀你", "我 ideograph 3 0 0 0 0 你"),
+        ("𘬀 ퟻ", "character 1 8 b 0 0 phieuph thieuth"),
+        ("Hawaiʻi ʻOkina", "Hawaiʻi ʻOkina"),
+        ("ʻ", "turned comma"),
+        ("héllo", "héllo"),
+    ],
+)
+def test_letters_without_a_sound_are_said_by_their_names(written: str, said: str) -> None:
+    named = by_name(Traced.of(written), SOUNDLESS)
+    assert named.text == said
+    if written.startswith("Hello"):
+        assert written[slice(*named.span(6, 15))] == "ᏣᎳᎩ"

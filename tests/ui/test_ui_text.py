@@ -51,8 +51,12 @@ def test_the_speakers_of_a_text_get_voices_and_what_will_be_spoken_is_shown_with
     assert json.loads(asked.value.post_data)["cast"] == {"Anna": "leah", "Ben": "leo"}
     wait_until_heard(page)
     expect(page.locator("#history .kept")).to_contain_text("tara, leah, leo")
-    page.locator("#text").fill("<speak><audio/><prosody pitch='high'>Hello.</prosody></speak>")
-    for key, what in (("plan.not_done", "<audio>"), ("plan.only_rate", "<prosody pitch>")):
+    page.locator("#text").fill("<speak><audio/><prosody pitch='high'>Hello ᏣᎳᎩ.</prosody></speak>")
+    for key, what in (
+        ("plan.not_done", "<audio>"),
+        ("plan.only_rate", "<prosody pitch>"),
+        ("plan.by_name", ""),
+    ):
         expect(plan.locator("#plan-warnings")).to_contain_text(WORDS[locale[:2]][key].format(what=what))
     assert english_left(page) == []
     page.locator("#text").fill("<speak>Broken <p></speak>")

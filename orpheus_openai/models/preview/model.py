@@ -9,7 +9,7 @@ import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, Voice
-from orpheus_openai.errors import InvalidRequestError, ShuttingDownError
+from orpheus_openai.errors import ShuttingDownError
 from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, TOKENS_PER_FRAME
 from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
@@ -33,13 +33,9 @@ PLAIN_VARIANTS = {"female": "f2", "male": "m3", "neutral": "f2"}
 BUSY = 16
 """Segments at once with which it rather takes no other one yet."""
 
-INAUDIBLE = 60
-"""Samples up to that are silence: what a letter gives that eSpeak NG does not know."""
-
 _TAG_PAUSE = Pause(round(1_000 * TAG_PAUSE_SECONDS))
 # What commands eSpeak NG in the middle of a text, or is not a character at all.
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_LETTER = re.compile(r"[^\W_]")
 _SPACE = re.compile(r"\s+")
 
 
@@ -101,32 +97,14 @@ class PreviewModel:
 
         Counts the characters to be spoken as input tokens, and as output tokens what Orpheus would have needed: 7 for
         each 2 048 samples begun. Raises ModelUnavailableError when eSpeak NG does not have the voice,
-        InvalidRequestError when it has no sound for the letters that a request begins with, UnspeakableError when it
-        dies of the text, EngineError when it fails otherwise.
+        UnspeakableError when it dies of the text, EngineError when it fails otherwise.
         """
-        awaited = not usage.input_tokens and _LETTER.search(self._tag.sub("", text)) is not None
-        unheard: list[PCM] = []
         async with contextlib.aclosing(
             self.read(text, stand_in(voice), usage, spelt=sampling.spelt, ahead=sampling.ahead)
         ) as items:
             async for item in items:
-                if isinstance(item, WordTime):
-                    continue
-                if awaited:
-                    unheard.append(item)
-                    if int(np.abs(item).max(initial=0)) <= INAUDIBLE:
-                        continue
-                    awaited = False
-                    for pcm in unheard:
-                        yield pcm
-                    continue
-                yield item
-        if awaited:
-            raise InvalidRequestError(
-                f"The preview's voice {voice.id} has no sound for the letters of this text: {text[:20]!r}.",
-                param="input",
-                code="unspeakable_text",
-            )
+                if not isinstance(item, WordTime):
+                    yield item
 
     async def read(
         self,

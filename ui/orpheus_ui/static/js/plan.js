@@ -8,6 +8,7 @@ import { quoted, told } from "./notices.js";
 const SETTLE_MS = 500; // while one types
 const MOST_SHOWN = 200; // segments
 const NOT_DONE = /^(<.+>) is not done; (?:what it holds is read|(only its rate is))\.$/s; // as the server's warnings read
+const BY_NAME = "Letters that the voice has no sound for are said by their names.";
 
 /** Shows the plan of `request()`, and what `nameOf(id)` calls its voices, while it is open; call `look` when that has changed. */
 export class Plan {
@@ -85,9 +86,10 @@ function changed({ from, to, why }) {
   return element("li", {}, element("del", { dir: "auto" }, from), " → ", said, " ", element("span", { class: "faint" }, `(${reasons(why)})`));
 }
 
-/** What is not done of SSML, in the page's language where it has words. */
+/** What is not done of SSML, and letters without a sound, in the page's language where it has words. */
 function warning(words) {
   if (language() === "en") return words;
+  if (words === BY_NAME) return t("plan.by_name");
   const [, what, but] = words.match(NOT_DONE) ?? [];
   return what ? t(but ? "plan.only_rate" : "plan.not_done", { what }) : quoted(words);
 }
