@@ -33,8 +33,7 @@ everything=false
 if [ $# -eq 0 ]; then
   everything=true
   # Three workers for two cores, as many tests wait; a file to each at a time: files share what takes long to start.
-  # What ran out of time on a machine that others use, too, is tried once more, and told of; what is wrong is not.
-  set -- -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
+  set -- -n 3 --dist loadfile --no-loadscope-reorder
   # An engine of each worker on all cores would make them wait for each other at every step.
   export OMP_NUM_THREADS=1 VLLM_CPU_OMP_THREADS_BIND=nobind
 fi
