@@ -18,6 +18,7 @@ from orpheus_openai.app import create_app, ringed
 from orpheus_openai.errors import AuthenticationError, ConfigurationError, RateLimitError
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
+from orpheus_openai.http.middleware import hosts
 from orpheus_openai.http.middleware import keys as key_ring
 from orpheus_openai.http.middleware.audit import AuditLog
 from orpheus_openai.http.middleware.hosts import HostRule
@@ -526,9 +527,57 @@ async def test_this_machines_own_names_pass_and_the_resolver_is_asked_once(monke
     monkeypatch.setattr("socket.gethostname", lambda: "Box")
     monkeypatch.setattr("socket.getfqdn", lambda: asked.append(1) or "box.example.com")
     rule = HostRule(())
-    hosts = ("box.example.com", "box.evil.example", "other.example.com", "box.example.com:80")
-    assert [await rule.passes(host) for host in hosts] == [True, False, False, True]
+    names = ("box.example.com", "box.evil.example", "other.example.com", "box.example.com:80")
+    assert [await rule.passes(host) for host in names] == [True, False, False, True]
     assert asked == [1]
+
+
+SEARCHED = (
+    "nameserver 10.96.0.10\nsearch speech.svc.k8s.example.com svc.k8s.example.com k8s.example.com lan\n"
+)
+
+
+async def test_in_a_pod_services_pass_whatever_the_clusters_domain(tmp_path, monkeypatch):
+    resolver = tmp_path / "resolv.conf"
+    resolver.write_text(f"search else.where\n{SEARCHED}options ndots:5\n")
+    monkeypatch.setattr(hosts, "RESOLVER", resolver)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    async with asking(create_app(Settings(model="preview", output_dir=tmp_path))) as client:
+        for name, status in {
+            "orpheus.speech.svc.k8s.example.com": 200,
+            "orpheus-0.orpheus.other.svc.K8s.example.com.:8899": 200,
+            "orpheus.speech.svc": 200,
+            "k8s.example.com": 421,
+            "www.k8s.example.com": 421,
+            "evilsvc.k8s.example.com": 421,
+            "orpheus.speech.svc.k8s.example.com.evil.example": 421,
+            "orpheus.speech.svc.evil.example": 421,
+        }.items():
+            assert (await client.get("/v1/models", headers={"host": name})).status_code == status, name
+
+
+@pytest.mark.parametrize(
+    ("searched", "pod"),
+    [
+        (SEARCHED, False),
+        (None, True),
+        ("nameserver 10.96.0.10\n", True),
+        ("search evil.example\n", True),
+        ("search svc.evil.example evil.example\n", True),
+        ("search a.svc.evil.example svc.other.example evil.example\n", True),
+        ("search a.svc.dev svc.dev dev\n", True),
+        (f"{SEARCHED}search lan\n", True),
+    ],
+)
+def test_search_domains_that_no_cluster_wrote_open_nothing(tmp_path, monkeypatch, searched, pod):
+    monkeypatch.setattr(hosts, "RESOLVER", tmp_path / "resolv.conf")
+    if searched is not None:
+        hosts.RESOLVER.write_text(searched)
+    if pod:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    else:
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert hosts.service_suffixes() == ()
 
 
 @pytest.mark.parametrize(
