@@ -36,7 +36,7 @@ from snac import SNAC
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import CODEBOOK_SIZE, SAMPLES_PER_FRAME, SECONDS_PER_FRAME
 from orpheus_openai.models.orpheus.snac_network import START_FRAMES, SnacNetwork, Step
-from orpheus_openai.models.orpheus.snac_weights import fold
+from orpheus_openai.models.orpheus.snac_weights import fold_decoder
 from tests.support.tiny_snac import write_snac
 
 GFLOP_PER_FRAME = 0.828
@@ -188,7 +188,7 @@ def worst_errors(snac: Path, lengths: range) -> dict[int, float]:
     for module in model.modules():
         if type(module).__name__ == "NoiseBlock":
             module.forward = lambda x: x
-    network = fold(model)
+    network = fold_decoder(model)
     errors = {}
     for length in lengths:
         frames = torch.from_numpy(random_frames(length, length)).long()

@@ -31,7 +31,7 @@ from benchmarks import engine_vllm
 from benchmarks.http_stream import fetch
 from benchmarks.serving import serving
 from orpheus_openai.models.orpheus.cores import physical_cores
-from orpheus_openai.models.orpheus.dialects import Ask, PieceReader, llama_cpp_body
+from orpheus_openai.models.orpheus.dialects import Ask, CompletionReader, llama_cpp_body
 from orpheus_openai.models.orpheus.frames import REALTIME_TOKENS_PER_SECOND
 from orpheus_openai.models.orpheus.llama_process import LlamaProcess, Parameters
 from orpheus_openai.synthesis import Sampling
@@ -73,7 +73,7 @@ def usual_body(ask: Ask) -> dict[str, Any]:
 async def continue_prompt(client: httpx.AsyncClient, address: str, body: Body) -> int:
     """Return how many tokens came."""
     asked = body(Ask(None, PROMPT, Sampling(), TOKENS))
-    count, reader = 0, PieceReader()
+    count, reader = 0, CompletionReader()
     async with client.stream(
         "POST", f"{address}/completion", json=asked, headers={"Connection": "close"}
     ) as answer:

@@ -91,7 +91,7 @@ def kernel(*, tiny: bool) -> Found:
     import torch  # noqa: PLC0415
 
     from orpheus_openai.models.orpheus.draw import Draw  # noqa: PLC0415
-    from orpheus_openai.models.orpheus.draw_state import Parameters, Row  # noqa: PLC0415
+    from orpheus_openai.models.orpheus.draw_state import DrawParameters, Row  # noqa: PLC0415
     from orpheus_openai.models.orpheus.spoken_ids import COLUMNS, TURN  # noqa: PLC0415
 
     device, rows = _device(), 4 if tiny else STREAMS[-1]
@@ -110,7 +110,7 @@ def kernel(*, tiny: bool) -> Found:
         torch.ones(rows, dtype=torch.int32, device=device),
         torch.full((rows,), CONTEXT, device=device),
     )
-    parameters = Parameters(rows, device)
+    parameters = DrawParameters(rows, device)
     for line, draw in enumerate(draws):
         parameters.set(line, draw)
     given, requests = torch.from_numpy(logits).to(device), torch.arange(rows, device=device)
@@ -136,14 +136,14 @@ def _snac_network(*, tiny: bool) -> Any:
     import torch  # noqa: PLC0415
 
     from orpheus_openai.models.orpheus import snac_fused  # noqa: PLC0415
-    from orpheus_openai.models.orpheus.snac_weights import fold, to_device  # noqa: PLC0415
+    from orpheus_openai.models.orpheus.snac_weights import fold_decoder, to_device  # noqa: PLC0415
     from tests.support.tiny_snac import tiny_snac  # noqa: PLC0415
 
     device = _device()
     if device.type == "cpu":
         torch.set_num_threads(1)
         snac_fused.TILE = (8_192, 1_024)  # An interpreter pays by the program.
-    return to_device(fold(tiny_snac(decoder_dim=NARROW if tiny else 1_024)), device)
+    return to_device(fold_decoder(tiny_snac(decoder_dim=NARROW if tiny else 1_024)), device)
 
 
 def snac(*, tiny: bool) -> Found:

@@ -20,7 +20,7 @@ from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
 from orpheus_openai.audio.encode import warm_up
 from orpheus_openai.gpu.monitor import GPUMonitor
-from orpheus_openai.http.delivery import Pace
+from orpheus_openai.http.delivery import SlowestPace
 from orpheus_openai.http.errors import EXCEPTION_HANDLERS
 from orpheus_openai.http.middleware.audit import AuditLog
 from orpheus_openai.http.middleware.browsers import BrowserRules
@@ -126,7 +126,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
         request_max_body_size=None,  # read_body keeps its own limit, and says so in OpenAI's words
     )
     app.state.events = service.events
-    app.state.pace = Pace(settings.min_read_speed, settings.stall_timeout)
+    app.state.pace = SlowestPace(settings.min_read_speed, settings.stall_timeout)
     app.state.request_timeout = settings.request_timeout
     app.state.draining = asyncio.Event()
     app.state.default_model = service.factory.default_model

@@ -36,7 +36,7 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
     """Which utterance was played; None: the last that has begun to sound."""
 
 
-class Config(msgspec.Struct, frozen=True):
+class SessionConfig(msgspec.Struct, frozen=True):
     """What holds for the utterances that follow."""
 
     wanted: SpeechRequest
@@ -47,7 +47,7 @@ class Config(msgspec.Struct, frozen=True):
     granularities: tuple[str, ...]
 
     @classmethod
-    def of(cls, message: Mapping[str, Any]) -> "Config":
+    def of(cls, message: Mapping[str, Any]) -> "SessionConfig":
         """The configuration in a message; raises InvalidRequestError."""
         fields = {name: value for name, value in message.items() if name != "type"}
         own = from_values(fields, SocketConfig)

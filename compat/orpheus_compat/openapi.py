@@ -3,7 +3,7 @@
 from litestar.openapi.spec import Example, OpenAPIResponse
 
 from orpheus_compat.schemas import CreateSpeechRequest, UpdateConsent
-from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, events, form, operation, schema
+from orpheus_openai.http.openapi import SPEECH_PROBLEMS, audio, event_stream, form, operation, schema
 
 _EXAMPLES = {
     "plain": Example(
@@ -54,7 +54,7 @@ CreateSpeechOperation = operation(
     answers={
         "200": OpenAPIResponse(
             description="The speech, in the format asked for.",
-            content={**audio(), "text/event-stream": events(_EVENTS)},
+            content={**audio(), "text/event-stream": event_stream(_EVENTS)},
         )
     },
     problems=SPEECH_PROBLEMS,

@@ -110,16 +110,16 @@ class CharacterTimes:
     def ready(self) -> Alignment | None:
         """Those that have become known since the last call."""
         text = self._words.text
-        return joined([self._characters.of(segment, text) for segment in self._words.ready()])
+        return joined_alignments([self._characters.of(segment, text) for segment in self._words.ready()])
 
     async def rest(self) -> Alignment | None:
         """Those that were not given yet, once the speech has ended."""
         text = self._words.text
         rest = [self._characters.of(segment, text) for segment in await self._words.rest()]
-        return joined([*rest, self._characters.rest(text, self._speech.audio_seconds)])
+        return joined_alignments([*rest, self._characters.rest(text, self._speech.audio_seconds)])
 
 
-def joined(alignments: list[Alignment | None]) -> Alignment | None:
+def joined_alignments(alignments: list[Alignment | None]) -> Alignment | None:
     """Several in a row as one; None where there are none."""
     there = [each for each in alignments if each is not None]
     if not there:
@@ -150,5 +150,5 @@ async def timed_whole(speech: Speech, output: Output) -> AsyncGenerator[bytes]:
             whole = len(rest) // ENCODED * ENCODED
             yield before + base64.b64encode(rest[:whole])
             rest, before = rest[whole:], b""
-    told = msgspec.json.encode(joined(alignments))
+    told = msgspec.json.encode(joined_alignments(alignments))
     yield base64.b64encode(rest) + b'","alignment":' + told + b',"normalized_alignment":' + told + b"}"

@@ -58,7 +58,7 @@ class Voices(msgspec.Struct, frozen=True):
     emotion_tags: Annotated[list[str], Meta(description="Put into the text to be performed, e.g. <laugh>.")]
 
 
-def schema(result: type[msgspec.Struct]) -> dict[str, Any]:
+def result_schema(result: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the JSON schema of a tool's result: an object, as MCP wants it, what it refers to in `$defs`."""
     (_,), components = msgspec.json.schema_components([result], ref_template="#/$defs/{name}")
     top: dict[str, Any] = components.pop(result.__name__)

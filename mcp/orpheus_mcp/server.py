@@ -12,7 +12,7 @@ from mcp_types import CallToolRequestParams, ToolAnnotations
 
 from orpheus_mcp.logs import join_our_log
 from orpheus_mcp.resources import TEMPLATE, SavedAudio
-from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, Voices, schema
+from orpheus_mcp.results import GeneratedSpeech, GPUStatus, Models, Voices, result_schema
 from orpheus_mcp.tools import SpeechTools
 from orpheus_openai import __version__
 from orpheus_openai.gpu.manager import Offloaded
@@ -55,7 +55,7 @@ def create_mcp(service: SpeechService, outputs: OutputFolder, folder: Path, moni
         (tools.get_gpu_status, READS, GPUStatus),
         (tools.offload_gpu, OFFLOADS, Offloaded),
     ):
-        mcp.tool(tool, annotations=annotations, output_schema=schema(result))
+        mcp.tool(tool, annotations=annotations, output_schema=result_schema(result))
     mcp.resource(
         TEMPLATE, name="saved-audio", description="Audio that generate_speech has saved, by its file's name."
     )(audio.read)

@@ -19,7 +19,7 @@ MAX_SESSIONS_PER_CALLER = 100
 RETRY_SECONDS = 30.0
 
 
-class _Session:
+class _OpenSession:
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
         self.requests = 0
@@ -40,7 +40,7 @@ class Sessions:
         self._limit = limit
         self._per_caller = per_caller
         self._clock = clock
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, _OpenSession] = {}
         self._opening = 0
 
     @contextlib.contextmanager
@@ -72,7 +72,7 @@ class Sessions:
 
     def opened(self, session_id: str, caller: Caller) -> None:
         """The MCP server has answered with a session; one that is known already stays as it is."""
-        self._sessions.setdefault(session_id, _Session(caller)).used_at = self._clock()
+        self._sessions.setdefault(session_id, _OpenSession(caller)).used_at = self._clock()
 
     def forget(self, session_id: str) -> None:
         """It has ended."""

@@ -57,7 +57,7 @@ class Joiner:
         self._level = 0  # the value of the sample returned last
         self._returned = 0  # samples, all in all
         self._pushed = 0  # samples of this segment
-        self._gap: _Gap | None = None  # while a segment after the first has only been silent
+        self._seam: _Seam | None = None  # while a segment after the first has only been silent
 
     def start_segment(self, pause: float = SENTENCE_PAUSE, *, silence: float | None = None) -> PCM:
         """Start a segment that is followed by at most `pause` seconds of silence, and end the one before.
@@ -72,11 +72,13 @@ class Joiner:
         shortest = _samples(SHORTEST_PAUSE)
         if silence is not None:
             self._pause = shortest = max(shortest, _samples(silence))
-        if self._gap is not None:
-            self._gap.longest = max(self._gap.longest, self._pause)
-            self._gap.shortest = max(self._gap.shortest, shortest)
+        if self._seam is not None:
+            self._seam.longest = max(self._seam.longest, self._pause)
+            self._seam.shortest = max(self._seam.shortest, shortest)
         elif self._begun:
-            self._gap = _Gap(self._pause, shortest, self._silence - self._held.size, self._level, self._held)
+            self._seam = _Seam(
+                self._pause, shortest, self._silence - self._held.size, self._level, self._held
+            )
             self._silence, self._held = 0, _NOTHING
         elif silence is not None:
             ready = np.concatenate([ready, np.zeros(_samples(silence), np.int16)])
@@ -114,13 +116,13 @@ class Joiner:
     def finish(self) -> PCM:
         """End the last segment; return the rest."""
         ready = self._end_segment()
-        if self._gap is None:
+        if self._seam is None:
             rest = self._held
-        elif self._gap.after_size:
-            rest = self._gap.filled(0)
+        elif self._seam.after_size:
+            rest = self._seam.filled(0)
         else:
-            rest = self._gap.before
-        self._gap, self._held = None, _NOTHING
+            rest = self._seam.before
+        self._seam, self._held = None, _NOTHING
         return np.concatenate([ready, rest])
 
     def _end_segment(self) -> PCM:
@@ -132,17 +134,17 @@ class Joiner:
     def _take(self, pending: PCM, seen: int, audible: tuple[int, int] | None, decided: int) -> PCM:
         """Return what is ready now that `pending[:decided]` is known to be audible in one range or nowhere.
 
-        The first `seen` samples of `pending` were taken before, but for a gap, which takes none undecided.
+        The first `seen` samples of `pending` were taken before, but for a seam, which takes none undecided.
         """
-        gap = self._gap
-        if gap is not None and audible is None:
-            gap.add(pending[:decided])
+        seam = self._seam
+        if seam is not None and audible is None:
+            seam.add(pending[:decided])
             return _NOTHING
         ready = []
-        if gap is not None and audible is not None:
-            gap.add(pending[: audible[0]])
-            ready.append(gap.filled(int(pending[audible[0]])))
-            self._gap, seen = None, audible[0]
+        if seam is not None and audible is not None:
+            seam.add(pending[: audible[0]])
+            ready.append(seam.filled(int(pending[audible[0]])))
+            self._seam, seen = None, audible[0]
         if audible is not None:
             ready += [self._held, pending[seen : audible[1]]]
             self._audible, self._silence, self._held, seen = True, 0, _NOTHING, max(seen, audible[1])
@@ -164,7 +166,7 @@ class Joiner:
         return held[:ready]
 
 
-class _Gap:
+class _Seam:
     """The silence where two segments meet, until it is known how much of it there is."""
 
     def __init__(self, longest: int, shortest: int, streamed: int, level: int, before: PCM) -> None:

@@ -26,7 +26,7 @@ def check_form(table: dict[str, Any], source: Path) -> None:
         raise ConfigurationError(f"{source}: {error}") from None
 
 
-def written(key: str) -> str:
+def toml_key(key: str) -> str:
     """A key as one writes it in TOML."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
@@ -39,7 +39,7 @@ def _names(table: dict[str, Any], known: tuple[str, ...], place: str) -> None:
     for name in table:
         if name not in known:
             raise _WrongFormError(
-                f"{place}{written(name)}: there is no such table; there are {', '.join(known)}"
+                f"{place}{toml_key(name)}: there is no such table; there are {', '.join(known)}"
             )
 
 
@@ -51,13 +51,13 @@ def _table(table: dict[str, Any], name: str, form: str, place: str = "") -> dict
 
 
 def _check_entry(section: str, key: str, entry: Any) -> None:
-    place = f"[{section}.{written(key)}]"
+    place = f"[{section}.{toml_key(key)}]"
     if not isinstance(entry, dict):
-        raise _WrongFormError(f"[{section}] {written(key)}: expected a table, {place}")
+        raise _WrongFormError(f"[{section}] {toml_key(key)}: expected a table, {place}")
     folded = key.strip().lower()
     if not key or key != folded:
         raise _WrongFormError(
-            f"{place}: names are matched in any case, so write it in lower case: {written(folded or 'name')}"
+            f"{place}: names are matched in any case, so write it in lower case: {toml_key(folded or 'name')}"
         )
     if entry.get("id", key) != key:
         raise _WrongFormError(f"{place} id: it is '{key}', the name of the table; leave the line out")
@@ -68,7 +68,9 @@ def _check_aliases(aliases: dict[str, Any]) -> None:
     for section in ALIASED:
         for name, target in _table(aliases, section, f"[aliases.{section}]", "[aliases] ").items():
             if not isinstance(target, str):
-                raise _WrongFormError(f"[aliases.{section}] {written(name)}: expected the name it stands for")
+                raise _WrongFormError(
+                    f"[aliases.{section}] {toml_key(name)}: expected the name it stands for"
+                )
 
 
 def _check_tags(tags: Any) -> None:
@@ -83,9 +85,9 @@ def _check_tags(tags: Any) -> None:
 
 def _check_directions(directions: dict[str, Any]) -> None:
     for language in directions:
-        words = _table(directions, language, f"[directions.{written(language)}]", "[directions] ")
+        words = _table(directions, language, f"[directions.{toml_key(language)}]", "[directions] ")
         for tag, meanings in words.items():
             if not isinstance(meanings, list) or not all(isinstance(m, str) and m.strip() for m in meanings):
                 raise _WrongFormError(
-                    f'[directions.{written(language)}] {written(tag)}: expected a list of words, such as ["laughs"]'
+                    f'[directions.{toml_key(language)}] {toml_key(tag)}: expected a list of words, such as ["laughs"]'
                 )

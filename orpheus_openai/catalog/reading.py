@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from orpheus_openai.catalog.definition import DEFAULT_MODEL, Catalog, Language, Model, Voice
-from orpheus_openai.catalog.form import ALIASED, check_form, written
+from orpheus_openai.catalog.form import ALIASED, check_form, toml_key
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.expected import complaint
 
@@ -64,7 +64,7 @@ def _convert(entry: dict[str, Any], kind: type, source: Path, section: str, key:
     try:
         return msgspec.convert(entry, kind)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{source}: [{section}.{written(key)}] {complaint(error, kind)}") from error
+        raise ConfigurationError(f"{source}: [{section}.{toml_key(key)}] {complaint(error, kind)}") from error
 
 
 @cache

@@ -21,12 +21,12 @@ def given_text(text: str | None, file: str | None) -> str:
     if (text is None) == (file is None):
         raise InvalidRequestError("give one thing to say: a text, - for standard input, or --file FILE")
     if STANDARD_INPUT in (text, file):
-        return decoded(sys.stdin.buffer.read(LONGEST_BYTES + 1), "standard input")
+        return decoded_text(sys.stdin.buffer.read(LONGEST_BYTES + 1), "standard input")
     if file is not None:
         with Path(file).open("rb") as source:
-            return decoded(source.read(LONGEST_BYTES + 1), file)
+            return decoded_text(source.read(LONGEST_BYTES + 1), file)
     assert text is not None  # noqa: S101  one of the two is there
-    return decoded(os.fsencode(text), "the text") if _hides_bytes(text) else text
+    return decoded_text(os.fsencode(text), "the text") if _hides_bytes(text) else text
 
 
 def typed(argument: str) -> str:
@@ -44,7 +44,7 @@ def _hides_bytes(argument: str) -> bool:
     return any("\ud800" <= char <= "\udfff" for char in argument)
 
 
-def decoded(content: bytes, source: str) -> str:
+def decoded_text(content: bytes, source: str) -> str:
     """`content` as text; `source` says in an error where it came from."""
     if len(content) > LONGEST_BYTES:
         raise InvalidRequestError(f"{source} is longer than {LONGEST_BYTES:,} bytes; speak it in parts")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from orpheus_openai.catalog import Model
 from orpheus_openai.events import EventHub
-from orpheus_openai.gpu.room import Cards, DesertedError, Room
+from orpheus_openai.gpu.room import Capacity, DesertedError, Room
 from orpheus_openai.gpu.slot import ModelState, Slot
 from orpheus_openai.synthesis import Sleepable, SpeechModel
 
@@ -19,7 +19,7 @@ EVICTION_SECONDS = 1.0
 """How often an eviction that waits for its model's users looks whether anybody still waits for the newcomer."""
 
 
-class Loader(Cards, Protocol):
+class Loader(Capacity, Protocol):
     """What the manager needs of whoever makes models."""
 
     async def prepare(self, model: Model) -> None:

@@ -13,7 +13,7 @@ Evict = Callable[[Slot, Slot], Awaitable[None]]
 """Unloads the first slot's model because the second's needs its memory."""
 
 
-class Cards(Protocol):
+class Capacity(Protocol):
     """Who knows what models take and what the cards have."""
 
     def footprint(self, model: Model) -> int:
@@ -37,10 +37,10 @@ class Room:
     """The cards' memory and the slots that hold it. Whoever makes room and loads holds `lock`, nobody who speaks."""
 
     def __init__(
-        self, cards: Cards, slots: Mapping[str, Slot], mode: Mode, clock: Callable[[], float]
+        self, capacity: Capacity, slots: Mapping[str, Slot], mode: Mode, clock: Callable[[], float]
     ) -> None:
         self.lock = asyncio.Lock()
-        self._cards = cards
+        self._capacity = capacity
         self._slots = slots
         self._mode = mode
         self._clock = clock
@@ -51,10 +51,10 @@ class Room:
         Raises NotReadyError, naming need, room and holders, where it does not fit whatever leaves,
         ModelUnavailableError where no card is large enough, and DesertedError where nobody waits for it any more.
         """
-        least = self._cards.least_footprint(slot.model)
+        least = self._capacity.least_footprint(slot.model)
         while True:
             residents, cards = await self._look(slot)
-            placement = place(self._cards.footprint(slot.model), self._mode, residents, cards)
+            placement = place(self._capacity.footprint(slot.model), self._mode, residents, cards)
             placement = placement or place(least, self._mode, residents, cards)
             if placement is None:
                 raise _no_room(slot, least, residents, cards)
@@ -67,7 +67,7 @@ class Room:
 
         Raises DesertedError where nobody waits for it any more.
         """
-        needed = slot.given_back or self._cards.footprint(slot.model)
+        needed = slot.given_back or self._capacity.footprint(slot.model)
         while True:
             residents, cards = await self._look(slot)
             placement = place(needed, self._mode, residents, cards, only=slot.gpu)
@@ -81,7 +81,7 @@ class Room:
         """Free bytes of that card; 0 where it is not known."""
         if gpu is None:
             return 0
-        cards = await asyncio.to_thread(self._cards.cards)
+        cards = await asyncio.to_thread(self._capacity.cards)
         return next((card.free for card in cards if card.index == gpu), 0)
 
     async def _make_leave(self, placement: Placement, slot: Slot, evict: Evict) -> None:
@@ -93,9 +93,9 @@ class Room:
 
     async def _look(self, slot: Slot) -> tuple[list[Resident], Sequence[Card]]:
         """What holds memory beside this slot's model, and the cards."""
-        cards = await asyncio.to_thread(self._cards.cards)
+        cards = await asyncio.to_thread(self._capacity.cards)
         others = [other for other in self._slots.values() if other is not slot]
-        residents = [self._resident(o) for o in others if o.on_card and self._cards.footprint(o.model)]
+        residents = [self._resident(o) for o in others if o.on_card and self._capacity.footprint(o.model)]
         sleepers = [self._sleeper(o) for o in others if o.state is ModelState.ASLEEP and o.transition is None]
         return residents + [each for each in sleepers if each.memory > 0], cards
 
@@ -105,7 +105,7 @@ class Room:
         return Resident(
             id=slot.model.id,
             gpu=slot.gpu,
-            memory=slot.memory or self._cards.footprint(slot.model),
+            memory=slot.memory or self._capacity.footprint(slot.model),
             leases=0 if going else slot.leases,
             pinned=slot.pinned and not going,
             score=-1.0 if going else slot.score_at(self._clock()),

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from orpheus_openai.limits.caller import network
+from orpheus_openai.limits.caller import network_of
 
 LOOPBACK = ("127.0.0.0/8", "::1", "::ffff:127.0.0.0/104")
 
@@ -49,7 +49,7 @@ class Connections:
         """Count a connection from `host`; returns why it is one too many, and then does not count it."""
         if self._total >= self._in_all:
             return "there are too many connections"
-        address = network(host)
+        address = network_of(host)
         if self._open[address] >= self._per_address and not self._is_exempt(host):
             return "there are too many connections from one address"
         self._total += 1
@@ -59,7 +59,7 @@ class Connections:
     def leave(self, host: str) -> None:
         """Take back an `enter` that counted."""
         self._total -= 1
-        address = network(host)
+        address = network_of(host)
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]

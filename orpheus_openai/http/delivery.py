@@ -25,7 +25,7 @@ class ListenerTooSlowError(Exception):
     """Whoever reads a speech takes so long that others should have its place."""
 
 
-class Pace(msgspec.Struct, frozen=True):
+class SlowestPace(msgspec.Struct, frozen=True):
     """How slowly a speech may be read before its place is given to others.
 
     Nothing is asked of a listener but to keep up with half the speed of playing, say, over the whole time: players

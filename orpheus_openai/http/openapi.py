@@ -70,7 +70,7 @@ def audio() -> dict[str, OpenAPIMediaType]:
     return {audio_format.media_type: BINARY for audio_format in FORMATS.values()}
 
 
-def events(example: Example) -> OpenAPIMediaType:
+def event_stream(example: Example) -> OpenAPIMediaType:
     """Describe server-sent events by an example: OpenAPI 3.1 knows no schema for a stream of them."""
     return OpenAPIMediaType(examples={"events": example})
 

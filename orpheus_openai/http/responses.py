@@ -11,7 +11,7 @@ from litestar import Request
 from litestar.response.streaming import ASGIStreamingResponse
 
 from orpheus_openai.errors import SpeechError, SpeechInterruptedError
-from orpheus_openai.http.delivery import ListenerTooSlowError, Pace, Started, start, while_connected
+from orpheus_openai.http.delivery import ListenerTooSlowError, SlowestPace, Started, start, while_connected
 from orpheus_openai.speech.speech import Speech
 from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.speech.underrun import Underruns
@@ -62,7 +62,7 @@ async def answer_with_speech(
 
     Raises ClientGoneError when the client hangs up first, and whatever goes wrong before the first chunk.
     """
-    pace: Pace = request.app.state.get("pace", Pace())
+    pace: SlowestPace = request.app.state.get("pace", SlowestPace())
     started = await while_connected(request.receive, start(played(speech, chunks, pace)))
     headers = {
         "x-orpheus-model": speech.model.id,
@@ -87,7 +87,7 @@ def _server_timing(timeline: Timeline) -> str:
     )
 
 
-async def played(speech: Speech, chunks: AsyncGenerator[T], pace: Pace) -> AsyncGenerator[T]:
+async def played(speech: Speech, chunks: AsyncGenerator[T], pace: SlowestPace) -> AsyncGenerator[T]:
     """The chunks on their way out, each heard at once by somebody who notices every silence.
 
     Raises ListenerTooSlowError when whoever really reads them does not keep `pace`.

@@ -11,7 +11,7 @@ from litestar.connection import WebSocket
 
 from orpheus_openai.errors import AuthenticationError, RequestTimeoutError, SpeechError
 from orpheus_openai.http.caller import caller_of
-from orpheus_openai.http.delivery import ListenerTooSlowError, Pace
+from orpheus_openai.http.delivery import ListenerTooSlowError, SlowestPace
 from orpheus_openai.http.middleware.keys import KEY_PROTOCOL
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.speech.feed import TextFeed
@@ -46,7 +46,7 @@ class Line:
     def __init__(self, socket: AnySocket) -> None:
         state = socket.app.state
         self.scope: Mapping[str, Any] = cast("Mapping[str, Any]", socket.scope)
-        self.pace: Pace = state.get("pace", Pace())
+        self.pace: SlowestPace = state.get("pace", SlowestPace())
         self.limit: float | None = state.get("request_timeout", 0.0) or None
         """Seconds for one speech."""
         self._draining: asyncio.Event = state.get("draining") or asyncio.Event()

@@ -31,7 +31,7 @@ class Caller(msgspec.Struct, frozen=True):
         """Whose share it counts against: the key's, or where there are no keys the address'."""
         if self.key is not None:
             return key_account(self.key)
-        return f"address:{network(self.address)}" if self.address else ANONYMOUS
+        return f"address:{network_of(self.address)}" if self.address else ANONYMOUS
 
     @property
     def owner(self) -> str | None:
@@ -60,7 +60,7 @@ def key_account(name: str) -> str:
     return f"key:{name}"
 
 
-def network(address: str) -> str:
+def network_of(address: str) -> str:
     """Whom an address stands for: itself, or of IPv6 the network that one customer has."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -15,7 +15,7 @@ from orpheus_openai.catalog import Model
 from orpheus_openai.errors import BusyError
 from orpheus_openai.events import EventHub
 from orpheus_openai.models.hub import hub_cache
-from orpheus_openai.models.pull import Offer, check_room, is_here, offered
+from orpheus_openai.models.pull import RepositoryFile, check_room, is_here, offered
 
 LONGEST = 12 * 3_600.0
 """Seconds after which a download is given up; what has come is taken up by the next."""
@@ -111,7 +111,7 @@ class Downloads:
             self._running.cancel()
             await asyncio.wait([self._running])
 
-    async def _run(self, begun: Download, found: Offer, then: Then) -> None:
+    async def _run(self, begun: Download, found: RepositoryFile, then: Then) -> None:
         state, message = "failed", "It was not finished."
         try:
             async with asyncio.timeout(LONGEST):
@@ -129,7 +129,7 @@ class Downloads:
             done = begun.bytes if state == "done" else last.done_bytes
             self._tell(msgspec.structs.replace(last, state=state, done_bytes=done, message=message))
 
-    async def _pulled(self, begun: Download, found: Offer) -> tuple[int, str]:
+    async def _pulled(self, begun: Download, found: RepositoryFile) -> tuple[int, str]:
         """Run `orpheus-openai pull` to its end: its exit status, and what it said last."""
         process = await asyncio.create_subprocess_exec(
             *(
@@ -163,7 +163,7 @@ class Downloads:
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return code, last or f"It ended with status {code}."
 
-    async def _watch(self, found: Offer) -> None:
+    async def _watch(self, found: RepositoryFile) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             arrived = await asyncio.to_thread(_arrived, found)
@@ -176,7 +176,7 @@ class Downloads:
         self._events.publish("model.download", **msgspec.structs.asdict(download))
 
 
-def _described(model: Model, found: Offer) -> DownloadOffer:
+def _described(model: Model, found: RepositoryFile) -> DownloadOffer:
     folder = hub_cache()
     while not folder.exists():
         folder = folder.parent
@@ -189,7 +189,7 @@ def _described(model: Model, found: Offer) -> DownloadOffer:
     )
 
 
-def _arrived(found: Offer) -> int:
+def _arrived(found: RepositoryFile) -> int:
     """Bytes of it that are in the cache; its blobs are named by their checksums."""
     blobs = hub_cache() / f"models--{found.repo.replace('/', '--')}" / "blobs"
     sizes = [0]

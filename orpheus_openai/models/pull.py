@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 """Shows a line to whoever waits."""
 
 
-class Offer(msgspec.Struct, frozen=True):
+class RepositoryFile(msgspec.Struct, frozen=True):
     """A file that a repository has."""
 
     repo: str
@@ -73,7 +73,7 @@ def pull(model: Model, quantisation: str | None, tell: Tell) -> str:
     return first_that_gives(model.gguf, fetch, f"No mirror gave {model.id} as {wanted}.")
 
 
-def offered(model: Model, quantisation: str | None = None) -> Offer:
+def offered(model: Model, quantisation: str | None = None) -> RepositoryFile:
     """What the first mirror that has the file tells of it. Blocking; raises as `pull` does."""
     _require_known(model)
     wanted = (quantisation or _usual(model)).lower()
@@ -118,17 +118,17 @@ def save_setting(dotenv: Path, name: str, value: str) -> None:
         raise
 
 
-def _offer(repo: str, wanted: str) -> Offer:
+def _offer(repo: str, wanted: str) -> RepositoryFile:
     files = {sibling.rfilename: sibling for sibling in look(repo, files_metadata=True).siblings or []}
     names = quantisations_of(list(files))
     if wanted not in names:
         has = ", ".join(sorted(names)) or "no GGUF file"
         raise ModelUnavailableError(f"There is no {wanted} in {repo}; it has {has}.")
     file = files[names[wanted]]
-    return Offer(repo, file.rfilename, wanted, file.size or 0, file.lfs.sha256 if file.lfs else None)
+    return RepositoryFile(repo, file.rfilename, wanted, file.size or 0, file.lfs.sha256 if file.lfs else None)
 
 
-def check_room(offer: Offer) -> None:
+def check_room(offer: RepositoryFile) -> None:
     """Raise ModelUnavailableError where the disk has no room for it."""
     folder = hub_cache()
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,14 +140,14 @@ def check_room(offer: Offer) -> None:
         )
 
 
-def is_here(offer: Offer) -> bool:
+def is_here(offer: RepositoryFile) -> bool:
     """Whether it has been downloaded."""
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415
 
     return isinstance(try_to_load_from_cache(offer.repo, offer.file), str)
 
 
-def _check(path: Path, offer: Offer) -> None:
+def _check(path: Path, offer: RepositoryFile) -> None:
     """Compare with what the hub tells, and with what can speak; raises ModelUnavailableError.
 
     What is not that is removed: a server would take it for one that speaks.
@@ -161,7 +161,7 @@ def _check(path: Path, offer: Offer) -> None:
         raise
 
 
-def _check_sum(path: Path, offer: Offer) -> None:
+def _check_sum(path: Path, offer: RepositoryFile) -> None:
     if offer.sha256 is None:
         return
     digest = hashlib.sha256()

@@ -14,8 +14,7 @@ from orpheus_openai.events import EventHub
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import start
-from orpheus_openai.http.openapi import events as event_stream
-from orpheus_openai.http.openapi import operation
+from orpheus_openai.http.openapi import event_stream, operation
 from orpheus_openai.http.responses import StreamResponse
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.native.status import StatusBoard

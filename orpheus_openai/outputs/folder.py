@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.errors import NotFoundError, SpeechError
-from orpheus_openai.outputs.names import CAPTION_TYPES, WRITTEN_AS, beside, format_of, new_name
+from orpheus_openai.outputs.names import CAPTION_TYPES, WRITTEN_AS, captions_name, format_of, new_name
 from orpheus_openai.outputs.owners import MaySee, Owners, unowned
 from orpheus_openai.outputs.partial import PARTIAL, PartialFile
 
@@ -109,7 +109,7 @@ class OutputFolder:
         """
         names: dict[str, str] = {}
         for caption_format, content in captions.items():
-            partial = PartialFile(self._root, beside(name, caption_format))
+            partial = PartialFile(self._root, captions_name(name, caption_format))
             try:
                 await self._written(partial.create)
                 await self._written(partial.write, content.encode())
@@ -117,7 +117,7 @@ class OutputFolder:
             except BaseException:
                 partial.discard()
                 raise
-            names[caption_format] = beside(name, caption_format)
+            names[caption_format] = captions_name(name, caption_format)
         return names
 
     def list_files(self, may_see: MaySee = unowned) -> list[SavedFile]:
@@ -200,7 +200,7 @@ class OutputFolder:
         (self._root / name).unlink(missing_ok=True)
         if format_of(name) in FORMATS:
             for caption_format in CAPTION_TYPES:
-                (self._root / beside(name, caption_format)).unlink(missing_ok=True)
+                (self._root / captions_name(name, caption_format)).unlink(missing_ok=True)
             self._owners.forget(name)
 
     def _given_up(self, name: str) -> bool:

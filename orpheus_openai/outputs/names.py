@@ -61,6 +61,6 @@ def format_of(name: str) -> str | None:
     return WRITTEN_AS.get(suffix) or (suffix[1:] if suffix[1:] in CAPTION_TYPES else None)
 
 
-def beside(name: str, caption_format: str) -> str:
+def captions_name(name: str, caption_format: str) -> str:
     """What captions are called that lie beside the speech of that name, so that players find them."""
     return f"{os.path.splitext(name)[0]}.{caption_format}"  # noqa: PTH122  no path, a name

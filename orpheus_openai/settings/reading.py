@@ -143,10 +143,10 @@ def _convert(value: Any, field: FieldInfo) -> Any:
 
 def _hint(variable: str, field: FieldInfo) -> str:
     example = extra_of(field).get("example", field.default)
-    return "" if example in ("", None, ()) else f"; for example {variable}={plain(example)}"
+    return "" if example in ("", None, ()) else f"; for example {variable}={as_written(example)}"
 
 
-def plain(value: Any) -> Any:
+def as_written(value: Any) -> Any:
     """A value as one writes it in the environment."""
     if isinstance(value, tuple):
         return ",".join(value)

@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_origin
 import msgspec
 
 from orpheus_openai.settings.definition import Settings
-from orpheus_openai.settings.reading import meta_of, plain, type_of, variable_name
+from orpheus_openai.settings.reading import as_written, meta_of, type_of, variable_name
 
 PAGE = """# Settings
 
@@ -74,7 +74,9 @@ def settings_table(only: Collection[str] = ()) -> str:
             if get_origin(kind) is Literal
             else ""
         )
-        default = "" if field.default in ("", None, (), msgspec.NODEFAULT) else f"`{plain(field.default)}`"
+        default = (
+            "" if field.default in ("", None, (), msgspec.NODEFAULT) else f"`{as_written(field.default)}`"
+        )
         lines.append(f"| `{variable_name(field.name)}` | {default} | {meta_of(field).description}{choices} |")
     return "\n".join(lines) + "\n"
 

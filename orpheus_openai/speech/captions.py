@@ -30,7 +30,7 @@ LEAST_FILLED = 0.5
 """A caption that is fuller than this ends with its sentence."""
 
 
-class Unit(NamedTuple):
+class TimedUnit(NamedTuple):
     """What no line break parts: a word with the marks around it, or a tag."""
 
     text: str
@@ -106,10 +106,10 @@ def captions(segments: Sequence[TimedSegment], emotion_tags: Sequence[str]) -> l
     return timed
 
 
-def _units(segment: TimedSegment, emotion_tags: Sequence[str]) -> list[Unit]:
+def _units(segment: TimedSegment, emotion_tags: Sequence[str]) -> list[TimedUnit]:
     first = segment.span[0]
     words = deque(segment.words)
-    units: list[Unit] = []
+    units: list[TimedUnit] = []
     reached = 0
     for start, end, is_tag in units_of(segment.text, emotion_tags):
         own = []
@@ -121,12 +121,12 @@ def _units(segment: TimedSegment, emotion_tags: Sequence[str]) -> list[Unit]:
         # Sounds stand in square brackets in subtitles, where angle ones are markup.
         shown = f"[{shown.strip('</> ')}]" if is_tag else shown.strip(MARKDOWN)
         if shown:
-            units.append(Unit(shown, gap, tuple(own)))
+            units.append(TimedUnit(shown, gap, tuple(own)))
     return units
 
 
-def _captions_of(units: Sequence[Unit]) -> Iterator[Caption]:
-    group: list[Unit] = []
+def _captions_of(units: Sequence[TimedUnit]) -> Iterator[Caption]:
+    group: list[TimedUnit] = []
     for unit in units:
         if group and (_full([*group, unit]) or _ends(group, unit)):
             yield from _caption(group)
@@ -135,7 +135,7 @@ def _captions_of(units: Sequence[Unit]) -> Iterator[Caption]:
     yield from _caption(group)
 
 
-def _caption(group: Sequence[Unit]) -> Iterator[Caption]:
+def _caption(group: Sequence[TimedUnit]) -> Iterator[Caption]:
     """One caption; none where nothing of it sounds, as in a table's rule."""
     words = [word for unit in group for word in unit.words]
     lines = _lines(group)
@@ -143,11 +143,11 @@ def _caption(group: Sequence[Unit]) -> Iterator[Caption]:
         yield Caption(lines, words[0].start, words[-1].end)
 
 
-def _full(group: Sequence[Unit]) -> bool:
+def _full(group: Sequence[TimedUnit]) -> bool:
     return _lines(group) is None or _seconds(group) > MOST_SECONDS
 
 
-def _ends(group: Sequence[Unit], following: Unit) -> bool:
+def _ends(group: Sequence[TimedUnit], following: TimedUnit) -> bool:
     """Whether the caption should end before `following` though that would fit."""
     before = [word for unit in group for word in unit.words]
     if before and following.words and following.words[0].start - before[-1].end > PAUSE_SECONDS:
@@ -156,12 +156,12 @@ def _ends(group: Sequence[Unit], following: Unit) -> bool:
     return sentence and _columns(_joined(group)) > LEAST_FILLED * 2 * LINE_COLUMNS
 
 
-def _seconds(group: Sequence[Unit]) -> float:
+def _seconds(group: Sequence[TimedUnit]) -> float:
     words = [word for unit in group for word in unit.words]
     return words[-1].end - words[0].start if words else 0.0
 
 
-def _lines(group: Sequence[Unit]) -> tuple[str, ...] | None:
+def _lines(group: Sequence[TimedUnit]) -> tuple[str, ...] | None:
     """As few lines as will do, the two of a pair as alike in length as can be; None: they are too many."""
     whole = _joined(group)
     if _columns(whole) <= LINE_COLUMNS or len(group) == 1:
@@ -171,7 +171,7 @@ def _lines(group: Sequence[Unit]) -> tuple[str, ...] | None:
     return min(fitting, key=lambda pair: abs(_columns(pair[0]) - _columns(pair[1])), default=None)
 
 
-def _joined(group: Sequence[Unit]) -> str:
+def _joined(group: Sequence[TimedUnit]) -> str:
     return "".join(" " * (unit.gap and index > 0) + unit.text for index, unit in enumerate(group))
 
 

@@ -19,7 +19,7 @@ LOOKED_FOR = 1.0
 """Seconds after which an interruption is told by letters: whoever cut in waits for it."""
 
 
-class _Part:
+class _SoundedSegment:
     """One segment as far as it has sounded."""
 
     def __init__(self, segment: Segment, offset: int, *, listens: bool) -> None:
@@ -41,11 +41,11 @@ class RecentSound:
     def __init__(self, most: int = KEPT_BYTES) -> None:
         """`most` in bytes."""
         self._most = most
-        self._parts: OrderedDict[_Part, None] = OrderedDict()
+        self._parts: OrderedDict[_SoundedSegment, None] = OrderedDict()
         self.size = 0
         """Bytes."""
 
-    def add(self, part: _Part, pcm: PCM) -> None:
+    def add(self, part: _SoundedSegment, pcm: PCM) -> None:
         """More of a segment's sound, unless some of it was forgotten."""
         if part.pcm is None:
             return
@@ -55,7 +55,7 @@ class RecentSound:
         while self.size > self._most:
             self.forget(next(iter(self._parts)))
 
-    def forget(self, part: _Part) -> None:
+    def forget(self, part: _SoundedSegment) -> None:
         """Nobody asks for it any more."""
         if part in self._parts:
             del self._parts[part]
@@ -69,7 +69,7 @@ class Heard:
     def __init__(self, timer: Timer, recent: RecentSound) -> None:
         self._timer = timer
         self._recent = recent
-        self._parts: list[_Part] = []
+        self._parts: list[_SoundedSegment] = []
         self.marks: deque[tuple[int, Segment]] = deque(maxlen=MARKS_KEPT)
         """The last ones, and before which sample of the stream, at 24 kHz; for whoever reads it to take."""
         self._ended_at: int | None = None
@@ -86,7 +86,7 @@ class Heard:
     def begin(self, segment: Segment, offset: int) -> None:
         """A segment begins, about `offset` samples of the joined speech after its start."""
         self._ended_at = None
-        self._parts.append(_Part(segment, offset, listens=self._timer.listens(segment)))
+        self._parts.append(_SoundedSegment(segment, offset, listens=self._timer.listens(segment)))
 
     def hear(self, pcm: PCM, offset: int) -> None:
         """More of it, int16 of shape `(n,)`; `offset` is known better by now."""

@@ -12,7 +12,7 @@ from orpheus_openai.audio import PCM
 from orpheus_openai.audio.align import Stretch, align_beginning, fit
 from orpheus_openai.audio.path import Fitted
 from orpheus_openai.catalog import EspeakVoice
-from orpheus_openai.models.preview.reading import Reader, Reading, joined, starts
+from orpheus_openai.models.preview.reading import Reader, Reading, joined_readings, starts
 from orpheus_openai.text.sentences import sentence_parts
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import Manner
@@ -104,7 +104,7 @@ class Readings:
         read = [
             (await self._reader.read(text[start:end], voice, segment.spelt), start) for start, end in parts
         ]
-        return read[0][0] if len(read) == 1 else joined(read)
+        return read[0][0] if len(read) == 1 else joined_readings(read)
 
     async def _fitted(self, segment: Segment, pcm: PCM, reading: Reading) -> Fitted | None:
         words = words_of(segment.text, self.emotion_tags)

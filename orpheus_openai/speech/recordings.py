@@ -27,7 +27,7 @@ CUT_REACH = SAMPLE_RATE // 2
 CUT_WINDOW = SAMPLE_RATE // 20
 
 
-class _Part(NamedTuple):
+class _ReadSegment(NamedTuple):
     """A segment as eSpeak NG reads it."""
 
     segment: Segment
@@ -58,7 +58,9 @@ async def align_recording(pcm: PCM, text: str, language: str, catalog: Catalog) 
         for segment in await asyncio.to_thread(list, desk.read(text, ReadingRules(language=language))):
             reading = await reader.read(segment.text, stand_in(voice))
             words = words_of(segment.text, catalog.emotion_tags)
-            parts.append(_Part(segment, words, reading.pcm, starts(reading, segment.text, words.words)))
+            parts.append(
+                _ReadSegment(segment, words, reading.pcm, starts(reading, segment.text, words.words))
+            )
     finally:
         await reader.close()
     if not any(part.starts for part in parts):
@@ -70,7 +72,7 @@ async def align_recording(pcm: PCM, text: str, language: str, catalog: Catalog) 
     ]
 
 
-def _aligned(pcm: PCM, parts: Sequence[_Part]) -> list[list[Stretch]]:
+def _aligned(pcm: PCM, parts: Sequence[_ReadSegment]) -> list[list[Stretch]]:
     """All at once where that can be done finely; else each part in its own piece of the recording."""
     found = _together(pcm, parts)
     if len(parts) == 1 or pcm.size * sum(part.pcm.size for part in parts) <= MOST_CELLS * HOP**2:
@@ -85,7 +87,7 @@ def _aligned(pcm: PCM, parts: Sequence[_Part]) -> list[list[Stretch]]:
     return fine
 
 
-def _together(pcm: PCM, parts: Sequence[_Part]) -> list[list[Stretch]]:
+def _together(pcm: PCM, parts: Sequence[_ReadSegment]) -> list[list[Stretch]]:
     reading = np.concatenate([part.pcm for part in parts])
     begins: list[int] = []
     foreign: set[int] = set()

@@ -53,30 +53,30 @@ async def spoken(
     plays at `speed` has enough in hand. `whole`: nobody plays it, so that no segment waits for the first, and each is
     held as long as it takes.
     """
-    line = _Line(speaker, voice_of, sampling, usage, verification=verification, speed=speed, whole=whole)
+    ahead = _Ahead(speaker, voice_of, sampling, usage, verification=verification, speed=speed, whole=whole)
     try:
         while True:
-            if not line.producers:
+            if not ahead.producers:
                 if (segment := await script.next()) is None:
                     return
-                line.start(segment)
-            while whole and line.wants_more() and (segment := await script.ready()) is not None:
-                line.start(segment)
-            first = line.producers[0]
+                ahead.start(segment)
+            while whole and ahead.wants_more() and (segment := await script.ready()) is not None:
+                ahead.start(segment)
+            first = ahead.producers[0]
             yield first.segment
-            async for pcm in first.chunks(line.patience):
-                line.give(len(pcm))
+            async for pcm in first.chunks(ahead.patience):
+                ahead.give(len(pcm))
                 yield pcm
-                while line.wants_more() and (segment := await script.ready()) is not None:
-                    line.start(segment)
-            line.producers.popleft()
+                while ahead.wants_more() and (segment := await script.ready()) is not None:
+                    ahead.start(segment)
+            ahead.producers.popleft()
             if first.segment.text:
                 yield None
     finally:
-        await line.stop()
+        await ahead.stop()
 
 
-class _Line:
+class _Ahead:
     """The segments of a request that are being spoken or in hand, in their order."""
 
     def __init__(

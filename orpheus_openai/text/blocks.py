@@ -28,7 +28,7 @@ def blocks(text: Traced, *, read_code: bool = False) -> Iterator[Traced]:
     """
     lines: list[Traced] = []
     size = 0
-    for line, parted in _short(_Reader(text, read_code=read_code)):
+    for line, parted in _short(_HeardLines(text, read_code=read_code)):
         if line.text.strip(" \t>"):
             lines.append(line)
             size += len(line.text)
@@ -57,7 +57,7 @@ def _short(lines: Iterable[Traced]) -> Iterator[tuple[Traced, bool]]:
         yield line.slice(start, len(line.text)), False
 
 
-class _Reader:
+class _HeardLines:
     """The lines of a text that are meant to be heard."""
 
     def __init__(self, source: Traced, *, read_code: bool) -> None:

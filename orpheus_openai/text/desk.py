@@ -10,7 +10,7 @@ from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.clean import Note, cleaned
 from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.normalise import has_speech, paragraphs
-from orpheus_openai.text.numbers.read import ready
+from orpheus_openai.text.numbers.read import tables_are_read
 from orpheus_openai.text.pieces import Piece
 from orpheus_openai.text.reading import ReadingRules, by_lexicons, worded
 from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
@@ -64,9 +64,11 @@ class Desk:
         Raises InvalidRequestError, before the first segment, for a text that asks for too much silence, and for SSML
         that cannot be read.
         """
-        place = _Place(reading, acted, cast=cast, reading_of=reading_of, ledger=ledger, warnings=warnings)
-        yield from self._read(Traced.of(text), place)
-        yield from place.silences()
+        state = _ReadingState(
+            reading, acted, cast=cast, reading_of=reading_of, ledger=ledger, warnings=warnings
+        )
+        yield from self._read(Traced.of(text), state)
+        yield from state.silences()
 
     def dictated(
         self,
@@ -81,63 +83,63 @@ class Desk:
 
         Of silence that is too much for one request it has as much as may be: what stands before it has been heard.
         """
-        place = _Place(reading, acted, cast=cast, reading_of=reading_of, warnings=warnings)
-        return Dictation(lambda source: self._read(source, place), place)
+        state = _ReadingState(reading, acted, cast=cast, reading_of=reading_of, warnings=warnings)
+        return Dictation(lambda source: self._read(source, state), state)
 
-    def _read(self, source: Traced, place: "_Place") -> Iterator[Segment]:
-        """Yield what is spoken of `source`, and keep in `place` what its end means for what follows."""
-        reading, reading_of = place.reading, place.reading_of
-        mute = [] if place.acted is None else [f"<{tag}>" for tag in self._tags if tag not in place.acted]
+    def _read(self, source: Traced, state: "_ReadingState") -> Iterator[Segment]:
+        """Yield what is spoken of `source`, and keep in `state` what its end means for what follows."""
+        reading, reading_of = state.reading, state.reading_of
+        mute = [] if state.acted is None else [f"<{tag}>" for tag in self._tags if tag not in state.acted]
         sources = [(PLAIN, source)]
         if reading.cleaning and is_ssml(source.text):
-            sources = _document(source.text, place)
+            sources = _document(source.text, state)
         if reading.cleaning:
             require_bounded(source.text for _, source in sources)
-        stretches = _Stretches(self._turns(sources, place))
+        stretches = _Stretches(self._turns(sources, state))
         while (head := stretches.head) is not None:
             manner, item = head
             if isinstance(item, float):
-                place.silence = min(LONGEST_PAUSE, (place.silence or 0.0) + item)
+                state.silence = min(LONGEST_PAUSE, (state.silence or 0.0) + item)
                 stretches.step()
                 continue
             own = reading if manner == PLAIN or reading_of is None else reading_of(manner)
-            read = self._worded(stretches.alike(), own, place)
+            read = self._worded(stretches.alike(), own, state)
             spoken = (p for p in read if not mute or has_speech(_without(p.text, mute)))
-            first = MAX_CHARS if place.end else FIRST_CHARS
+            first = MAX_CHARS if state.end else FIRST_CHARS
             for segment in segments(spoken, own.language, first_chars=first, steady=own.cleaning):
-                silence = place.allowance.take(place.silence)
+                silence = state.allowance.take(state.silence)
                 yield msgspec.structs.replace(segment, manner=manner, silence=silence, spelt=own.spelt)
-                place.silence, place.end = None, segment.end
+                state.silence, state.end = None, segment.end
 
     def ready(self, reading: ReadingRules) -> bool:
         """Whether all that it takes has been loaded, which is done with the first text in a language."""
-        if reading.cleaning and not markdown.ready():
+        if reading.cleaning and not markdown.parser_is_loaded():
             return False
-        return reading.numbers == "as_is" or ready(reading.language)
+        return reading.numbers == "as_is" or tables_are_read(reading.language)
 
     def paragraphs(self, text: str, reading: ReadingRules) -> Iterator[Traced]:
         """Yield what is spoken of `text` by paragraphs, uncut."""
-        return self._worded(self.blocks(text, reading), reading, _Place(reading))
+        return self._worded(self.blocks(text, reading), reading, _ReadingState(reading))
 
     def blocks(self, text: str, reading: ReadingRules) -> Iterator[Traced]:
         """Yield `text` as it is worked on, cleaned where that is wanted."""
         return (
             item
-            for _, item in self._turns([(PLAIN, Traced.of(text))], _Place(reading))
+            for _, item in self._turns([(PLAIN, Traced.of(text))], _ReadingState(reading))
             if isinstance(item, Traced)
         )
 
     def _turns(
-        self, sources: Sequence[tuple[Manner, Traced]], place: "_Place"
+        self, sources: Sequence[tuple[Manner, Traced]], state: "_ReadingState"
     ) -> Iterator[tuple[Manner, Traced | float]]:
         """Yield who says what, block by block, and the seconds of silence between."""
-        reading, note = place.reading, place.note
+        reading, note = state.reading, state.note
 
         def left(what: Traced, why: str) -> None:
             note(what, _NOTHING, why)
 
         for own, source in sources:
-            for manner, words in _speakers(source, own, place):
+            for manner, words in _speakers(source, own, state):
                 if not reading.cleaning:
                     yield manner, words
                     continue
@@ -145,19 +147,19 @@ class Desk:
                 clean = cleaned(words, self._directions_in(language), note)
                 yield from ((manner, part) for part in parted(clean, left))
 
-    def _worded(self, blocks: Iterator[Traced], reading: ReadingRules, place: "_Place") -> Iterator[Traced]:
+    def _worded(self, blocks: Iterator[Traced], reading: ReadingRules, state: "_ReadingState") -> Iterator[Traced]:
         """Yield the paragraphs of `blocks`, in words."""
-        note = place.note
+        note = state.note
         # Before what spells a special token is dropped: an entry cannot bring one in.
         found = paragraphs((by_lexicons(block, reading, note) for block in blocks), self._tags)
-        said = (worded(paragraph, reading, note, place.warnings) for paragraph in found)
+        said = (worded(paragraph, reading, note, state.warnings) for paragraph in found)
         return (paragraph for paragraph in said if has_speech(paragraph.text))
 
     def _directions_in(self, language: str) -> Directions:
         return self._directions.get(language) or self._directions[COMMON_LANGUAGE]
 
 
-class _Place:
+class _ReadingState:
     """How a text is read, and what of it that was read so far matters for the rest."""
 
     def __init__(
@@ -197,15 +199,15 @@ class _Place:
 class Dictation:
     """A text that is read while it is being written, piece by piece; see `Desk.dictated`."""
 
-    def __init__(self, read: Callable[[Traced], Iterator[Segment]], place: _Place) -> None:
+    def __init__(self, read: Callable[[Traced], Iterator[Segment]], state: _ReadingState) -> None:
         self._read = read
-        self._place = place
+        self._state = state
 
     def read(self, piece: Piece) -> Iterator[Segment]:
         """Yield what is spoken of `piece`, which follows the one before."""
         if piece.new_block:
-            self._place.speaker = PLAIN
-        self._place.in_line = not piece.new_line
+            self._state.speaker = PLAIN
+        self._state.in_line = not piece.new_line
         last: Segment | None = None
         for segment in self._read(piece.source):
             if last is not None:
@@ -216,7 +218,7 @@ class Dictation:
 
     def end(self) -> Iterator[Segment]:
         """The text is over: yield the silence at its end, if it asks for one."""
-        return self._place.silences()
+        return self._state.silences()
 
 
 class _Stretches:
@@ -238,26 +240,26 @@ class _Stretches:
             self.step()
 
 
-def _document(text: str, place: _Place) -> list[tuple[Manner, Traced]]:
+def _document(text: str, state: _ReadingState) -> list[tuple[Manner, Traced]]:
     """What an SSML document says; all that is wrong with it is told before anything is heard."""
 
     def reading_of(manner: Manner) -> ReadingRules:
-        return place.reading_of(manner) if place.reading_of else place.reading
+        return state.reading_of(manner) if state.reading_of else state.reading
 
     document = read_ssml(text, lambda manner: manner.language or reading_of(manner).language)
     reached = 0
     for manner, words in document.turns:
         reading_of(manner)
-        place.note(Traced.of(text, reached, words.ends[-1]), words, "SSML")
+        state.note(Traced.of(text, reached, words.ends[-1]), words, "SSML")
         reached = words.ends[-1]
-    place.note(Traced.of(text, reached), _NOTHING, "SSML")
-    place.warnings += document.warnings
+    state.note(Traced.of(text, reached), _NOTHING, "SSML")
+    state.warnings += document.warnings
     return document.turns
 
 
-def _speakers(source: Traced, own: Manner, place: _Place) -> Iterator[tuple[Manner, Traced]]:
+def _speakers(source: Traced, own: Manner, state: _ReadingState) -> Iterator[tuple[Manner, Traced]]:
     """Yield the blocks of `source`, which is said in the manner `own`, by who says them."""
-    reading, cast, note = place.reading, place.cast, place.note
+    reading, cast, note = state.reading, state.cast, state.note
 
     def left(what: Traced, why: str) -> None:
         note(what, _NOTHING, why)
@@ -268,15 +270,15 @@ def _speakers(source: Traced, own: Manner, place: _Place) -> Iterator[tuple[Mann
         if reading.cleaning and len(source.at) == 1:
             note(source.slice(reached - source.starts[0], end - source.starts[0]), block, "thought or code")
         if source.text.count("\n", reached - source.starts[0], start - source.starts[0]) > 1:
-            place.speaker = PLAIN  # a block may end by its size, too, and its speaker goes on
+            state.speaker = PLAIN  # a block may end by its size, too, and its speaker goes on
         reached = end
         if cast is None or own != PLAIN:
             yield own, block
             continue
-        for manner, words in cast.turns(block, left, place.speaker, in_line=place.in_line):
+        for manner, words in cast.turns(block, left, state.speaker, in_line=state.in_line):
             yield manner, words
-            place.speaker = manner
-        place.in_line = False
+            state.speaker = manner
+        state.in_line = False
 
 
 def _unnoted(before: Traced, after: Traced, why: str) -> None:

@@ -50,16 +50,16 @@ def plain(block: Traced) -> Traced:
     return join(PARAGRAPH_BREAK, kept) if kept else Traced.of("")
 
 
-def ready() -> bool:
+def parser_is_loaded() -> bool:
     """Whether the parser has been loaded: the first markup takes longer than other work on a text."""
     return _parser.cache_info().currsize > 0
 
 
 @cache
 def _parser() -> "MarkdownIt":
-    from orpheus_openai.text.markdown_parser import make_parser  # noqa: PLC0415  not with the server's start
+    from orpheus_openai.text.markdown_parser import make_markdown_parser  # noqa: PLC0415  not with the server's start
 
-    return make_parser()
+    return make_markdown_parser()
 
 
 def _long(block: Traced) -> Traced:

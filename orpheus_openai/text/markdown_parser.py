@@ -46,7 +46,7 @@ class _Inline(ParserInline):
         return state.tokens
 
 
-def make_parser() -> MarkdownIt:
+def make_markdown_parser() -> MarkdownIt:
     """CommonMark with tables and strikethrough; what swallows text (indented code, references) is off."""
     parser = MarkdownIt("commonmark", {"linkify": False, "typographer": False})
     parser.inline = _Inline()

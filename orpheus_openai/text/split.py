@@ -47,7 +47,7 @@ class Segment(msgspec.Struct, frozen=True):
     """Seconds of silence that are asked for before it; None: as it comes."""
 
 
-class _Piece(NamedTuple):
+class _Portion(NamedTuple):
     """A range of a paragraph's text, and of those before that go with it."""
 
     ranges: tuple[tuple[Traced, int, int], ...]
@@ -96,46 +96,46 @@ def segments(
     prompts have end marks.
     """
     first_chars = min(first_chars, max_chars)
-    pieces = _pieces(paragraphs, language, first_chars, max_chars)
+    portions = _portions(paragraphs, language, first_chars, max_chars)
     reached = 0
     short = SHORT_LINE if steady else 0
-    for piece in _packed(_mute_joined(pieces, max_chars), first_chars, max_chars, short):
-        trace = piece.traced
+    for portion in _packed(_mute_joined(portions, max_chars), first_chars, max_chars, short):
+        trace = portion.traced
         start, end = trace.span(0, len(trace.text))
         # Two segments may hold parts of what stands for the same characters: the first has them.
         start = max(start, reached)
         reached = max(end, start)
-        prompt = _prompt(piece, language) if steady else trace.text
-        yield Segment(trace.text, start, reached, piece.paragraph, prompt, trace)
+        prompt = _prompt(portion, language) if steady else trace.text
+        yield Segment(trace.text, start, reached, portion.paragraph, prompt, trace)
 
 
-def _prompt(piece: _Piece, language: str) -> str:
-    lines = [source.text[start:end] for source, start, end in piece.ranges]
+def _prompt(portion: _Portion, language: str) -> str:
+    lines = [source.text[start:end] for source, start, end in portion.ranges]
     last = lines.pop()
     ended = [with_end_mark(line, language) for line in lines]
-    return " ".join([*ended, with_end_mark(last, language) if piece.paragraph else calm(last)])
+    return " ".join([*ended, with_end_mark(last, language) if portion.paragraph else calm(last)])
 
 
-def _pieces(paragraphs: Iterable[Traced], language: str, first: int, limit: int) -> Iterator[_Piece]:
-    """Sentences, those that are too long in pieces; `first`: the limit for the first one."""
+def _portions(paragraphs: Iterable[Traced], language: str, first: int, limit: int) -> Iterator[_Portion]:
+    """Sentences, those that are too long in parts; `first`: the limit for the first one."""
     none_yet = True
     for paragraph in paragraphs:
         start, end = _strip(paragraph.text, 0, len(paragraph.text))
         if start < end:
             ends = sentence_ends(paragraph.text, start, end, language)
-            yield from _sentence_pieces(paragraph, start, ends, first if none_yet else limit, limit)
+            yield from _sentence_portions(paragraph, start, ends, first if none_yet else limit, limit)
             none_yet = False
 
 
-def _sentence_pieces(
+def _sentence_portions(
     paragraph: Traced, start: int, ends: Iterable[int], first: int, limit: int
-) -> Iterator[_Piece]:
+) -> Iterator[_Portion]:
     text = paragraph.text
-    last: _Piece | None = None
+    last: _Portion | None = None
     for lo, hi in _ranges(text, start, ends, first, limit):
         if last is not None:
             yield last
-        last = _Piece(((paragraph, lo, hi),), paragraph=False)
+        last = _Portion(((paragraph, lo, hi),), paragraph=False)
     if last is not None:
         yield last._replace(paragraph=True)
 
@@ -157,58 +157,58 @@ def _ranges(text: str, start: int, ends: Iterable[int], first: int, limit: int) 
         start = hi
 
 
-def _mute_joined(pieces: Iterable[_Piece], limit: int) -> Iterator[_Piece]:
-    """Yield pieces, those with nothing to speak with the one before, else with the one after."""
-    last: _Piece | None = None
+def _mute_joined(portions: Iterable[_Portion], limit: int) -> Iterator[_Portion]:
+    """Yield portions, those with nothing to speak with the one before, else with the one after."""
+    last: _Portion | None = None
     pending = False
-    for piece in pieces:
-        mute = not has_speech(piece.text)
-        if last is not None and (mute or pending) and (joined := _together(last, piece, limit)):
+    for portion in portions:
+        mute = not has_speech(portion.text)
+        if last is not None and (mute or pending) and (joined := _together(last, portion, limit)):
             last = joined
             pending = pending and mute
         else:
             if last is not None:
                 yield last
-            last = piece
+            last = portion
             pending = mute
     if last is not None:
         yield last
 
 
-def _packed(pieces: Iterable[_Piece], first: int, limit: int, short: int) -> Iterator[_Piece]:
+def _packed(portions: Iterable[_Portion], first: int, limit: int, short: int) -> Iterator[_Portion]:
     """Yield neighbours of one paragraph together, as long as they fit, and with theirs lines shorter than `short`."""
-    last: _Piece | None = None
+    last: _Portion | None = None
     room = first
-    for piece in pieces:
+    for portion in portions:
         near = last is not None and (
-            not last.paragraph or _few_words(last, short) or _few_words(piece, short)
+            not last.paragraph or _few_words(last, short) or _few_words(portion, short)
         )
-        if last is not None and near and (joined := _together(last, piece, room)):
+        if last is not None and near and (joined := _together(last, portion, room)):
             last = joined
             continue
         if last is not None:
             yield last
             room = limit
-        last = piece
+        last = portion
     if last is not None:
         yield last
 
 
-def _few_words(piece: _Piece, short: int) -> bool:
-    """Whether the piece, or the line at its end, is a line of a few words."""
-    _, start, end = piece.ranges[-1]
-    return piece.paragraph and end - start < short
+def _few_words(portion: _Portion, short: int) -> bool:
+    """Whether the portion, or the line at its end, is a line of a few words."""
+    _, start, end = portion.ranges[-1]
+    return portion.paragraph and end - start < short
 
 
-def _together(piece: _Piece, after: _Piece, limit: int) -> _Piece | None:
+def _together(portion: _Portion, after: _Portion, limit: int) -> _Portion | None:
     """Both in one, if that is not longer than `limit`."""
-    *before, (source, start, end) = piece.ranges
+    *before, (source, start, end) = portion.ranges
     (next_source, next_start, next_end), *rest = after.ranges
     if source is next_source:
         ranges = (*before, (source, start, next_end), *rest)
     else:
         ranges = (*before, (source, start, end), (next_source, next_start, next_end), *rest)
-    both = _Piece(ranges, after.paragraph)
+    both = _Portion(ranges, after.paragraph)
     return both if both.length <= limit else None
 
 

@@ -55,7 +55,7 @@ def read(text: str, language_of: Callable[[Manner], str] = lambda _: "en") -> Do
     A break becomes `[pause 500ms]`. There are no entities but XML's own five, and nothing is fetched. Raises
     InvalidRequestError, with line and column, for what is not well-formed, has a DOCTYPE, or is nested too deeply.
     """
-    return _Reader(text, language_of).document()
+    return _DocumentReader(text, language_of).document()
 
 
 class _Open(NamedTuple):
@@ -68,7 +68,7 @@ class _Open(NamedTuple):
     alias: str | None = None
 
 
-class _Reader:
+class _DocumentReader:
     def __init__(self, text: str, language_of: Callable[[Manner], str]) -> None:
         self._text = text
         self._language_of = language_of

@@ -12,7 +12,7 @@ from msgspec import Meta
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import Catalog, Gender, OwnVoice, VoiceKind
 from orpheus_openai.catalog.base import misfit
-from orpheus_openai.catalog.form import written
+from orpheus_openai.catalog.form import toml_key
 from orpheus_openai.expected import complaint
 
 DESCRIPTION = "voice.toml"
@@ -128,7 +128,7 @@ def require(file: VoiceFile, voice_id: str, catalog: Catalog) -> str:
                 )
     for field in ("transcript", "prefix"):
         if special := SPECIAL_TOKEN.search(getattr(file, field) or ""):
-            told = written(special[0][:LONGEST_NAME])
+            told = toml_key(special[0][:LONGEST_NAME])
             raise VoiceError(f"{field}: it spells {told}, a token of the model's own; write what is said")
     return model
 
@@ -267,6 +267,6 @@ def folder_name(name: str) -> str:
     plain = re.sub(r"[^\w-]+", "-", name.strip().lower()).strip("-_")
     if not plain or len(plain.encode()) > LONGEST_NAME:
         raise VoiceError(
-            f"name: {written(name[:LONGEST_NAME])} cannot be a folder's name; use letters and digits"
+            f"name: {toml_key(name[:LONGEST_NAME])} cannot be a folder's name; use letters and digits"
         )
     return plain

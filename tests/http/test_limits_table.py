@@ -26,7 +26,7 @@ from orpheus_openai.http.socket_protocol import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
 from orpheus_openai.limits.filter import MODERATION_SECONDS
 from orpheus_openai.limits.rates import ACCOUNTS_KEPT
 from orpheus_openai.settings import Settings, variable_name
-from orpheus_openai.settings.reading import plain
+from orpheus_openai.settings.reading import as_written
 from orpheus_openai.speech.heard import KEPT_BYTES, LOOKED_FOR
 from orpheus_openai.speech.interruption import KEPT
 from orpheus_openai.speech.plan import PLANS_OF_ONE, PLANS_WAITING
@@ -153,9 +153,9 @@ def test_every_limit_has_the_default_of_the_code():
     assert len(rows()) > 20
     for what, at_most, setting, _ in rows():
         if setting == "–":
-            assert at_most == str(plain(FIXED[what])), what
+            assert at_most == str(as_written(FIXED[what])), what
         else:
-            assert at_most == str(plain(fields[setting].default)), what
+            assert at_most == str(as_written(fields[setting].default)), what
 
 
 def test_every_setting_that_is_a_limit_is_listed():

@@ -7,10 +7,10 @@ import time
 import pytest
 
 from benchmarks.serving import serving
-from orpheus_openai.http.delivery import ListenerTooSlowError, Pace
+from orpheus_openai.http.delivery import ListenerTooSlowError, SlowestPace
 from tests.support.environment import environ
 
-DEFAULT = Pace(least=0.5, grace=120.0)
+DEFAULT = SlowestPace(least=0.5, grace=120.0)
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 400
 
 
@@ -49,7 +49,7 @@ def test_who_dawdles_loses_its_place_soon(steps, within):
 
 
 def test_without_a_least_speed_or_where_any_pause_will_do_nobody_is_too_slow():
-    for pace in (Pace(0.0, 120.0), Pace(0.5, 0.0), Pace()):
+    for pace in (SlowestPace(0.0, 120.0), SlowestPace(0.5, 0.0), SlowestPace()):
         read(pace, [(1000.0, 0.001)] * 100)
 
 

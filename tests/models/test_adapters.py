@@ -12,7 +12,7 @@ from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.orpheus import adapters_held
 from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter, read_adapter, require_base
-from orpheus_openai.models.orpheus.adapters_held import Resident
+from orpheus_openai.models.orpheus.adapters_held import HeldAdapters
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
 from orpheus_openai.voices.folder import VoiceFolder
 from orpheus_openai.voices.form import VoiceFile
@@ -243,10 +243,10 @@ async def _fetch(named):
 
 async def test_an_adapter_is_loaded_once_and_the_one_not_used_for_longest_makes_room():
     engine = _Engine()
-    resident = Resident(engine, 2, _fetch)
+    adapters = HeldAdapters(engine, 2, _fetch)
 
     async def use(named):
-        async with resident.use(named) as number:
+        async with adapters.use(named) as number:
             assert number in engine.loaded
             await asyncio.sleep(0)
 
@@ -255,7 +255,7 @@ async def test_an_adapter_is_loaded_once_and_the_one_not_used_for_longest_makes_
     await use("a")
     await use("c")
     assert engine.log == ["+a", "+b", "-2", "+c"]
-    assert resident.held == ["a", "c"]
+    assert adapters.held == ["a", "c"]
     with pytest.raises(InvalidRequestError, match="adapter of this voice is gone"):
         await use("gone")
 
@@ -265,48 +265,48 @@ async def test_another_adapter_under_the_same_name_is_another_and_one_that_is_go
         return read_adapter(Path(named), shape, 64)
 
     named = str(write_adapter(tmp_path / "a"))
-    resident = Resident(_Engine(), 2, fetch)
-    async with resident.use(named) as first:
+    adapters = HeldAdapters(_Engine(), 2, fetch)
+    async with adapters.use(named) as first:
         shutil.rmtree(named)
-        async with resident.use(named) as again:
+        async with adapters.use(named) as again:
             assert again == first, "the speech of a voice that is removed goes on"
         write_adapter(tmp_path / "a", 2)
-        async with resident.use(named) as other:
+        async with adapters.use(named) as other:
             assert other != first
 
 
 async def test_an_adapter_that_is_spoken_with_never_makes_room_and_who_waits_has_an_end(monkeypatch):
     monkeypatch.setattr(adapters_held, "ROOM_SECONDS", 0.05)
-    resident = Resident(_Engine(), 1, _fetch)
-    async with resident.use("a"):
+    adapters = HeldAdapters(_Engine(), 1, _fetch)
+    async with adapters.use("a"):
         with pytest.raises(Exception, match="All 1 adapters that may be loaded at once"):
-            async with resident.use("b"):
+            async with adapters.use("b"):
                 pass
         monkeypatch.setattr(adapters_held, "ROOM_SECONDS", 30)
-        waiting = asyncio.create_task(resident.use("b").__aenter__())
+        waiting = asyncio.create_task(adapters.use("b").__aenter__())
         await asyncio.sleep(0.01)
         assert not waiting.done()
     assert await waiting == 2
-    assert resident.held == ["b"]
+    assert adapters.held == ["b"]
 
 
 async def test_an_adapter_that_nobody_speaks_with_is_unloaded_and_one_that_is_stays(monkeypatch):
     monkeypatch.setattr(adapters_held, "IDLE_SECONDS", 0.02)
     engine = _Engine()
-    resident = Resident(engine, 2, _fetch)
-    async with resident.use("a"):
-        async with resident.use("b"):
+    adapters = HeldAdapters(engine, 2, _fetch)
+    async with adapters.use("a"):
+        async with adapters.use("b"):
             pass
         for _ in range(500):
             if engine.loaded == {1}:
                 break
             await asyncio.sleep(0.01)
-        assert (resident.held, engine.loaded) == (["a"], {1})
+        assert (adapters.held, engine.loaded) == (["a"], {1})
     monkeypatch.setattr(adapters_held, "IDLE_SECONDS", 30)
-    async with resident.use("b") as again:
+    async with adapters.use("b") as again:
         assert again == 3, "no number is given twice"
-    resident.close()
-    assert resident.held == []
+    adapters.close()
+    assert adapters.held == []
 
 
 @pytest.mark.vllm

@@ -21,7 +21,7 @@ from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import EngineError, UnspeakableError
 from orpheus_openai.models.preview import children, process, turns
-from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
+from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, WordBegin
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.models.preview.turns import When
 from orpheus_openai.synthesis import Sampling, Usage
@@ -503,7 +503,7 @@ async def test_words_come_with_their_places_in_text_and_speech(model: PreviewMod
 
 async def spoken_by(espeak: Espeak, *parts: Part | Pause, when: When = "first") -> bytes:
     items = espeak.speak(parts, TARA.espeak, when=when)
-    return b"".join([item async for item in items if not isinstance(item, Word)])
+    return b"".join([item async for item in items if not isinstance(item, WordBegin)])
 
 
 async def test_phonemes_are_what_a_field_says_and_never_what_a_text_says(espeak: Espeak) -> None:
@@ -519,7 +519,7 @@ async def test_a_pause_is_silence_and_counts(espeak: Espeak) -> None:
     words = [
         item
         async for item in espeak.speak([Pause(500), Part("Hello", 7)], EspeakVoice(language="de"))
-        if isinstance(item, Word)
+        if isinstance(item, WordBegin)
     ]
     assert [(word.start, word.length) for word in words] == [(7, 5)]
     assert words[0].sample >= process.ESPEAK_SAMPLE_RATE // 2

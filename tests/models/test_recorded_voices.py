@@ -14,7 +14,7 @@ from orpheus_openai.models.orpheus import model as orpheus
 from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler, token_ids
 from orpheus_openai.models.orpheus.prompt import recorded_prompt
-from orpheus_openai.models.orpheus.recordings import Recordings
+from orpheus_openai.models.orpheus.recordings import RecordedPrompts
 from orpheus_openai.models.orpheus.snac_encoder import encode_recording, interleaved
 from orpheus_openai.synthesis import Sampling, Usage
 from orpheus_openai.voices.folder import VoiceFolder
@@ -144,7 +144,7 @@ async def test_a_recording_is_encoded_once_and_stands_before_every_segment(voice
 
     source: Any = _Source()
     decoder: Any = _Decoder()
-    model = orpheus.OrpheusSpeechModel(source, decoder, tokenize, recordings=Recordings(encode))
+    model = orpheus.OrpheusSpeechModel(source, decoder, tokenize, recordings=RecordedPrompts(encode))
     for text in ("Hello.", "Again."):
         usage = Usage()
         async for _ in model.synthesize(text, voice, Sampling(), usage):
@@ -172,7 +172,7 @@ async def test_a_recording_that_could_not_be_encoded_is_tried_again(voice):
     async def tokenize(_text):
         return [1]
 
-    recordings = Recordings(encode)
+    recordings = RecordedPrompts(encode)
     with pytest.raises(RuntimeError, match="no memory"):
         await recordings.prompt([1], voice, tokenize)
     assert len(await recordings.prompt([1], voice, tokenize)) > 7

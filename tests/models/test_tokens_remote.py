@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.replay_server import ReplayServer, chunk, in_ids
 from orpheus_openai.errors import ConfigurationError, EngineError, InvalidRequestError, ModelUnavailableError
-from orpheus_openai.models.orpheus.completions import BrokenStreamError, events
+from orpheus_openai.models.orpheus.completions import BrokenStreamError, event_data
 from orpheus_openai.models.orpheus.dialects import ChunkReader
 from orpheus_openai.models.orpheus.prompt import build_prompt
 from orpheus_openai.models.orpheus.remote_server import RemoteTimeouts
@@ -329,7 +329,7 @@ async def test_events_are_the_same_wherever_the_bytes_are_cut(data):
         for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
             yield body[start:end]
 
-    found = [event async for event in events(pieces())]
+    found = [event async for event in event_data(pieces())]
     assert len(found) == 6
     assert all(event == b"[DONE]" or json.loads(event) for event in found)
 
@@ -340,7 +340,7 @@ async def test_a_line_without_end_is_not_kept():
             yield b"x" * 65_536
 
     with pytest.raises(BrokenStreamError):
-        await asyncio.wait_for(anext(events(pieces())), 5)
+        await asyncio.wait_for(anext(event_data(pieces())), 5)
 
 
 def test_a_reader_of_chunks_is_finished_by_done_alone():

@@ -19,7 +19,7 @@ import pytest
 
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import EngineError
-from orpheus_openai.models.orpheus.completions import events
+from orpheus_openai.models.orpheus.completions import event_data
 from orpheus_openai.models.orpheus.dialects import Ask, ChunkReader, vllm_body
 from orpheus_openai.models.orpheus.token_text import broken_up
 from orpheus_openai.models.orpheus.tokenizer import load_tokenizer
@@ -159,7 +159,7 @@ async def test_text_of_a_real_server_gives_the_same_ids(server):
         ids = []
         url = f"{server.url}/v1/completions"
         async with httpx.AsyncClient() as client, client.stream("POST", url, json=body) as response:
-            async for event in events(response.aiter_bytes()):
+            async for event in event_data(response.aiter_bytes()):
                 ids += reader.read(event)
         return ids
 

@@ -12,7 +12,7 @@ from orpheus_openai.app import create_app
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.events import EventHub
 from orpheus_openai.models import downloads
-from orpheus_openai.models.pull import Offer
+from orpheus_openai.models.pull import RepositoryFile
 from orpheus_openai.settings import Settings
 from tests.support.environment import environ
 from tests.support.hub import Hub
@@ -31,7 +31,7 @@ def client(app, address, **headers):
 
 @pytest.fixture
 def offered(monkeypatch):
-    offer = Offer(MIRRORS[0], "a-Q4_K_M.gguf", "q4_k_m", 5, None)
+    offer = RepositoryFile(MIRRORS[0], "a-Q4_K_M.gguf", "q4_k_m", 5, None)
     monkeypatch.setattr(downloads, "offered", lambda model, quantisation: offer)
 
 

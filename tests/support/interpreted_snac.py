@@ -15,11 +15,11 @@ POINTERS = dict.fromkeys(
 
 def narrow():
     """Return the folded network, and a copy of its package's model."""
-    from orpheus_openai.models.orpheus.snac_weights import fold  # noqa: PLC0415
+    from orpheus_openai.models.orpheus.snac_weights import fold_decoder  # noqa: PLC0415
     from tests.support.tiny_snac import tiny_snac  # noqa: PLC0415
 
     model = tiny_snac(decoder_dim=NARROW)
-    return fold(model), model
+    return fold_decoder(model), model
 
 
 def samples(fused, utterances, hops, *, precision="fp32", noise=None):

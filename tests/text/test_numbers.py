@@ -216,6 +216,6 @@ def test_a_text_without_figures_is_not_looked_through(monkeypatch):
 
 def test_the_tables_of_a_language_are_read_once(monkeypatch):
     in_words(Traced.of("5"), "it")
-    assert read.ready("it")
+    assert read.tables_are_read("it")
     assert DESK.ready(ReadingRules(language="it", cleaning=False))
     assert DESK.ready(ReadingRules(language="xx", numbers="as_is", cleaning=False))

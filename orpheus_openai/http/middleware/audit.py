@@ -71,7 +71,7 @@ class AuditLog:
         """Start writing; raises ConfigurationError when the file cannot be written."""
         try:
             self._handler = (
-                _Output(sys.stdout)
+                _AuditStream(sys.stdout)
                 if target == STANDARD_OUTPUT
                 else _OwnFile(Path(target).expanduser(), encoding="utf-8")
             )
@@ -93,14 +93,14 @@ class AuditLog:
         self._handler.close()
 
 
-class _Output(logging.StreamHandler[TextIO]):
+class _AuditStream(logging.StreamHandler[TextIO]):
     """Tells the server's log of a line that cannot be written; logging itself writes a trace to standard error."""
 
     def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802  its name with logging
         logger.error("the audit log could not be written; a line is lost: %s", sys.exc_info()[1])
 
 
-class _OwnFile(_Output, logging.handlers.WatchedFileHandler):
+class _OwnFile(_AuditStream, logging.handlers.WatchedFileHandler):
     """Its owner's alone; when it was moved away, to keep or to compress it, it is begun anew."""
 
     def _open(self) -> TextIOWrapper:

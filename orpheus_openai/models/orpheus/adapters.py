@@ -44,7 +44,7 @@ class Adapter(msgspec.Struct, frozen=True):
     """What its product is scaled by, times its rank."""
 
 
-class _Config(msgspec.Struct, frozen=True):
+class _AdapterConfig(msgspec.Struct, frozen=True):
     """What `adapter_config.json` says."""
 
     peft_type: str = ""
@@ -143,9 +143,9 @@ def require_servable(directory: Path, largest_rank: int = RANKS[-1]) -> None:
     _servable(directory, largest_rank)
 
 
-def _servable(directory: Path, largest_rank: int) -> tuple[_Config, dict[str, Tensor]]:
+def _servable(directory: Path, largest_rank: int) -> tuple[_AdapterConfig, dict[str, Tensor]]:
     try:
-        config = msgspec.convert(adapter_config(directory), _Config)
+        config = msgspec.convert(adapter_config(directory), _AdapterConfig)
     except (OSError, ValueError) as error:
         raise _refused(directory, f"its {CONFIG} cannot be used ({error})", merge=False) from error
     if not (directory / WEIGHTS).is_file():
@@ -172,7 +172,7 @@ def _require(directory: Path, look: Callable[[], T]) -> T:
         raise _refused(directory, f"{WEIGHTS}: {error}", merge=False) from error
 
 
-def _unfit(config: _Config, largest_rank: int) -> str:
+def _unfit(config: _AdapterConfig, largest_rank: int) -> str:
     """Why no engine can serve it beside others; empty where one can."""
     start = config.init_lora_weights
     reasons = (

@@ -33,7 +33,7 @@ class AdapterEngine(Protocol):
         """Let it go; no request names it any more."""
 
 
-class Resident:
+class HeldAdapters:
     """The adapters that an engine holds: loaded at first use, the one not used for longest makes room.
 
     For one event loop.

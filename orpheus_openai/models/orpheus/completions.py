@@ -53,7 +53,7 @@ class BrokenStreamError(Exception):
     """The server's stream went wrong; the message says how."""
 
 
-async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def event_data(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the data of server-sent events from a body that comes in pieces, and pass the rest over."""
     rest = b""
     async for piece in pieces:

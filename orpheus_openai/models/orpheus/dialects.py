@@ -37,7 +37,7 @@ class Ask(msgspec.Struct, frozen=True):
     """One of them, by its place; None: the model as it is."""
 
 
-class Reader(Protocol):
+class EventReader(Protocol):
     """Takes the token ids out of a stream's events."""
 
     finished: bool
@@ -55,7 +55,7 @@ class Dialect(msgspec.Struct, frozen=True):
     path: str
     """Where prompts are continued."""
     body: Callable[[Ask], dict[str, Any]]
-    reader: Callable[[], Reader]
+    reader: Callable[[], EventReader]
     tokenize: Callable[[str | None, str], dict[str, Any]] | None = None
     """The body for `/tokenize`, of a model and a text; None where there is no such path."""
     ends_by_itself: bool = True
@@ -77,7 +77,7 @@ class Chunk(msgspec.Struct, frozen=True):
     error: Any = None
 
 
-class Piece(msgspec.Struct, frozen=True):
+class CompletionEvent(msgspec.Struct, frozen=True):
     """An event of llama.cpp's own completion."""
 
     tokens: list[int] = []
@@ -107,7 +107,7 @@ class ChunkReader:
         return _up_to_the_end(ids, self)
 
 
-class PieceReader:
+class CompletionReader:
     """Reads llama.cpp's own completion, which tells every token's id, also where a token has no text."""
 
     def __init__(self) -> None:
@@ -118,9 +118,9 @@ class PieceReader:
         if event == DONE:
             self.finished = True
             return []
-        piece = _decoded(event, Piece)
-        self.finished = piece.stop
-        return _up_to_the_end(list(piece.tokens), self)
+        completion = _decoded(event, CompletionEvent)
+        self.finished = completion.stop
+        return _up_to_the_end(list(completion.tokens), self)
 
 
 def vllm_body(ask: Ask) -> dict[str, Any]:
@@ -194,7 +194,7 @@ LLAMA_CPP = Dialect(
     "llama.cpp",
     "/completion",
     llama_cpp_body,
-    PieceReader,
+    CompletionReader,
     lambda model, text: _without_none(model=model, content=text, add_special=False, parse_special=False),
     ends_by_itself=False,
 )
@@ -226,7 +226,7 @@ def _decoded(event: bytes, kind: type[Any]) -> Any:
     return content
 
 
-def _up_to_the_end(ids: list[int], reader: Reader) -> list[int]:
+def _up_to_the_end(ids: list[int], reader: EventReader) -> list[int]:
     if END_OF_SPEECH in ids:
         reader.finished = True
         del ids[ids.index(END_OF_SPEECH) + 1 :]

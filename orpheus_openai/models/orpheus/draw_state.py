@@ -64,7 +64,7 @@ class Row:
         return np.concatenate([codes, np.array(seen, dtype=np.int64)]).astype(np.intp)
 
 
-class Parameters:
+class DrawParameters:
     """How each request draws, where the kernel reads it: a few numbers for each line, sent when one has changed."""
 
     def __init__(self, lines: int, device: torch.device) -> None:
@@ -95,7 +95,7 @@ class History:
         self._device = device
         self.tokens = torch.zeros(requests + 1, length + 1, dtype=torch.int32, device=device)
         self.prompt_lengths = torch.zeros(requests + 1, dtype=torch.int32, device=device)
-        self.parameters = Parameters(requests + 1, device)
+        self.parameters = DrawParameters(requests + 1, device)
         self._free = list(range(requests))
         self.nobody = requests
         """The line of rows without a request."""

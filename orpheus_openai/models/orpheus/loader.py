@@ -20,7 +20,7 @@ from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.gguf_file import means_gguf
 from orpheus_openai.models.orpheus.llama_engine import LlamaOptions
 from orpheus_openai.models.orpheus.model import Encode, OrpheusSpeechModel
-from orpheus_openai.models.orpheus.recordings import Recordings
+from orpheus_openai.models.orpheus.recordings import RecordedPrompts
 from orpheus_openai.models.orpheus.snac_noise import Noise
 from orpheus_openai.models.orpheus.tokenizer import CheckpointTokenizer, load_tokenizer
 from orpheus_openai.models.orpheus.tokens import TokenSource
@@ -42,7 +42,7 @@ class OrpheusLoader:
         self._budget = budget
         self._cards = cards
         self._decoder: SnacDecoder | None = None
-        self._recordings = Recordings(partial(_encode_recording, settings.snac))
+        self._recordings = RecordedPrompts(partial(_encode_recording, settings.snac))
         self._adapters: dict[str, dict[str, float]] = {}
         """When adapters were used last in llama.cpp, for the next time that a model is loaded."""
         self._of_base: set[tuple[str, str]] = set()

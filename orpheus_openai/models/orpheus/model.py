@@ -16,7 +16,7 @@ from orpheus_openai.models.orpheus.codec import SnacDecoder
 from orpheus_openai.models.orpheus.frames import FrameAssembler
 from orpheus_openai.models.orpheus.pace import Pace
 from orpheus_openai.models.orpheus.prompt import PromptForm, build_prompt, prompt_text
-from orpheus_openai.models.orpheus.recordings import Recordings
+from orpheus_openai.models.orpheus.recordings import RecordedPrompts
 from orpheus_openai.models.orpheus.tokens import TokenSource
 from orpheus_openai.models.orpheus.tokens_llama import LlamaTokenSource
 from orpheus_openai.models.orpheus.tokens_vllm import VLLMTokenSource
@@ -39,7 +39,7 @@ class OrpheusSpeechModel:
         encode: Encode,
         *,
         form: PromptForm = "standard",
-        recordings: Recordings | None = None,
+        recordings: RecordedPrompts | None = None,
         require_adapter: Callable[[OwnVoice], Awaitable[None]] | None = None,
         release_decoder: Callable[[], Awaitable[None]] | None = None,
     ) -> None:

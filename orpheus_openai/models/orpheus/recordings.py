@@ -26,7 +26,7 @@ class _Version(NamedTuple):
     size: int
 
 
-class Recordings:
+class RecordedPrompts:
     """The tokens of recordings, each encoded when its voice is first spoken with. For one event loop."""
 
     def __init__(self, encode: Callable[[PCM], NDArray[np.int16]]) -> None:

@@ -14,9 +14,9 @@ from orpheus_openai.models.orpheus.completions import (
     BrokenStreamError,
     ServedModel,
     ServedModels,
-    events,
+    event_data,
 )
-from orpheus_openai.models.orpheus.dialects import LLAMA_CPP, OTHER, Ask, Reader, dialect_of
+from orpheus_openai.models.orpheus.dialects import LLAMA_CPP, OTHER, Ask, EventReader, dialect_of
 from orpheus_openai.models.orpheus.frames import TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.remote_link import (
     HAS_NO_SUCH_PATH,
@@ -64,10 +64,10 @@ class _Tokens(msgspec.Struct, frozen=True):
 class _Properties(msgspec.Struct, frozen=True):
     """What llama.cpp's `/props` tells; `n_ctx` is one stream's."""
 
-    class Defaults(msgspec.Struct, frozen=True):
+    class GenerationSettings(msgspec.Struct, frozen=True):
         n_ctx: int | None = None
 
-    default_generation_settings: Defaults = Defaults()
+    default_generation_settings: GenerationSettings = GenerationSettings()
 
 
 class RemoteServer:
@@ -160,7 +160,7 @@ class RemoteServer:
                 response = await self._open(prompt_ids, sampling, adapter)
                 stack.push_async_callback(response.aclose)
             reader = self._dialect.reader()
-            stream = events(response.aiter_bytes())
+            stream = event_data(response.aiter_bytes())
             answered = False
             while not reader.finished:
                 async with asyncio.timeout_at(deadline):
@@ -269,7 +269,7 @@ class RemoteServer:
             self._dialect = OTHER
 
 
-async def _next_ids(stream: AsyncIterator[bytes], reader: Reader) -> list[int]:
+async def _next_ids(stream: AsyncIterator[bytes], reader: EventReader) -> list[int]:
     """Wait for the next ids, none at the end; raises BrokenStreamError when the server stops before that."""
     async for event in stream:
         ids = reader.read(event)

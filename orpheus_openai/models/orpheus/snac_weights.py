@@ -46,7 +46,7 @@ SMALLEST_ALPHA = 1e-6
 
 def load_snac(source: str) -> SnacNetwork:
     """Read a checkpoint's decoding half; see `read_snac`."""
-    return fold(read_snac(source))
+    return fold_decoder(read_snac(source))
 
 
 def read_snac(source: str) -> Any:
@@ -84,7 +84,7 @@ def to_device(network: SnacNetwork, device: torch.device) -> SnacNetwork:
     return moved
 
 
-def fold(model: Any) -> SnacNetwork:
+def fold_decoder(model: Any) -> SnacNetwork:
     """Take the decoding half out of a `snac.SNAC` of that configuration; `model` is read, not changed.
 
     Reading `weight` of its layers is what applies weight norm; it happens once, here.

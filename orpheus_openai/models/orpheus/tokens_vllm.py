@@ -12,12 +12,12 @@ from typing import Any
 from orpheus_openai.errors import EngineError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.installation import installing
 from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter
-from orpheus_openai.models.orpheus.adapters_held import Resident
+from orpheus_openai.models.orpheus.adapters_held import HeldAdapters
 from orpheus_openai.models.orpheus.checkpoint import Shape, fetch_checkpoint
 from orpheus_openai.models.orpheus.draw import NO_ID, Draw
 from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, TOKENS_PER_FRAME
 from orpheus_openai.models.orpheus.spoken_ids import TURN, turned, turned_back
-from orpheus_openai.models.orpheus.vllm_engine import Engine, EngineStart
+from orpheus_openai.models.orpheus.vllm_engine import EngineStart, RunningEngine
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
 from orpheus_openai.models.threads import in_thread
 from orpheus_openai.synthesis import Sampling
@@ -32,11 +32,11 @@ AHEAD = 1
 class VLLMTokenSource:
     """A running engine; made by `load_vllm`, and used in the event loop in which it was loaded."""
 
-    def __init__(self, engine: Engine, options: EngineOptions) -> None:
+    def __init__(self, engine: RunningEngine, options: EngineOptions) -> None:
         self._engine = engine
         self._stall_seconds = options.stall_seconds
         self._adapters = (
-            Resident(
+            HeldAdapters(
                 _LoraEngine(engine),
                 options.adapters,
                 partial(_fetched, engine.checkpoint.shape, options.adapter_rank),
@@ -169,9 +169,9 @@ class VLLMTokenSource:
 
 
 class _LoraEngine:
-    """vLLM's own words for what `adapters_held.Resident` wants of an engine."""
+    """vLLM's own words for what `adapters_held.HeldAdapters` wants of an engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: RunningEngine) -> None:
         self._engine = engine
 
     async def add(self, number: int, adapter: Adapter) -> None:
@@ -218,7 +218,7 @@ async def load_vllm(checkpoint: str, options: EngineOptions) -> VLLMTokenSource:
     return VLLMTokenSource(engine, options)
 
 
-async def _abandon(start: EngineStart, running: asyncio.Future[Engine]) -> None:
+async def _abandon(start: EngineStart, running: asyncio.Future[RunningEngine]) -> None:
     """Break a start off, whatever it is at, and wait until nothing of it is left."""
     while not running.done():
         start.cancel()

@@ -19,7 +19,7 @@ import torch
 from vllm.v1.sample.logits_processor import LogitsProcessor, MoveDirectionality
 
 from orpheus_openai.models.orpheus.draw import Draw, draw_of
-from orpheus_openai.models.orpheus.draw_state import History, Parameters, Row
+from orpheus_openai.models.orpheus.draw_state import DrawParameters, History, Row
 from orpheus_openai.models.orpheus.spoken_ids import ARCHITECTURE, TURN
 from orpheus_openai.models.orpheus.vllm_processes import end_with_owner
 
@@ -46,7 +46,7 @@ class AudioOnly(LogitsProcessor, _DeviceLogitsProcessor):  # type: ignore[misc]
         self._requests: Any = None
         if not isinstance(place, torch.device):
             self._requests = place
-            self._parameters = Parameters(place.max_num_reqs, place.device)
+            self._parameters = DrawParameters(place.max_num_reqs, place.device)
         elif place.type != "cpu":
             scheduler, model = vllm_config.scheduler_config, vllm_config.model_config
             self._history = History(scheduler.max_num_seqs, model.max_model_len, place)
@@ -119,7 +119,7 @@ class AudioOnly(LogitsProcessor, _DeviceLogitsProcessor):  # type: ignore[misc]
         logits: torch.Tensor,
         rows: tuple[torch.Tensor, torch.Tensor],
         history: tuple[torch.Tensor, torch.Tensor],
-        parameters: Parameters,
+        parameters: DrawParameters,
     ) -> None:
         from orpheus_openai.models.orpheus.draw_kernel import WARPS, draw_rows  # noqa: PLC0415  needs Triton
 

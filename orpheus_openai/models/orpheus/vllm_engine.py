@@ -45,7 +45,7 @@ _starting = threading.Lock()
 """Held while an engine starts, so that it measures memory and finds its processes without another's."""
 
 
-class Engine(msgspec.Struct):
+class RunningEngine(msgspec.Struct):
     """A running engine and the processes it lives in."""
 
     llm: Any
@@ -72,7 +72,7 @@ class EngineStart:
         self._cancelled = threading.Event()
         self._others: set[BaseProcess] | None = None
 
-    def run(self) -> Engine:
+    def run(self) -> RunningEngine:
         """Start the engine; raises NotReadyError when it cannot, or was cancelled."""
         while not _starting.acquire(timeout=0.2):
             self._check()
@@ -98,7 +98,7 @@ class EngineStart:
         for process in self._processes():
             kill_with_workers(process)
 
-    def _start(self) -> Engine:
+    def _start(self) -> RunningEngine:
         try:
             with lasting_import("vllm"):
                 from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415  # takes seconds
@@ -130,7 +130,7 @@ class EngineStart:
             arguments = AsyncEngineArgs(**options, enable_sleep_mode=can_sleep)
             self._check()
             # In no local variable: vLLM keeps errors that it has caught, and with them its callers' frames.
-            return Engine(
+            return RunningEngine(
                 llm=AsyncLLM.from_engine_args(arguments),
                 processes=Family(self._processes()),
                 can_sleep=can_sleep,

@@ -47,7 +47,7 @@ class Pause(NamedTuple):
     milliseconds: int
 
 
-class Word(NamedTuple):
+class WordBegin(NamedTuple):
     """Where a word begins. eSpeak NG joins some short words, such as "of the", to one."""
 
     sample: int
@@ -57,7 +57,7 @@ class Word(NamedTuple):
     length: int
 
 
-Spoken: TypeAlias = bytes | Word
+Spoken: TypeAlias = bytes | WordBegin
 """int16 samples at `process.ESPEAK_SAMPLE_RATE`, mono; or a word, before the samples in which it begins."""
 
 
@@ -144,7 +144,7 @@ class _Progress:
 
     def new(self, item: Spoken) -> Spoken | None:
         """What of `item` has not been said yet."""
-        if isinstance(item, Word):
+        if isinstance(item, WordBegin):
             self._known_words -= 1
             if self._known_words >= 0:
                 return None
@@ -170,7 +170,7 @@ async def _spoken(parent: Parent, request: bytes, niceness: int) -> AsyncGenerat
                     case process.PCM:
                         yield payload
                     case process.WORD:
-                        yield Word(*process.WORD_EVENT.unpack(payload))
+                        yield WordBegin(*process.WORD_EVENT.unpack(payload))
                     case process.END:
                         return
                     case process.NO_VOICE:

@@ -11,7 +11,7 @@ from orpheus_openai.audio import PCM, SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, Voice
 from orpheus_openai.errors import ShuttingDownError
 from orpheus_openai.models.orpheus.frames import SAMPLES_PER_FRAME, TOKENS_PER_FRAME
-from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, Word
+from orpheus_openai.models.preview.espeak import Espeak, Part, Pause, WordBegin
 from orpheus_openai.models.preview.process import ESPEAK_SAMPLE_RATE
 from orpheus_openai.models.preview.upsample import Upsampling, filter_table
 from orpheus_openai.synthesis import Sampling, Usage
@@ -130,7 +130,7 @@ class PreviewModel:
             upsampling = Upsampling()
             samples = 0
             async for item in spoken:
-                if isinstance(item, Word):
+                if isinstance(item, WordBegin):
                     yield WordTime(
                         round(item.sample * SAMPLE_RATE / ESPEAK_SAMPLE_RATE), item.start, item.length
                     )

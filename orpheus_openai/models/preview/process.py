@@ -99,7 +99,7 @@ _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
-class _Event(ctypes.Structure):
+class _EspeakEvent(ctypes.Structure):
     _fields_ = (
         ("type", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
@@ -114,10 +114,10 @@ class _Event(ctypes.Structure):
 
 # Loaded by the parent: what a child touches or makes is memory of its own, and this would be 100 KiB for each.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_EspeakEvent))
 
 
-class Espeak:
+class Library:
     """The library, initialised and warm; it speaks into file descriptor 0."""
 
     def __init__(self, library: str, data: str) -> None:
@@ -177,7 +177,7 @@ class Espeak:
         self._samples += samples
         _send(PCM, bytes(2 * samples))
 
-    def _on_samples(self, samples: int | None, count: int, events: "ctypes._Pointer[_Event]") -> int:
+    def _on_samples(self, samples: int | None, count: int, events: "ctypes._Pointer[_EspeakEvent]") -> int:
         """Pass on what the library has spoken; 0 tells it to go on."""
         if not self._heard:
             return 0
@@ -203,7 +203,7 @@ def main() -> None:
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, 2 * MAX_CHILDREN)
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    Parent(Espeak(*sys.argv[1:])).serve()
+    Parent(Library(*sys.argv[1:])).serve()
 
 
 class Child:
@@ -220,7 +220,7 @@ class Child:
 class Parent:
     """Forks, reaps, reports, and kills children whose listener has left."""
 
-    def __init__(self, espeak: Espeak) -> None:
+    def __init__(self, espeak: Library) -> None:
         self._espeak = espeak
         self._pid = os.getpid()
         self._control = socket.socket(fileno=0)
@@ -304,7 +304,7 @@ class Parent:
             self._control.send(REPORT.pack(number, status))
 
 
-def _be_child(espeak: Espeak, parent: int, connection: int, niceness: int) -> NoReturn:
+def _be_child(espeak: Library, parent: int, connection: int, niceness: int) -> NoReturn:
     """Speak one request and exit."""
     try:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -323,7 +323,7 @@ def _be_child(espeak: Espeak, parent: int, connection: int, niceness: int) -> No
     os._exit(0)
 
 
-def _speak(espeak: Espeak) -> None:
+def _speak(espeak: Library) -> None:
     voice, parts = b"", []
     while (frame := _receive_frame())[0] != SPEAK:
         kind, payload = frame

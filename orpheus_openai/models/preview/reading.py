@@ -47,7 +47,7 @@ async def read(
     return Reading(np.concatenate(pieces), tuple(marks))
 
 
-def joined(readings: Sequence[tuple[Reading, int]]) -> Reading:
+def joined_readings(readings: Sequence[tuple[Reading, int]]) -> Reading:
     """Those of the parts of one text, one after the other, each with the place in the text at which it begins."""
     marks: list[WordTime] = []
     samples = 0

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator
 
 from orpheus_openai.text.numbers.rules import END, LATIN, START, Rule, always, rule
-from orpheus_openai.text.numbers.words import Words
+from orpheus_openai.text.numbers.words import NumberWords
 
 
 class Between:
     """The rules of one language; what stands between is put in words, the numbers are told later."""
 
-    def __init__(self, words: Words, signs: str) -> None:
+    def __init__(self, words: NumberWords, signs: str) -> None:
         self.words = words
         self.table = words.table
         self.language = words.language

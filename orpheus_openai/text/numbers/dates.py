@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from orpheus_openai.text.numbers.rules import END, LATIN, START, Rule, always, rule
-from orpheus_openai.text.numbers.words import Words
+from orpheus_openai.text.numbers.words import NumberWords
 
 _ARTICLES = frozenset({"der", "die", "das"})
 _CASES = frozenset({"am", "dem", "den", "des", "vom", "zum", "zur", "beim", "ab", "bis", "seit", "im"})
@@ -33,7 +33,7 @@ def german_ending(found: re.Match[str]) -> str:
 class Dates:
     """The rules of one language."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: NumberWords) -> None:
         self.words = words
         self.language = words.language
         self._months = {words.month(n): n for n in range(1, 13)}

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from orpheus_openai.text.numbers.rules import LATIN, Rule, always, rule
-from orpheus_openai.text.numbers.words import Words
+from orpheus_openai.text.numbers.words import NumberWords
 
 _FEWEST, _MOST = 8, 13
 """Digits of a telephone number that is written as people of its country write it."""
@@ -26,7 +26,7 @@ _OWN_PHONES = {
 class Names:
     """The rules of one language."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: NumberWords) -> None:
         self.words = words
         self.table = words.table
         self.language = words.language
@@ -104,7 +104,7 @@ class Names:
         return self.words.cardinal(figures) if pair else self.words.digits(figures)
 
 
-def _said_version(words: Words, found: re.Match[str]) -> str:
+def _said_version(words: NumberWords, found: re.Match[str]) -> str:
     space = "" if words.language == "zh" else " "
     point = _POINTS.get(words.language, words.table.point)
     return f"{space}{point}{space}".join(words.cardinal(part) for part in found[0].split("."))

@@ -2,7 +2,7 @@
 
 import re
 
-from orpheus_openai.text.numbers.words import Words
+from orpheus_openai.text.numbers.words import NumberWords
 
 _POINT = re.compile(r"(?<!\.\d\d\d)\.\d{1,2}\Z")
 
@@ -10,7 +10,7 @@ _POINT = re.compile(r"(?<!\.\d\d\d)\.\d{1,2}\Z")
 class Numerals:
     """Of one language."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: NumberWords) -> None:
         self.words = words
         self.table = words.table
         self.language = words.language
@@ -29,7 +29,7 @@ class Numerals:
         self.scale = "|".join(re.escape(scale) for scale in sorted(self.table.scales, key=len, reverse=True))
 
     def figures(self, number: str) -> str:
-        """A number as this language writes it, as `Words` takes it: digits, and a dot before a fraction."""
+        """A number as this language writes it, as `NumberWords` takes it: digits, and a dot before a fraction."""
         if self.table.decimal == "," and "," not in number and _POINT.search(number):
             number = number.replace(".", ",")
         for sign in f"{self.table.groups} ":

@@ -14,7 +14,7 @@ from orpheus_openai.text.numbers.names import Names
 from orpheus_openai.text.numbers.numerals import Numerals
 from orpheus_openai.text.numbers.ordinals import Ordinals, is_vowel_ended
 from orpheus_openai.text.numbers.rules import END, LATIN, START, Rule, always, rule
-from orpheus_openai.text.numbers.words import Words, words_of
+from orpheus_openai.text.numbers.words import NumberWords, number_words
 from orpheus_openai.text.trace import Traced
 
 _NEXT_WORD = re.compile(r" ([^\W\d_]+)")
@@ -51,7 +51,7 @@ _PUNCTUATING = frozenset("∕∖∗∙∣∥∶∷∼⋅⋮⋯⋰⋱")
 """Operators that are written for marks of other names."""
 
 
-def ready(language: str) -> bool:
+def tables_are_read(language: str) -> bool:
     """Whether the tables of a language have been read: the first time takes longer than other work on a text."""
     return language in _read
 
@@ -69,20 +69,20 @@ class _Rules(NamedTuple):
 
 @cache
 def _rules(language: str) -> _Rules | None:
-    words = words_of(language)
+    words = number_words(language)
     found = None
     if words:
         plain = [short for short in words.table.abbreviations if short.isalpha()]
         alone = "|".join([*map(re.escape, plain), "si[èe]cle|[Ss]iglo|secolo", *words.table.before_names])
-        found = _Rules(list(_Reader(words).rules()), re.compile(rf"(?<!\w)(?:{alone})(?!\w)"))
+        found = _Rules(list(_LanguageRules(words).rules()), re.compile(rf"(?<!\w)(?:{alone})(?!\w)"))
     _read.add(language)
     return found
 
 
-class _Reader:
+class _LanguageRules:
     """The rules of one language, each for one kind of thing, in the order in which they are tried."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: NumberWords) -> None:
         self.words = words
         self.table = words.table
         self.language = words.language

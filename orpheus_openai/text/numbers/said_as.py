@@ -5,7 +5,7 @@ import re
 from orpheus_openai.text.numbers.dates import Dates
 from orpheus_openai.text.numbers.names import Names
 from orpheus_openai.text.numbers.numerals import Numerals
-from orpheus_openai.text.numbers.words import Words, words_of
+from orpheus_openai.text.numbers.words import NumberWords, number_words
 
 LETTERS = frozenset({"characters", "spell-out", "verbatim"})
 """Told one by one."""
@@ -27,7 +27,7 @@ def said_as(text: str, kind: str, language: str, form: str = "") -> str | None:
 
     None where it is not such a thing, or has no words of its own: then it is read as any text is.
     """
-    words = words_of(language)
+    words = number_words(language)
     if kind in LETTERS or kind == "digits" or (kind == "telephone" and words is None):
         return GAP.sub(" ", text)
     if words is None or kind not in _IN_WORDS:
@@ -37,7 +37,7 @@ def said_as(text: str, kind: str, language: str, form: str = "") -> str | None:
     return _date(text, Dates(words), form) if kind == "date" else _number(text, kind, words)
 
 
-def _number(text: str, kind: str, words: Words) -> str | None:
+def _number(text: str, kind: str, words: NumberWords) -> str | None:
     """A cardinal, an ordinal or a fraction."""
     if kind == "fraction":
         parts = _FRACTION.match(text)

@@ -137,13 +137,13 @@ def _tables() -> dict[str, Table]:
 
 
 @cache
-def words_of(language: str) -> "Words | None":
+def number_words(language: str) -> "NumberWords | None":
     """Return the words of a language; None for one without a table. The first call for each reads files."""
     table = _tables().get(language)
-    return Words(language, table) if table else None
+    return NumberWords(language, table) if table else None
 
 
-class Words:
+class NumberWords:
     """Numbers are given as text: digits, and after a dot those of a fraction."""
 
     def __init__(self, language: str, table: Table) -> None:
