@@ -109,6 +109,19 @@ class House:
             if len(_written(ast.parse(file.read_text(encoding="utf-8"))) & set(FACTS_OF_A_SPEECH)) > 2
         ]
 
+    def namesakes(self) -> list[str]:
+        """The names of classes, `_` before them or not, and of public functions that stand in two modules."""
+        modules: dict[str, set[str]] = {}
+        for module, file in self.files.items():
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            classes = [node.name.lstrip("_") for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+            functions = [
+                node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            ]
+            for name in classes + [name for name in functions if name[0] != "_"]:
+                modules.setdefault(name, set()).add(module)
+        return sorted(name for name, found in modules.items() if len(found) > 1)
+
     def long(self) -> list[str]:
         """The files over 300 lines."""
         lines = {
@@ -174,6 +187,7 @@ def main() -> None:
         "arrows that run back up": house.upward(),
         "modules missing from the map": house.unmapped(),
         "modules that write a speech's facts": house.tellers(),
+        "names that stand in two modules": house.namesakes(),
         f"files over {LONG_FILE} lines": house.long(),
     }.items():
         print(f"{len(found):3}  {what}{': ' if found else ''}{', '.join(found)}")

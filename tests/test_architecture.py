@@ -2,6 +2,16 @@
 
 from benchmarks.house import HERE, MAP, House, mapped
 
+ONE_IDEA = {
+    "add_arguments": "each command of the command line has one",
+    "run": "each command of the command line has one",
+    "main": "each program of its own has one",
+    "Child": "a process, as the server and as its parent see it",
+    "mixed": "the same hash, on a processor and on a GPU",
+    "Parent": "the process that forks, as the server sees it and from within",
+}
+"""Names that mean the same thing in each of the modules where they stand."""
+
 
 def test_the_map_names_every_room_and_module_in_its_own_words():
     page = (HERE / MAP).read_text(encoding="utf-8")
@@ -18,3 +28,7 @@ def test_no_import_runs_back_up():
 
 def test_the_facts_of_a_speech_are_written_in_one_place():
     assert House(HERE).tellers() == ["orpheus_openai.speech.report"]
+
+
+def test_no_name_stands_for_two_things():
+    assert set(House(HERE).namesakes()) == set(ONE_IDEA)

@@ -8,7 +8,7 @@ from typing import Any
 from litestar import websocket
 from litestar.di import NamedDependency
 
-from orpheus_compat.live_messages import Interrupt, SessionConfig, failure, interrupted, parsed
+from orpheus_compat.live_messages import Interrupt, UtteranceConfig, failure, interrupted, parsed
 from orpheus_compat.live_utterance import Utterance
 from orpheus_openai.errors import (
     InvalidRequestError,
@@ -43,7 +43,7 @@ class LiveSession:
     def __init__(self, line: Line, service: SpeechService) -> None:
         self._line = line
         self._service = service
-        self._config: SessionConfig | None = None
+        self._config: UtteranceConfig | None = None
         self._utterances = 0
         self._writing: Utterance | None = None
         """The one that text is added to."""
@@ -148,7 +148,7 @@ class LiveSession:
                 "session.config cannot be applied while an utterance is in progress; send input.done first.",
                 code="utterance_in_progress",
             )
-        config = SessionConfig.of(message)
+        config = UtteranceConfig.of(message)
         self._service.check(config.wanted, account=self._line.account)
         self._config = config
 

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from orpheus_compat.schemas import CreateSpeechRequest
 from orpheus_openai.audio.formats import rate_of
-from orpheus_openai.catalog import DEFAULT_VOICE
+from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
 from orpheus_openai.fields import from_values
 from orpheus_openai.speech.interruption import Interruption
@@ -16,7 +16,6 @@ from orpheus_openai.speech.request import SpeechRequest, tuned
 from orpheus_openai.speech.timed import TimedSegment
 
 DEFAULT_FORMAT = "wav"
-DEFAULT_MODEL = "tts-1"
 
 
 class SocketConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +35,7 @@ class Interrupt(msgspec.Struct, frozen=True, kw_only=True):
     """Which utterance was played; None: the last that has begun to sound."""
 
 
-class SessionConfig(msgspec.Struct, frozen=True):
+class UtteranceConfig(msgspec.Struct, frozen=True):
     """What holds for the utterances that follow."""
 
     wanted: SpeechRequest
@@ -47,7 +46,7 @@ class SessionConfig(msgspec.Struct, frozen=True):
     granularities: tuple[str, ...]
 
     @classmethod
-    def of(cls, message: Mapping[str, Any]) -> "SessionConfig":
+    def of(cls, message: Mapping[str, Any]) -> "UtteranceConfig":
         """The configuration in a message; raises InvalidRequestError."""
         fields = {name: value for name, value in message.items() if name != "type"}
         own = from_values(fields, SocketConfig)

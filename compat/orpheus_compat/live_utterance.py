@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from orpheus_compat.live_messages import SessionConfig, words
+from orpheus_compat.live_messages import UtteranceConfig, words
 from orpheus_openai.audio import PCM
 from orpheus_openai.errors import InvalidRequestError, SpeechInterruptedError
 from orpheus_openai.http.delivery import ListenerTooSlowError, encoded, noted
@@ -36,14 +36,14 @@ class Utterance:
         self.sounds = False
         """Audio of it was sent."""
         self.parts = 0
-        self._config: SessionConfig | None = None
+        self._config: UtteranceConfig | None = None
 
     @property
     def length(self) -> int:
         """Characters that were written to it."""
         return len(self.feed.text) if self.feed is not None else 0
 
-    def prepare(self, line: Line, service: SpeechService, config: SessionConfig) -> None:
+    def prepare(self, line: Line, service: SpeechService, config: UtteranceConfig) -> None:
         """Ask for a speech of what will be written; raises as `SpeechService.prepare` does."""
         feed = TextFeed(clauses=_CLAUSES[config.split], packed=config.split == "none")
         self.speech = prepare_utterance(line, service, config.wanted, feed, number=self.index)
@@ -72,12 +72,12 @@ class Utterance:
         for segment in await times.rest() if times else ():
             await line.send(words(self.index, segment, config.granularities))
 
-    async def _tell_words(self, line: Line, times: WordTimes | None, config: SessionConfig) -> None:
+    async def _tell_words(self, line: Line, times: WordTimes | None, config: UtteranceConfig) -> None:
         """As soon as they are known, though more of the text may have to be written first."""
         for segment in times.ready() if times else ():
             await line.send(words(self.index, segment, config.granularities))
 
-    async def _say_part(self, line: Line, speech: Speech, config: SessionConfig, parts: "_Parts") -> None:
+    async def _say_part(self, line: Line, speech: Speech, config: UtteranceConfig, parts: "_Parts") -> None:
         place = {"utterance_index": self.index, "sentence_index": self.parts}
         start: dict[str, Any] = {"type": "audio.start", **place, "sentence_text": parts.text}
         start |= {"format": config.audio_format, "sample_rate": config.sample_rate, "channels": 1}

@@ -5,10 +5,7 @@ from itertools import pairwise
 
 import msgspec
 
-from orpheus_openai.speech.timed import TimedSegment
-
-DIGITS = 5
-"""Of seconds: less than a sample."""
+from orpheus_openai.speech.timed import DIGITS, TimedSegment
 
 
 class Alignment(msgspec.Struct, frozen=True):

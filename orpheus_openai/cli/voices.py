@@ -19,6 +19,7 @@ from orpheus_openai.voices.form import (
     DESCRIPTION,
     LONGEST_RECORDING,
     MODELS,
+    RECORDING,
     REPOSITORY,
     VoiceError,
     VoiceFile,
@@ -33,7 +34,6 @@ EXAMPLES = """\
   orpheus-openai voices add Narrator --adapter ./lora
   orpheus-openai voices add Ann --recording ann.wav --transcript "The quick brown fox …" --consent consent.wav
   orpheus-openai voices test Ann"""
-RECORDING = "recording.wav"
 ADAPTER = "adapter"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orpheus_openai.errors import ConfigurationError, ContentRefusedError, NotReadyError, SpeechError
+from orpheus_openai.text.lexicon import EAST
 
 Moderator = Callable[[str], Awaitable[str | None]]
 """Given the text; None lets it pass, words refuse it and tell the caller why."""
@@ -33,11 +34,10 @@ CONTEXT_WORDS = 50
 LONGEST_PHRASE = 8
 """Words of a phrase whose repetition is noticed."""
 
-# East Asian scripts write without spaces: each of their signs is taken for a word. In others a vowel sign or
-# an accent, which \w does not know, belongs to its word.
-_EAST = "\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+# Each sign of a script without spaces is taken for a word. In others a vowel sign or an accent, which \w does not
+# know, belongs to its word.
 _MARKS = "\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0962\u0963"
-_WORD = re.compile(f"[{_EAST}]|[^\\W_{_EAST}](?:[^\\W_{_EAST}]|[{_MARKS}])*")
+_WORD = re.compile(f"[{EAST}]|[^\\W_{EAST}](?:[^\\W_{EAST}]|[{_MARKS}])*")
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from orpheus_openai.speech.timed import TimedSegment, TimedWord
 from orpheus_openai.speech.words import WordTimes
+from orpheus_openai.text.marks import CLOSERS, SENTENCE_ENDS
 from orpheus_openai.text.words import units_of
 
 CaptionFormat = Literal["srt", "vtt", "json"]
@@ -22,8 +23,6 @@ PAUSE_SECONDS = 1.0
 """After a pause of this length a caption of its own begins."""
 LEAST_SECONDS, MOST_SECONDS = 1.0, 7.0
 """How long a caption is to be seen, if what follows leaves it the time."""
-SENTENCE_ENDS = frozenset(".!?…。！？।॥")
-CLOSERS = "\"'”’»›)]」』》〉）】"
 MARKDOWN = "*_`#~|"
 """Marks of a writer, not of a reader."""
 LEAST_FILLED = 0.5

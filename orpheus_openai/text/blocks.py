@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from orpheus_openai.text.cuts import cut_between_words
+from orpheus_openai.text.marks import SENTENCE_ENDS
 from orpheus_openai.text.normalise import NEWLINE
 from orpheus_openai.text.trace import Traced, join
 
@@ -14,7 +15,6 @@ A line that is twice as long is parted: where a sentence ends, else with a claus
 _CUT_REACH = 1_000
 """Characters among which the best place to part a line is looked for, where no sentence ends."""
 
-_SENTENCE_ENDS = frozenset(".!?…。！？।")
 _LINE_CUT = re.compile(r"(?<=\w{3}[.!?…])[\"'”’»)\]]*(?=\s)|[。！？।][\"”’»」』）]*")
 _THOUGHT = re.compile(r"<(think|thinking)>", re.IGNORECASE)
 _FENCE = re.compile(r"[\s>]*(?P<marks>`{3,}(?=[^`\n]*$)|~{3,})")
@@ -32,7 +32,7 @@ def blocks(text: Traced, *, read_code: bool = False) -> Iterator[Traced]:
         if line.text.strip(" \t>"):
             lines.append(line)
             size += len(line.text)
-        ends = line.text[-1:] in _SENTENCE_ENDS or size >= 2 * MAX_BLOCK
+        ends = line.text[-1:] in SENTENCE_ENDS or size >= 2 * MAX_BLOCK
         enough = parted or (size >= MAX_BLOCK and ends)
         if lines and (enough or not line.text.strip(" \t>")):
             yield join("\n", lines)

@@ -3,7 +3,9 @@
 import re
 import unicodedata
 
-_CLOSERS = r"[\"'”’»›)\]」』》〉）】]*"
+from orpheus_openai.text.marks import CLOSERS
+
+_CLOSERS = f"[{re.escape(CLOSERS)}]*"
 # Marks before a space, the ends of sentences inside quotes among them (a short word before the full stop may
 # be an abbreviation); a dash, and the marks of Chinese, which stand without spaces.
 _CLAUSE_END = re.compile(rf"(?:[,;:–—…!?।॥]|(?<=\w{{5}})\.){_CLOSERS}(?=\s)|—|[、，；：。！？…]+{_CLOSERS}")

@@ -14,8 +14,7 @@ from orpheus_openai.text.numbers.read import tables_are_read
 from orpheus_openai.text.pieces import Piece
 from orpheus_openai.text.reading import ReadingRules, by_lexicons, worded
 from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
-from orpheus_openai.text.ssml import is_ssml
-from orpheus_openai.text.ssml import read as read_ssml
+from orpheus_openai.text.ssml import is_ssml, read_ssml
 from orpheus_openai.text.trace import Traced
 from orpheus_openai.text.turns import LONGEST_PAUSE, PLAIN, Allowance, Cast, Manner, parted, require_bounded
 
@@ -147,7 +146,9 @@ class Desk:
                 clean = cleaned(words, self._directions_in(language), note)
                 yield from ((manner, part) for part in parted(clean, left))
 
-    def _worded(self, blocks: Iterator[Traced], reading: ReadingRules, state: "_ReadingState") -> Iterator[Traced]:
+    def _worded(
+        self, blocks: Iterator[Traced], reading: ReadingRules, state: "_ReadingState"
+    ) -> Iterator[Traced]:
         """Yield the paragraphs of `blocks`, in words."""
         note = state.note
         # Before what spells a special token is dropped: an entry cannot bring one in.

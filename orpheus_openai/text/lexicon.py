@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from orpheus_openai.text.trace import Traced
 
-# Scripts without spaces part no words.
-_EAST = re.compile("[\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
-
-
+EAST = "\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+"""East Asian scripts, which write without spaces: a character's range, for the brackets of a pattern."""
+_EASTERN = re.compile(f"[{EAST}]")
 _SPELT = re.compile(r"\s*(?P<words>[^\[\]]*?)\s*\[\[(?P<names>.*)\]\]\s*\Z", re.DOTALL)
 _NAMES = re.compile(r"[A-Za-z0-9@',%=_:|~#!?;\"^*.&+/{}() -]{1,200}\Z")
 """Of phonemes, by eSpeak NG: https://github.com/espeak-ng/espeak-ng/blob/master/docs/phonemes.md"""
@@ -102,4 +101,4 @@ def _one(word: str) -> str:
 
 
 def _parted(char: str) -> bool:
-    return (char.isalnum() or char == "_") and not _EAST.match(char)
+    return (char.isalnum() or char == "_") and not _EASTERN.match(char)

@@ -2,9 +2,13 @@
 
 import re
 
+SENTENCE_ENDS = frozenset(".!?…。！？।॥")
+CLOSERS = "\"'”’»›)]」』》〉）】"
+"""What may stand between the end of a sentence and the next one."""
+
 _END_MARKS = {"zh": "。", "hi": "।"}
 _REPEATED = re.compile(r"([!?。！？।,;:])\1+")
-_ENDED = re.compile(r"[.!?…。！？।:;,，、；：—–-][\"'”’»›)\]」』》〉）】]*\Z|>\Z")
+_ENDED = re.compile(rf"[.!?…。！？।:;,，、；：—–-][{re.escape(CLOSERS)}]*\Z|>\Z")
 
 
 def calm(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from orpheus_openai.text.cuts import cut_between_words
+from orpheus_openai.text.marks import CLOSERS
 from orpheus_openai.text.normalise import has_speech
 from orpheus_openai.text.sentences import Sentences
 from orpheus_openai.text.split import MAX_CHARS
@@ -53,7 +54,7 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 _NEWLINE = r"(?:\r\n|[\n\v\f\x1c-\x1e\x85\u2028\u2029]|\r(?!\n))"
-_CLOSERS = r"[\"'”’»›)\]」』》〉）】*_~]*"
+_CLOSERS = f"[{re.escape(CLOSERS)}*_~]*"
 _MARK = re.compile(
     rf"(?P<thought><(?P<kind>think|thinking)>)"
     rf"|(?:^|(?<=[\n\r]))[ \t>]*(?P<fence>`{{3,}}|~{{3,}})"

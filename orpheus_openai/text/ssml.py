@@ -48,7 +48,7 @@ def is_ssml(text: str) -> bool:
     return _DOCUMENT.match(text) is not None
 
 
-def read(text: str, language_of: Callable[[Manner], str] = lambda _: "en") -> Document:
+def read_ssml(text: str, language_of: Callable[[Manner], str] = lambda _: "en") -> Document:
     """Read a document: break, p, s, sub, say-as, lang, prosody's rate and voice; other elements are read through.
 
     `language_of` tells, by ISO 639-1, what is spoken in a manner, for what say-as puts in words.

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from orpheus_openai.voices.form import toml
+from orpheus_openai.voices.form import RECORDING, toml
 from orpheus_openai.voices.places import Places
 
 PREFIX = "cons_"
-DESCRIPTION = "consent.toml"
-RECORDING = "recording.wav"
+_DESCRIPTION = "consent.toml"
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +41,7 @@ class ConsentFolder:
         found = []
         for folder in self._places.folders():
             try:
-                table = tomllib.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+                table = tomllib.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))
                 found.append(msgspec.convert({**table, "id": folder.name}, Consent))
             except (OSError, ValueError, RecursionError):
                 continue  # just removed, or not ours
@@ -60,7 +59,7 @@ class ConsentFolder:
 
         def lay(staging: Path) -> None:
             put(staging / RECORDING)
-            (staging / DESCRIPTION).write_text(_described(consent), encoding="utf-8")
+            (staging / _DESCRIPTION).write_text(_described(consent), encoding="utf-8")
 
         self._places.add(consent.id, lay)
         return consent
@@ -68,7 +67,7 @@ class ConsentFolder:
     def rename(self, consent: Consent, name: str) -> Consent:
         """Call it otherwise; raises VoiceFolderError."""
         renamed = msgspec.structs.replace(consent, name=name)
-        self._places.write(consent.id, DESCRIPTION, _described(renamed))
+        self._places.write(consent.id, _DESCRIPTION, _described(renamed))
         return renamed
 
     def remove(self, consent: Consent) -> bool:

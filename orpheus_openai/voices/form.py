@@ -16,6 +16,8 @@ from orpheus_openai.catalog.form import toml_key
 from orpheus_openai.expected import complaint
 
 DESCRIPTION = "voice.toml"
+RECORDING = "recording.wav"
+"""As which the server keeps what a voice is made of."""
 LARGEST_DESCRIPTION = 64 * 1024
 MOST_UNQUOTED = 2_000
 """Characters of it beside texts and comments, several times what all fields take: a reader of TOML needs minutes for

@@ -15,13 +15,12 @@ from orpheus_openai.errors import InvalidRequestError, NotFoundError
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.settings import Settings
 from orpheus_openai.voices.consents import Consent, ConsentFolder
-from orpheus_openai.voices.form import LONGEST_NAME, MADE_ID, MODELS, VoiceError, VoiceFile
+from orpheus_openai.voices.form import LONGEST_NAME, MADE_ID, MODELS, RECORDING, VoiceError, VoiceFile
 from orpheus_openai.voices.recordings import Recorder, judge, trimmed, write_wav
 from orpheus_openai.voices.shelf import VoiceShelf
 
 FIELDS = {"transcript": "ref_text", "recording": "audio_sample"}
 """What a form calls a part of a description; the others have one name in both."""
-RECORDING = "recording.wav"
 SHORTEST_CONSENT = 1.0
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect
 
 from orpheus_compat import live, live_utterance
-from orpheus_compat.live_messages import SessionConfig
+from orpheus_compat.live_messages import UtteranceConfig
 from orpheus_compat.schemas import CreateSpeechRequest
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import InvalidRequestError
@@ -218,11 +218,11 @@ FIELDS = {
 
 def test_every_field_of_a_request_over_http_configures_a_socket():
     assert FIELDS.keys() == set(CreateSpeechRequest.__struct_fields__) - {"input", "stream_format"}
-    plain = SessionConfig.of({})
+    plain = UtteranceConfig.of({})
     for field, value in FIELDS.items():
-        assert (SessionConfig.of({field: value}) != plain) == (value is not None), field
+        assert (UtteranceConfig.of({field: value}) != plain) == (value is not None), field
     with pytest.raises(InvalidRequestError):
-        SessionConfig.of({"speed": 9})
+        UtteranceConfig.of({"speed": 9})
 
 
 def test_an_utterance_that_is_refused_costs_the_next_nothing(talk):

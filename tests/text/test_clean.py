@@ -202,5 +202,5 @@ def test_a_text_waits_in_a_thread_until_the_parser_is_loaded(monkeypatch):
     markdown._parser()
     as_is = ReadingRules(language="en", numbers="as_is")
     assert DESK.ready(as_is)
-    monkeypatch.setattr(markdown, "ready", lambda: False)
+    monkeypatch.setattr(markdown, "parser_is_loaded", lambda: False)
     assert not DESK.ready(as_is)

@@ -16,8 +16,8 @@ DONE = b"[DONE]"
 REACH = -math.log(1e-5)
 """How far below the likeliest logit a token can stand and still be drawn, as the published sampling goes: at
 temperature 0.6 and top_p 0.9 what is left out has no share that could be measured."""
-LARGEST_LOGIT = 30.0
-"""Of a trained model; it limits by how much a repetition penalty can lower the likeliest tokens."""
+TRAINED_LOGIT = 30.0
+"""The largest of a trained model; it limits by how much a repetition penalty can lower the likeliest tokens."""
 
 PENALTY_WINDOW = 8_192
 """Tokens that the repetition penalty looks back on at least, more than most prompts with their speech: the authors'
@@ -212,7 +212,7 @@ def _far_too_unlikely(sampling: Sampling) -> float:
     """Share of the likeliest token's probability, at temperature 1 and before penalties, that cannot matter."""
     reach = REACH * max(1.0, sampling.temperature / Sampling().temperature)
     usual = 1 / Sampling().repetition_penalty
-    reach += LARGEST_LOGIT * max(0.0, usual - 1 / sampling.repetition_penalty)
+    reach += TRAINED_LOGIT * max(0.0, usual - 1 / sampling.repetition_penalty)
     return math.exp(-reach)
 
 

@@ -18,11 +18,13 @@ from orpheus_openai.models.orpheus.frames import (
     CODEBOOK_SIZE,
     END_OF_SPEECH,
     FIRST_AUDIO_TOKEN,
+    FIRST_CUSTOM_TOKEN,
     TOKENS_PER_FRAME,
 )
 from orpheus_openai.models.orpheus.prompt import START_OF_SPEECH
+from orpheus_openai.models.orpheus.splitmix import mixed
 
-NO_ID = 128_256
+NO_ID = FIRST_CUSTOM_TOKEN
 """Stands for an id where the model's numbers leave none to draw: `<custom_token_0>`, which is never drawn."""
 
 GREEDY_BELOW = 1e-5
@@ -37,9 +39,6 @@ LARGEST = 100
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
 _FEW_BITS = 24
-_WORD = (1 << 64) - 1
-_STEP, _FIRST_FACTOR, _SECOND_FACTOR = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-"""Of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
 
 
 class Draw(msgspec.Struct, frozen=True, array_like=True):
@@ -108,14 +107,8 @@ def uniform(seed: int, count: int) -> float:
 
     It depends on nothing else, so that neither the other requests nor a preemption can change a speech.
     """
-    return (_mixed(_mixed(seed) ^ count) >> (64 - _FEW_BITS)) / (1 << _FEW_BITS)
-
-
-def _mixed(word: int) -> int:
-    word = (word + _STEP) & _WORD
-    word = ((word ^ (word >> 30)) * _FIRST_FACTOR) & _WORD
-    word = ((word ^ (word >> 27)) * _SECOND_FACTOR) & _WORD
-    return word ^ (word >> 31)
+    (word,) = mixed(mixed(np.array([seed], np.uint64)) ^ np.uint64(count))
+    return (int(word) >> (64 - _FEW_BITS)) / (1 << _FEW_BITS)
 
 
 def choose(logits: NDArray[np.float32], repeated: NDArray[np.intp], draw: Draw, count: int) -> int | None:

@@ -8,6 +8,8 @@ row's only choice.
 import triton
 import triton.language as tl
 
+from orpheus_openai.models.orpheus.splitmix_kernel import mixed
+
 CODES = tl.constexpr(4_096)
 SLOTS = tl.constexpr(7)
 START, END, FIRST_CODE = tl.constexpr(128_257), tl.constexpr(128_258), tl.constexpr(128_266)
@@ -17,15 +19,6 @@ WEIGHT_BITS = tl.constexpr(0x3F800000)
 """Of 1.0, the largest weight."""
 CHUNK = tl.constexpr(1_024)
 WARPS = 8
-
-
-@triton.jit
-def mixed(word):
-    """SplitMix64 of a 64-bit word."""
-    word = word + 0x9E3779B97F4A7C15
-    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EB
-    return word ^ (word >> 31)
 
 
 @triton.jit

@@ -17,6 +17,8 @@ REALTIME_TOKENS_PER_SECOND = TOKENS_PER_FRAME / SECONDS_PER_FRAME
 
 CODEBOOK_SIZE = 4_096
 """Codes of each level; a code is 0 to 4095."""
+FIRST_CUSTOM_TOKEN = 128_256
+"""`<custom_token_0>`: what comes before are Llama 3's own."""
 END_OF_SPEECH = 128_258
 """`<custom_token_2>`, the token after the last frame."""
 FIRST_AUDIO_TOKEN = 128_266

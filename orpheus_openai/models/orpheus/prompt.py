@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from orpheus_openai.catalog import Voice
 from orpheus_openai.errors import InvalidRequestError
-from orpheus_openai.models.orpheus.frames import END_OF_SPEECH
+from orpheus_openai.models.orpheus.frames import END_OF_SPEECH, FIRST_CUSTOM_TOKEN
 
 PromptForm: TypeAlias = Literal["standard", "smaller"]
 """Which of the two forms that Orpheus' authors publish (Orpheus-TTS, engine)."""
@@ -15,14 +15,11 @@ FIRST_SPECIAL_TOKEN = 128_000
 BEGIN_OF_TEXT = 128_000
 END_OF_TURN = 128_009
 
-_FIRST_CUSTOM_TOKEN = 128_256
-START_OF_HUMAN = _FIRST_CUSTOM_TOKEN + 3
-END_OF_HUMAN = _FIRST_CUSTOM_TOKEN + 4
-START_OF_AI = _FIRST_CUSTOM_TOKEN + 5
-START_OF_SPEECH = _FIRST_CUSTOM_TOKEN + 1
-
-
-END_OF_AI = _FIRST_CUSTOM_TOKEN + 6
+START_OF_HUMAN = FIRST_CUSTOM_TOKEN + 3
+END_OF_HUMAN = FIRST_CUSTOM_TOKEN + 4
+START_OF_AI = FIRST_CUSTOM_TOKEN + 5
+START_OF_SPEECH = FIRST_CUSTOM_TOKEN + 1
+END_OF_AI = FIRST_CUSTOM_TOKEN + 6
 
 
 def prompt_text(text: str, voice: Voice, form: PromptForm = "standard") -> str:

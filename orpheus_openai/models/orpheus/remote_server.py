@@ -33,7 +33,7 @@ from orpheus_openai.synthesis import Sampling
 USUAL_MAX_TOKENS = 6_144
 """Audio tokens of one segment where the request sets no limit: 75 s."""
 
-LONGEST_PAUSE = 60.0
+LONGEST_AVOIDED = 60.0
 """Seconds for which a server's Retry-After is believed."""
 
 TAKES_TEXT = " It may be one that takes text only, which needs the model's tokenizer."
@@ -147,7 +147,7 @@ class RemoteServer:
             self.streams -= 1
 
     def _avoid(self, seconds: float | None = None) -> None:
-        self.avoided_until = time.monotonic() + min(seconds or self._timeouts.avoided, LONGEST_PAUSE)
+        self.avoided_until = time.monotonic() + min(seconds or self._timeouts.avoided, LONGEST_AVOIDED)
         self._served = None  # it may come back with another model, or as another kind
 
     async def _answer(

@@ -8,6 +8,8 @@ stored in half; here they are float32.
 import triton
 import triton.language as tl
 
+from orpheus_openai.models.orpheus.splitmix_kernel import mixed
+
 KERNEL = tl.constexpr(7)
 INVERSE_PI = tl.constexpr(0.3183098861837907)
 PI_HIGH = tl.constexpr(3.140625)  # π in two parts: the first has few bits, so that its multiples are exact
@@ -190,15 +192,6 @@ def ended(
         tl.store(
             following + row * following_stride + place, value, mask=(time < kept)[:, None] & live[None, :]
         )
-
-
-@triton.jit
-def mixed(word):
-    """SplitMix64 of 64-bit words."""
-    word = word + 0x9E3779B97F4A7C15
-    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EB
-    return word ^ (word >> 31)
 
 
 @triton.jit(do_not_specialize=["block", "length"])

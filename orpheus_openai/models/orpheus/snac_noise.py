@@ -11,15 +11,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from orpheus_openai.models.orpheus.splitmix import mixed
+
 Noise: TypeAlias = Literal["on", "off"] | int
 """`on`: different for each utterance, as the published decoder has it; an int: this seed for each utterance;
 `off`: none at all, for exact comparison, and audibly duller."""
 
 SEED_BITS = 63
-_STEP, _FIRST_FACTOR, _SECOND_FACTOR = map(
-    np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
-"""Of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
 _BLOCK_SHIFT = np.uint64(48)
 """A pair's number within its block takes the bits below: 372 years of audio."""
 _FEW_BITS = np.uint64(40)
@@ -59,7 +57,7 @@ class StreamNoise:
 
 def _normal(seed: int, pairs: NDArray[np.uint64]) -> NDArray[np.float32]:
     """Make two numbers of each pair's: Box and Muller's transformation of 24 bits and 24 bits of a hash."""
-    words = _mixed(_mixed(np.array([seed], np.uint64)) ^ pairs)
+    words = mixed(mixed(np.array([seed], np.uint64)) ^ pairs)
     first = ((words >> _FEW_BITS).astype(np.float32) + np.float32(1)) * np.float32(2**-24)
     angle = (words & _MASK).astype(np.float32) * np.float32(2**-24 * 2 * np.pi)
     radius = np.sqrt(np.float32(-2) * np.log(first))
@@ -67,10 +65,3 @@ def _normal(seed: int, pairs: NDArray[np.uint64]) -> NDArray[np.float32]:
     np.multiply(radius, np.cos(angle), out=normal[:, 0])
     np.multiply(radius, np.sin(angle), out=normal[:, 1])
     return normal.reshape(-1)
-
-
-def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    words = words + _STEP
-    words = (words ^ (words >> np.uint64(30))) * _FIRST_FACTOR
-    words = (words ^ (words >> np.uint64(27))) * _SECOND_FACTOR
-    return words ^ (words >> np.uint64(31))

@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TypeAlias
 
-from orpheus_openai.models.orpheus.frames import LAST_AUDIO_TOKEN
+from orpheus_openai.models.orpheus.frames import FIRST_CUSTOM_TOKEN, LAST_AUDIO_TOKEN
 from orpheus_openai.models.orpheus.prompt import BEGIN_OF_TEXT, END_OF_TURN, FIRST_SPECIAL_TOKEN
 
 Decode: TypeAlias = Callable[[Sequence[int]], str]
 """Ids of text, none of them special, to the text."""
 
-FIRST_CUSTOM_TOKEN = 128_256
 _LAST_NUMBER = LAST_AUDIO_TOKEN - FIRST_CUSTOM_TOKEN
 _LONGEST = len(f"<custom_token_{_LAST_NUMBER}>")
 _TOKEN = re.compile(r"<custom_token_([0-9]{1,5})>")
