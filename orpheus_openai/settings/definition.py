@@ -64,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     adapter_rank: Annotated[
         int,
-        Meta(ge=1, le=512, description="The largest rank of an adapter; in vLLM memory for it is set aside."),
+        Meta(ge=1, le=512, description="The largest rank of an adapter; memory for each is set aside."),
     ] = 64
     voice_consent: Annotated[
         Literal["required", "off"],

@@ -276,3 +276,33 @@ async def test_a_model_is_loaded_again_with_the_adapters_of_the_last_minutes_tha
     shutil.rmtree(one)
     async with loaded(model, recent) as source, begun(source, two):
         assert started[-1].editions == ["2"]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+async def test_an_adapter_that_nobody_speaks_with_goes_and_one_that_is_spoken_with_stays(
+    model, folders, started, monkeypatch, beside
+):
+    one, two, _ = folders
+    monkeypatch.setattr(LlamaStart, "another_fits", beside)
+    monkeypatch.setattr(tokens_llama, "IDLE_SECONDS", 0.4)
+
+    async def left_with(editions):
+        async with asyncio.timeout(60):
+            while started[-1].editions != editions or source._replacing:  # noqa: ASYNC110  nothing tells
+                await asyncio.sleep(0.01)
+
+    async with loaded(model) as source:
+        for each in (one, two):
+            async with begun(source, each):
+                pass
+        async with begun(source, two):
+            if beside:
+                await left_with(["2"])
+            else:
+                await asyncio.sleep(0.6)
+                assert not started[-1].dead, "whoever is spoken for is spoken for to the end"
+        await left_with([])
+        async with begun(source):
+            assert [each.dead for each in started] == [True] * (len(started) - 1) + [False]
+        await asyncio.sleep(0.15)
+        assert source._idle is None, "where there are none nothing is looked for"

@@ -1,6 +1,7 @@
 """How many streams a model gets on a card, which cards it is spread over, and what that is told as."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.orpheus import engine as orpheus_engine
 from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
+from orpheus_openai.models.orpheus.memory import CODEC
 from orpheus_openai.settings import Settings, load_settings
 from tests.support.paper_checkpoint import write_paper
 
@@ -127,6 +130,24 @@ async def test_a_models_footprint_is_the_catalogs_until_its_checkpoint_is_here(m
     await factory.prepare(MODEL)
     assert factory.footprint(MODEL) / GIB == pytest.approx(10.31, abs=0.02)
     assert factory.least_footprint(MODEL) / GIB == pytest.approx(8.73, abs=0.05)
+
+
+async def test_a_gguf_files_footprint_is_the_catalogs_until_it_is_here_and_has_the_places_of_adapters(
+    machine_with, tiny_gguf
+):
+    def program(**settings):
+        checkpoints = {"ORPHEUS_MODEL_MEDIUM_3B": str(tiny_gguf)}
+        return machine_with(20, checkpoints=checkpoints, llama_server=sys.executable, **settings)
+
+    plain, some = program(max_streams="4"), program(max_streams="4", adapters=3, adapter_rank=16)
+    assert some.footprint(MODEL) == MODEL.memory_gib * GIB
+    for each in (plain, some):
+        await each.prepare(MODEL)
+    header = fetch_gguf(str(tiny_gguf))
+    assert plain.footprint(MODEL) == header.memory_bytes(4 * 4_096) + CODEC
+    assert plain.least_footprint(MODEL) == header.memory_bytes(4_096) + CODEC
+    edges = sum(header.shape.projections["q_proj"] + header.shape.projections["down_proj"])
+    assert some.footprint(MODEL) - plain.footprint(MODEL) > 3 * header.shape.layers * edges * 16 * 2
 
 
 def test_what_runs_elsewhere_takes_nothing_of_a_card(machine_with):

@@ -165,6 +165,31 @@ async def test_a_voice_with_an_adapter_comes_and_goes_without_a_restart_of_the_s
     assert answer.json()["error"]["param"] == "voice"
 
 
+async def test_an_adapter_of_a_repository_is_checked_for_its_base_when_it_is_first_spoken_with(
+    client, folder, monkeypatch
+):
+    snapshot = folder / "hub" / "models--someone--voice" / "snapshots" / "0"
+    sides = {"self_attn.v_proj": (HIDDEN, HIDDEN)}
+    config = write_random_adapter(snapshot, 1, layers=1, sides=sides) / "adapter_config.json"
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("0")
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps({**told, "base_model_name_or_path": "canopylabs/orpheus-3b-0.1-pretrained"}))
+    (folder / "voices" / "far").mkdir()
+    description = folder / "voices" / "far" / "voice.toml"
+    description.write_text('name = "Far"\nkind = "adapter"\nadapter = "hub:someone/voice"')
+    async with asyncio.timeout(60):
+        answer = await client.post("/v1/audio/speech", json=request(voice="Far"))
+        while answer.json()["error"]["code"] == "voice_not_found":
+            await asyncio.sleep(0.2)
+            answer = await client.post("/v1/audio/speech", json=request(voice="Far"))
+    assert answer.status_code == 404
+    assert "which is medium-3b-pretrained here" in answer.json()["error"]["message"]
+    config.write_text(json.dumps(told))
+    assert await frames(client, voice="Far") > 0
+
+
 async def test_a_long_text_is_spoken_to_its_end(client):
     answer = await client.post("/v1/audio/speech", json=request(LONG, stream_format="sse"))
     *_, done = [line for line in answer.text.splitlines() if line.startswith("data:")]

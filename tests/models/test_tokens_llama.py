@@ -175,10 +175,12 @@ async def test_there_are_no_more_streams_than_fit_and_the_log_says_so(tiny_gguf,
         raise ModelUnavailableError("seen enough")
 
     monkeypatch.setattr(LlamaProcess, "start", start)
-    for wanted in (2, 8):
+    adapter = header.shape.adapter_bytes(64)
+    places = header.cache_bytes(4_096) // adapter  # of adapters that take as much as a stream
+    for wanted, adapters in ((2, 0), (8, 0), (2, places)):
         with pytest.raises(ModelUnavailableError, match="enough"):
-            await load_llama(str(tiny_gguf), LlamaOptions(max_streams=wanted))
-    assert asked == [2, 3]
+            await load_llama(str(tiny_gguf), LlamaOptions(max_streams=wanted, adapters=adapters))
+    assert asked == [2, 3, 2]
     (said,) = [record.getMessage() for record in caplog.records]
     assert "speaks 3 streams at once of 8" in said
 

@@ -217,7 +217,7 @@ def _beyond(tensors: dict[str, Tensor]) -> str:
 
 def _misfit(tensors: dict[str, Tensor], rank: int, shape: Shape) -> str:
     """Why its weights do not go with the model; empty where they do."""
-    sizes = _sizes(shape)
+    sizes = shape.projections
     if not tensors:
         return "it holds no weights"
     for name, tensor in tensors.items():
@@ -232,22 +232,6 @@ def _misfit(tensors: dict[str, Tensor], rank: int, shape: Shape) -> str:
         if here is not None and width != here:
             return f"it is for a model whose layers are {width} wide; here they are {here} ({found[2]})"
     return ""
-
-
-def _sizes(shape: Shape) -> dict[str, tuple[int | None, int | None]]:
-    """Inputs and outputs of each projection; None where `config.json` does not say."""
-    hidden, inner = shape.hidden_size, shape.intermediate_size
-    queries = shape.num_attention_heads * shape.head_width
-    keys = (shape.num_key_value_heads or shape.num_attention_heads) * shape.head_width
-    return {
-        "q_proj": (hidden, queries),
-        "k_proj": (hidden, keys),
-        "v_proj": (hidden, keys),
-        "o_proj": (queries, hidden),
-        "gate_proj": (hidden, inner),
-        "up_proj": (hidden, inner),
-        "down_proj": (inner, hidden),
-    }
 
 
 def _refused(directory: Path, reason: str, *, merge: bool) -> ModelUnavailableError:

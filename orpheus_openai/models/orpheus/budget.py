@@ -9,8 +9,11 @@ from orpheus_openai.catalog import Model
 from orpheus_openai.errors import RETRY_SECONDS, NotReadyError
 from orpheus_openai.gpu.policy import GIB, Card
 from orpheus_openai.models.orpheus.checkpoint import Checkpoint, fetch_checkpoint
-from orpheus_openai.models.orpheus.memory import margin
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
+from orpheus_openai.models.orpheus.gguf_header import GGUFHeader
+from orpheus_openai.models.orpheus.memory import CODEC, margin
 from orpheus_openai.models.orpheus.vllm_options import EngineOptions
+from orpheus_openai.models.threads import in_thread
 from orpheus_openai.settings import Settings, checkpoint_variable
 
 AUTO = "auto"
@@ -30,6 +33,7 @@ class Budget:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._known: dict[str, Checkpoint] = {}
+        self._files: dict[str, GGUFHeader] = {}
 
     async def prepare(self, model: Model, *names: str) -> Checkpoint:
         """Fetch the model's checkpoint, if need be, and read what it will take; raises as `fetch_checkpoint` does."""
@@ -37,6 +41,10 @@ class Budget:
         checkpoint = await asyncio.to_thread(fetch_checkpoint, *names, setting=variable)
         self._known[model.id] = checkpoint
         return checkpoint
+
+    async def prepare_file(self, model: Model, checkpoint: str) -> None:
+        """The same for a GGUF file, which llama.cpp holds; raises as `fetch_gguf` does."""
+        self._files[model.id] = await in_thread(lambda: fetch_gguf(checkpoint))
 
     def footprint(self, model: Model) -> int:
         """Bytes on all its cards with as many streams as wished for; the catalog's figure until it is fetched."""
@@ -89,11 +97,19 @@ class Budget:
         return MODEST_STREAMS if wish == AUTO else int(wish)
 
     def _total(self, model: Model, streams: int) -> int:
+        if file := self._files.get(model.id):
+            return self._in_llama_cpp(file, streams)
         checkpoint = self._known.get(model.id)
         if checkpoint is None:
             return round(model.memory_gib * GIB)
         options = self._options(streams, model)
         return options.footprint(checkpoint).total * options.tensor_parallel
+
+    def _in_llama_cpp(self, file: GGUFHeader, streams: int) -> int:
+        settings = self._settings
+        context = min(settings.max_model_len, file.context or settings.max_model_len)
+        codec = 0 if "cpu" in (settings.device, settings.snac_device) else CODEC
+        return file.memory_bytes(context * streams, settings.adapters, settings.adapter_rank) + codec
 
     def _options(self, streams: int, model: Model) -> EngineOptions:
         settings = self._settings

@@ -61,6 +61,27 @@ class Shape(msgspec.Struct, frozen=True, rename={"layers": "num_hidden_layers"})
         """Numbers in one attention head."""
         return self.head_dim or self.hidden_size // self.num_attention_heads
 
+    @property
+    def projections(self) -> dict[str, tuple[int | None, int | None]]:
+        """Inputs and outputs of what an adapter may change in each layer; None where `config.json` does not say."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        queries = self.num_attention_heads * self.head_width
+        keys = (self.num_key_value_heads or self.num_attention_heads) * self.head_width
+        return {
+            "q_proj": (hidden, queries),
+            "k_proj": (hidden, keys),
+            "v_proj": (hidden, keys),
+            "o_proj": (queries, hidden),
+            "gate_proj": (hidden, inner),
+            "up_proj": (hidden, inner),
+            "down_proj": (inner, hidden),
+        }
+
+    def adapter_bytes(self, rank: int, number_bytes: int = 2) -> int:
+        """Memory of an adapter of that rank which changes all of it: a row and a column for each rank."""
+        edges = sum(side or 0 for sides in self.projections.values() for side in sides)
+        return self.layers * edges * rank * number_bytes
+
 
 class Weights(msgspec.Struct, frozen=True):
     """The numbers that an engine holds of a checkpoint's files."""

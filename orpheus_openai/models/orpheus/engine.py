@@ -102,9 +102,13 @@ class OrpheusEngine(Engine):
         return (missing(("gguf",), "gguf") if self._in_llama_cpp(model) else None) or AVAILABLE
 
     async def prepare(self, model: Model) -> None:
-        """Fetch the model's checkpoint where its weights are held here in vLLM."""
+        """Fetch the model's checkpoint where its weights are held here."""
         checkpoint = self.checkpoint(model)
-        if self._local and checkpoint is not None and not means_gguf(checkpoint):
+        if not self._local or checkpoint is None:
+            return
+        if means_gguf(checkpoint):
+            await self._budget.prepare_file(model, checkpoint)
+        else:
             await self._budget.prepare(model, *self._checkpoints(model))
 
     def footprint(self, model: Model) -> int:

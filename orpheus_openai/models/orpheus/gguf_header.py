@@ -64,9 +64,10 @@ class GGUFHeader(msgspec.Struct, frozen=True, kw_only=True):
         """Memory of keys and values for that many tokens."""
         return self.shape.cache_bytes(tokens, CACHE_NUMBER_BYTES)
 
-    def memory_bytes(self, tokens: int) -> int:
-        """Memory that llama.cpp needs with a cache of that many tokens."""
-        return self.file_bytes + self.cache_bytes(tokens) + OVERHEAD
+    def memory_bytes(self, tokens: int, adapters: int = 0, rank: int = 0) -> int:
+        """Memory that llama.cpp needs with a cache of that many tokens, and so many adapters of that rank."""
+        held = adapters * self.shape.adapter_bytes(rank)
+        return self.file_bytes + self.cache_bytes(tokens) + held + OVERHEAD
 
 
 def read_header(path: Path) -> GGUFHeader:

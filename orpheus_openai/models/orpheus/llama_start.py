@@ -40,7 +40,8 @@ class LlamaStart:
     def another_fits(self) -> bool:
         """Whether there is memory for one more process, as if it shared nothing of the file with the one that runs."""
         free = available_memory()
-        need = self.header.memory_bytes(self.parameters.context * self.parameters.slots)
+        tokens = self.parameters.context * self.parameters.slots
+        need = self.header.memory_bytes(tokens, self.options.adapters, self.options.adapter_rank)
         return free is not None and free >= need
 
     async def run(self, editions: Sequence[str]) -> LlamaEngine:
@@ -58,7 +59,7 @@ class LlamaStart:
 
 
 def _slots(header: GGUFHeader, context: int, options: LlamaOptions) -> int:
-    """As many streams as are asked for, or as there is memory for.
+    """As many streams as are asked for, or as there is memory for beside the adapters that may be held.
 
     Raises NotReadyError where one is too many.
     """
@@ -66,13 +67,15 @@ def _slots(header: GGUFHeader, context: int, options: LlamaOptions) -> int:
     if free is None:
         return options.max_streams
     # The file is mapped, not copied: what is in the page cache already counts as available.
-    room = free - header.memory_bytes(0)
+    adapters = (options.adapters, options.adapter_rank)
+    room = free - header.memory_bytes(0, *adapters)
     fitting = room // max(1, header.cache_bytes(context))
     if fitting < 1:
-        need = header.memory_bytes(context)
+        need = header.memory_bytes(context, *adapters)
+        fewer = " or ORPHEUS_ADAPTERS" if options.adapters else ""
         raise NotReadyError(
             f"{header.path} needs {need / GIB:.1f} GiB of memory, and {free / GIB:.1f} GiB are free. Close other "
-            f"programs, take a smaller quantisation than {header.quantisation}, or lower ORPHEUS_MAX_MODEL_LEN.",
+            f"programs, take a smaller quantisation than {header.quantisation}, or lower ORPHEUS_MAX_MODEL_LEN{fewer}.",
             code="insufficient_memory",
             retry_after=30,
         )

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 
 from orpheus_openai.errors import EngineError, NotReadyError, SpeechError
 from orpheus_openai.models.orpheus.adapters import edition
@@ -22,6 +23,8 @@ GATHER_SECONDS = 0.05
 """How long a new process waits for others who want adapters: those who come together get one."""
 MOST_LEAVING = 2
 """Processes that still speak when their successors have taken over; a new adapter waits for the end of more."""
+
+logger = logging.getLogger(__name__)
 
 
 class _Running:
@@ -66,6 +69,8 @@ class LlamaTokenSource:
         self._change: asyncio.Task[None] | None = None
         self._replacing = False
         self._changed = asyncio.Event()
+        self._idle: asyncio.TimerHandle | None = None
+        """Until it is looked whether adapters are there that nobody speaks with any more."""
 
     @property
     def dead(self) -> bool:
@@ -113,6 +118,8 @@ class LlamaTokenSource:
 
     async def close(self) -> None:
         """End its processes: they are gone, and their memory is free, when this returns."""
+        if self._idle is not None:
+            self._idle.cancel()
         if self._change is not None:
             self._change.cancel()
             await asyncio.wait([self._change])
@@ -141,6 +148,7 @@ class LlamaTokenSource:
             running.users[wanted] -= 1
             if wanted is not None:
                 self._recent[self._names[wanted]] = time.monotonic()
+                self._expect_idle()
             self._signal()
 
     async def _bring(self, wanted: str) -> None:
@@ -199,17 +207,37 @@ class LlamaTokenSource:
         """Whether another process can start while this one speaks, by the memory of the host."""
         return self._running.engine.in_host_memory and self._start.another_fits
 
-    async def _succeed(self, wanted: str) -> None:
+    def _expect_idle(self) -> None:
+        """Look in a while whether adapters may go that nobody speaks with any more."""
+        if self._idle is None:
+            self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS / 4, self._let_go)
+
+    def _let_go(self) -> None:
+        """Start without the adapters that nobody has spoken with lately, where that is in nobody's way."""
+        self._idle = None
+        if self.dead or not self._running.editions:
+            return
+        self._expect_idle()
+        idle = set(self._running.editions) - set(self._chosen(()))
+        if idle and self._change is None and (not self._running.busy or self._fits_beside()):
+            self._change = asyncio.create_task(self._succeed_without(idle), name="llama.cpp without adapters")
+
+    async def _succeed_without(self, idle: Collection[str]) -> None:
+        with contextlib.suppress(SpeechError):  # then they stay until another one comes
+            await self._succeed(None)
+            logger.info("llama.cpp has let go of %d adapters that nobody speaks with", len(idle))
+
+    async def _succeed(self, wanted: str | None) -> None:
         """Put a process with that adapter, and others that are waited for, in the place of the one that speaks."""
         await asyncio.sleep(GATHER_SECONDS)
         others = [] if self._one_at_a_time else [each for each in self._wanted if each != wanted]
-        new = [wanted, *others]
+        new = others if wanted is None else [wanted, *others]
         try:
             started = await self._started(new)
         except SpeechError as error:
-            if self._one_at_a_time or not others:
+            if wanted is not None and (self._one_at_a_time or not others):
                 self._failures[wanted] = (time.monotonic(), error)
-            self._one_at_a_time = True  # which of them it was shows next
+            self._one_at_a_time = bool(new)  # which of them it was shows next
         else:
             self._one_at_a_time = False
             started.engine.pace = self._running.engine.pace
