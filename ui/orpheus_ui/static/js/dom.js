@@ -9,6 +9,16 @@ const SVG = "http://www.w3.org/2000/svg";
  */
 export const byId = (id) => document.getElementById(id);
 
+/** Let an element say `words`. What it says already is not written again: a browser would lay it out once more. */
+export function say(place, words) {
+  if (place.textContent !== words) place.textContent = words;
+}
+
+/** Set an attribute, likewise. */
+export function tell(place, name, value) {
+  if (place.getAttribute(name) !== String(value)) place.setAttribute(name, value);
+}
+
 /** A new element. An attribute named `on…` is a listener; true stands for a bare attribute, false and null for none. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);

@@ -1,6 +1,6 @@
 // The place where a speech is heard and seen: play, seek, times, and the sentence that sounds.
 
-import { byId, element, icon } from "./dom.js";
+import { byId, element, icon, say, tell } from "./dom.js";
 import { save, saveCaptions } from "./download.js";
 import { rangeAt, Reading, wordAt, wordsIn } from "./follow.js";
 import { brief, clock, duration, number, onLanguage, t } from "./i18n.js";
@@ -12,6 +12,7 @@ import { Waveform } from "./waveform.js";
 
 const CAPTIONS = "srt";
 const ENDING = 40; // characters
+const FRAME_MS = 25; // until the next picture is asked for: some thirty a second, which do for words and bars
 const RATES = [0.5, 0.75, 1, 1.25, 1.5, 2];
 
 /** Shows one speech at a time: `{text, language, voice, created, facts, segments}`. */
@@ -24,6 +25,7 @@ export class Listening {
   #reading = null;
   #ranges = [];
   #words = [];
+  #next = null;
   #frame = null;
   #phase = null;
 
@@ -125,7 +127,7 @@ export class Listening {
     const { name, values } = this.#phase ?? {};
     const waits = name === "speaking" && this.player.dry;
     const words = name ? t(waits ? "phase.buffering" : `phase.${name}`, values) : "";
-    if (byId("phase").textContent !== words) byId("phase").textContent = words;
+    say(byId("phase"), words);
   }
 
   /** The model is being loaded; `last` seconds is how long that took before, or null. */
@@ -158,26 +160,27 @@ export class Listening {
   }
 
   #draw() {
+    clearTimeout(this.#next);
     cancelAnimationFrame(this.#frame);
     const { player } = this;
     const position = player.position;
     this.#waveform.draw();
     this.#tellPhase();
     byId("wave-empty").hidden = this.#speech !== null;
-    byId("elapsed").textContent = clock(position);
-    byId("total").textContent = brief(player.duration) ?? clock(player.duration);
+    say(byId("elapsed"), clock(position));
+    say(byId("total"), brief(player.duration) ?? clock(player.duration));
     const button = byId("play");
     const name = player.playing && player.duration ? "pause" : "play";
     if (button.dataset.shows !== name) button.replaceChildren(icon(name));
     button.dataset.shows = name;
-    button.setAttribute("aria-label", t(`listening.${name}`));
+    tell(button, "aria-label", t(`listening.${name}`));
     button.disabled = player.duration === 0;
     byId("captions").hidden = !player.complete || !this.#speech?.words?.length;
     byId("download").disabled = player.duration === 0 || !player.complete;
     const sounds = this.#stands && player.playing && player.duration > 0;
     const word = sounds ? this.#there(wordAt(this.#words, position)) : null;
     this.#composer.mark(sounds ? (this.#there(rangeAt(this.#ranges, position)) ?? word) : null, word);
-    if (player.playing) this.#frame = requestAnimationFrame(() => this.#draw());
+    if (player.playing) this.#next = setTimeout(() => (this.#frame = requestAnimationFrame(() => this.#draw())), FRAME_MS);
   }
 
   /** Whether the speech's text is in the box: all of it; of a live one, where it was written. */

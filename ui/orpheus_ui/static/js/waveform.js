@@ -1,5 +1,6 @@
 // The picture of a sound: bars that grow as it arrives, and a slider to seek in it.
 
+import { tell } from "./dom.js";
 import { SAMPLE_RATE } from "./player.js";
 
 const BUCKETS_PER_SECOND = 50;
@@ -19,6 +20,7 @@ export class Waveform {
   #expected = 0;
   #marks = [];
   #colours = null;
+  #painted = null;
 
   constructor(slider, canvas, player, describe) {
     this.#canvas = canvas;
@@ -27,7 +29,7 @@ export class Waveform {
     this.#describe = describe;
     new ResizeObserver(() => this.draw()).observe(slider);
     const recolour = () => {
-      this.#colours = null;
+      this.#colours = this.#painted = null;
       this.draw();
     };
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
@@ -36,6 +38,7 @@ export class Waveform {
       this.#peaks = [];
       this.#measured = 0;
       this.#marks = [];
+      this.#painted = null;
     });
     slider.addEventListener("pointerdown", (event) => this.#onPointer(event));
     slider.addEventListener("pointermove", (event) => event.buttons === 1 && this.#onPointer(event));
@@ -50,6 +53,7 @@ export class Waveform {
   /** Seconds at which sentences begin, shown as small marks. */
   set marks(seconds) {
     this.#marks = seconds;
+    this.#painted = null;
     this.draw();
   }
 
@@ -58,6 +62,13 @@ export class Waveform {
     this.#measure();
     const { width, height } = this.#canvas.getBoundingClientRect();
     const ratio = devicePixelRatio || 1;
+    const scale = this.#scale();
+    const bars = Math.floor(width / (BAR + GAP));
+    const played = Math.ceil((this.#player.position / scale) * bars);
+    this.#tell();
+    const picture = [width, height, ratio, scale, played, this.#peaks.length].join();
+    if (picture === this.#painted) return;
+    this.#painted = picture;
     if (this.#canvas.width !== Math.round(width * ratio) || this.#canvas.height !== Math.round(height * ratio)) {
       this.#canvas.width = Math.round(width * ratio);
       this.#canvas.height = Math.round(height * ratio);
@@ -66,9 +77,6 @@ export class Waveform {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, width, height);
     this.#colours ??= colours(this.#canvas);
-    const scale = this.#scale();
-    const bars = Math.floor(width / (BAR + GAP));
-    const played = (this.#player.position / scale) * bars;
     for (let bar = 0; bar < bars; bar += 1) {
       const from = (bar / bars) * scale * BUCKETS_PER_SECOND;
       const to = ((bar + 1) / bars) * scale * BUCKETS_PER_SECOND;
@@ -86,7 +94,6 @@ export class Waveform {
       context.arc((second / scale) * width, height - 3, 1.5, 0, 2 * Math.PI);
       context.fill();
     }
-    this.#tell();
   }
 
   #scale() {
@@ -108,11 +115,11 @@ export class Waveform {
 
   #tell() {
     const { position, duration } = this.#player;
-    this.#slider.setAttribute("aria-valuemin", "0");
-    this.#slider.setAttribute("aria-valuemax", String(Math.round(duration)));
-    this.#slider.setAttribute("aria-valuenow", String(Math.min(Math.round(position), Math.round(duration))));
-    this.#slider.setAttribute("aria-valuetext", this.#describe(position, duration));
-    this.#slider.setAttribute("aria-disabled", String(duration === 0));
+    tell(this.#slider, "aria-valuemin", 0);
+    tell(this.#slider, "aria-valuemax", Math.round(duration));
+    tell(this.#slider, "aria-valuenow", Math.min(Math.round(position), Math.round(duration)));
+    tell(this.#slider, "aria-valuetext", this.#describe(position, duration));
+    tell(this.#slider, "aria-disabled", duration === 0);
   }
 
   #onPointer(event) {
