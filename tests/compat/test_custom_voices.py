@@ -19,6 +19,7 @@ from fastmcp.client.transports import StreamableHttpTransport
 from orpheus_openai.app import create_app
 from orpheus_openai.audio.encode import make_encoder
 from orpheus_openai.errors import InvalidRequestError, OverloadedError
+from orpheus_openai.http.form import LONGEST_FIELD, MAX_FIELDS
 from orpheus_openai.settings import Settings
 from orpheus_openai.voices import recordings, shelf
 from orpheus_openai.voices.recordings import Recorder
@@ -315,6 +316,10 @@ async def test_a_body_that_is_no_form_or_too_large_is_refused(open_app):
             "/v1/audio/voices", content=odd, headers={"content-type": "multipart/form-data; boundary=x"}
         )
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
+        answer = await create(app, **{f"field{number}": "x" for number in range(MAX_FIELDS)})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
+        answer = await create(app, name="x" * (LONGEST_FIELD + 1))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
         answer = await create(app, bytes(11 * 1024 * 1024))
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
 
@@ -340,7 +345,7 @@ async def test_one_recording_too_many_is_turned_away_in_all_and_of_one_caller(mo
         await recorder.decode(b"no sound", "recording", "key:a")
 
 
-async def test_who_hangs_up_while_a_recording_is_read_ends_that():
+async def test_who_hangs_up_while_a_recording_is_read_ends_that_and_its_time_is_bounded(monkeypatch):
     recorder = Recorder()
     reading = asyncio.create_task(recorder.decode(wav(sound(40.0)), "recording", "key:a"))
     await asyncio.sleep(0.05)
@@ -351,6 +356,10 @@ async def test_who_hangs_up_while_a_recording_is_read_ends_that():
     assert len(await recorder.decode(wav(sound(40.0)), "recording", "key:a")) == 31 * RATE, (
         "no more is ever decoded"
     )
+    monkeypatch.setattr(recordings, "DECODE_SECONDS", 0.01)
+    with pytest.raises(InvalidRequestError, match="not a recording that can be read"):
+        await recorder.decode(wav(sound(40.0)), "recording", "key:a")
+    assert [each for each in psutil.Process().children() if "decoder.py" in " ".join(each.cmdline())] == []
 
 
 def test_what_decodes_a_recording_can_open_nothing_and_has_bounds():

@@ -1,6 +1,7 @@
 """docs/security.md lists every limit: its default is the code's, and a test shows what lies beyond it."""
 
 import asyncio
+import functools
 import re
 from pathlib import Path
 
@@ -10,31 +11,47 @@ import uvicorn
 
 from orpheus_compat import live, live_utterance
 from orpheus_eleven import context
-from orpheus_eleven.sockets import INACTIVITY_SECONDS, MOST_CONTEXTS
+from orpheus_eleven.sockets import INACTIVITY_SECONDS, LONGEST_INACTIVITY, MOST_CONTEXTS, MOST_ENDING
 from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CALLER
 from orpheus_mcp.tools import MOST_HANDED
+from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.events import LISTENER_BACKLOG, EventHub
-from orpheus_openai.gpu.manager import HELD_SECONDS
+from orpheus_openai.gpu.manager import HELD_SECONDS, LONGEST_OFFLOAD
 from orpheus_openai.gpu.monitor import ANSWER_SECONDS
 from orpheus_openai.http import sockets
 from orpheus_openai.http.body import BODY_SECONDS, MAX_BODY_BYTES
-from orpheus_openai.http.form import MAX_FORM_BYTES
+from orpheus_openai.http.form import LONGEST_FIELD, MAX_FIELDS, MAX_FORM_BYTES
 from orpheus_openai.http.middleware.audit import BACKLOG
 from orpheus_openai.http.middleware.keys import MOST_UNKNOWN, UNKNOWN_SECONDS
 from orpheus_openai.http.protocol import HEAD_SECONDS, MAX_HEAD_BYTES
-from orpheus_openai.http.socket_protocol import MAX_FRAGMENTS, MAX_MESSAGE_BYTES
+from orpheus_openai.http.socket_protocol import MAX_FRAGMENTS, MAX_MESSAGE_BYTES, PING_SECONDS
+from orpheus_openai.limits import gate
 from orpheus_openai.limits.filter import MODERATION_SECONDS
 from orpheus_openai.limits.rates import ACCOUNTS_KEPT
+from orpheus_openai.models import downloads
+from orpheus_openai.models.preview import children, process
 from orpheus_openai.settings import Settings, variable_name
 from orpheus_openai.settings.reading import as_written
+from orpheus_openai.speech import buffer, producer, takes, verification
+from orpheus_openai.speech.feed import MOST_UNSPOKEN
 from orpheus_openai.speech.heard import KEPT_BYTES, LOOKED_FOR
 from orpheus_openai.speech.interruption import KEPT
-from orpheus_openai.speech.plan import PLANS_OF_ONE, PLANS_WAITING
+from orpheus_openai.speech.plan import PLAN_WAIT, PLANS_OF_ONE, PLANS_WAITING
+from orpheus_openai.speech.request import Cast, Pronunciations
+from orpheus_openai.text.ssml import MAX_DEPTH
 from orpheus_openai.text.turns import MOST_SILENCE
-from orpheus_openai.voices.form import LONGEST_RECORDING
-from orpheus_openai.voices.recordings import WAITING, WAITING_OF_ONE
+from orpheus_openai.voices import decoder, recordings
+from orpheus_openai.voices.folder import MOST_VOICES
+from orpheus_openai.voices.form import LARGEST_DESCRIPTION, LONGEST_RECORDING
+from orpheus_ui import routes
 
 ROOT = Path(__file__).parents[2]
+
+
+def most_of(kind):
+    """How many entries a field of that type may have."""
+    return next(meta.max_length for meta in kind.__metadata__)
+
 
 SHOWN = {
     "Connections": "test_a_server_full_of_connections_says_so_and_logs_it_once",
@@ -94,6 +111,41 @@ SHOWN = {
     "Recordings of one caller that wait or are read": "test_one_recording_too_many_is_turned_away",
     "Voices that one key has added": "test_consents_are_listed_by_a_cursor_renamed_and_ones_own",
     "Hours that saved speech is kept": "test_what_is_too_old_goes",
+    "Elements of SSML inside each other": "test_what_cannot_be_read_is_told_with_its_place",
+    "Words with a pronunciation of their own in a request": "test_what_a_request_may_bring_has_bounds",
+    "Speakers in a request": "test_what_a_request_may_bring_has_bounds",
+    "Seconds that a dry run waits": "test_a_turn_that_does_not_come_in_time_is_429",
+    "Seconds that an offload waits for running speech": "test_a_wrong_offload_is_said_so",
+    "Characters of it that are not spoken yet": "test_who_writes_faster_than_is_spoken_waits",
+    "Model files that are downloaded at once": "test_it_can_be_watched_and_broken_off",
+    "Hours of a download": "test_a_download_that_takes_too_long_is_given_up",
+    "Seconds of speech held back until it sounds": "test_of_a_text_without_an_end_no_more_is_held",
+    "Seconds of a segment held until it is found good": "test_a_segment_that_is_held_has_a_bound",
+    "Segments whose words wait to be looked at": "test_words_for_which_nobody_has_time_to_look_are_unchecked",
+    "Parts of a form": "test_a_body_that_is_no_form_or_too_large_is_refused",
+    "Bytes of a field that is no file": "test_a_body_that_is_no_form_or_too_large_is_refused",
+    "Seconds for reading one": "test_who_hangs_up_while_a_recording_is_read_ends_that_and_its_time_is_bounded",
+    "Processor seconds for reading one": "test_what_decodes_a_recording_can_open_nothing_and_has_bounds",
+    "Memory of the process that reads it": "test_what_decodes_a_recording_can_open_nothing_and_has_bounds",
+    "Seconds that a recording waits": "test_a_turn_that_does_not_come_in_time_is_429",
+    "Voices in the folder": "test_what_lies_in_the_place_of_a_voice_is_told_of",
+    "Bytes of a voice's description": "test_what_cannot_be_a_voice_is_left_out",
+    "Bytes of all takes": "test_all_takes_together_have_a_bound",
+    "Bytes of one caller's takes, a part of that": "test_a_caller_has_so_many_takes_and_a_quarter_of_the_bytes",
+    "Takes of one caller": "test_a_caller_has_so_many_takes",
+    "Seconds that a take is kept": "test_a_take_is_kept_for_an_hour",
+    "PCM of a download that is encoded": "test_encoding_has_a_bound_and_counts_as_a_request",
+    "Downloads that are encoded at once": "test_few_are_encoded_at_once_and_the_line_has_an_end",
+    "Downloads that wait to be encoded": "test_few_are_encoded_at_once_and_the_line_has_an_end",
+    "Downloads of one caller, waiting ones included": "test_whoever_sends_slowly_keeps_no_place_and_one_caller_has_two",
+    "Seconds that a download waits to be encoded": "test_a_turn_that_does_not_come_in_time_is_429",
+    "Seconds for its PCM to come": "test_whoever_sends_slowly_keeps_no_place_and_one_caller_has_two",
+    "Memory of a child": "test_the_processes_have_limits_and_know_no_secrets",
+    "Processor seconds of a child, without those for its text": "test_a_child_that_takes_too_much_processor_time",
+    "Bytes of text for which it has one second more": "test_the_processes_have_limits_and_know_no_secrets",
+    "Open files of a child": "test_the_processes_have_limits_and_know_no_secrets",
+    "Seconds in which it gives nothing while somebody waits for it": "test_a_child_that_hangs_is_given_up_and_killed",
+    "Children at once": "test_more_speeches_than_there_may_be_children_wait_in_their_order",
 }
 """Each limit, and the beginning of the name of the test that goes beyond it."""
 
@@ -106,8 +158,8 @@ FIXED = {
     "Seconds until a body is complete": round(BODY_SECONDS),
     "Form with a recording": f"{MAX_FORM_BYTES // 1024 // 1024} MiB",
     "Seconds of a recording": LONGEST_RECORDING,
-    "Recordings that wait to be read": WAITING,
-    "Recordings of one caller that wait or are read": WAITING_OF_ONE,
+    "Recordings that wait to be read": recordings.WAITING,
+    "Recordings of one caller that wait or are read": recordings.WAITING_OF_ONE,
     "Seconds of silence that a text asks for": MOST_SILENCE,
     "Dry runs that wait": PLANS_WAITING,
     "Dry runs of one caller": PLANS_OF_ONE,
@@ -137,15 +189,71 @@ FIXED = {
     "Lines of the audit log that wait for the disk": BACKLOG,
     "Seconds that the GPU's driver may take to answer": ANSWER_SECONDS,
     "Bytes of audio in an answer of MCP": f"{MOST_HANDED // 1024 // 1024} MiB",
+    "Elements of SSML inside each other": MAX_DEPTH,
+    "Words with a pronunciation of their own in a request": most_of(Pronunciations),
+    "Speakers in a request": most_of(Cast),
+    "Seconds that a dry run waits": PLAN_WAIT,
+    "Seconds that an offload waits for running speech": LONGEST_OFFLOAD,
+    "Characters of it that are not spoken yet": MOST_UNSPOKEN,
+    "Model files that are downloaded at once": 1,
+    "Hours of a download": downloads.LONGEST / 3_600,
+    "Seconds of speech held back until it sounds": buffer.MOST_HELD,
+    "Seconds of a segment held until it is found good": producer.MOST_HELD / SAMPLE_RATE,
+    "Segments whose words wait to be looked at": verification.MOST_WAITING,
+    "Parts of a form": MAX_FIELDS,
+    "Bytes of a field that is no file": f"{LONGEST_FIELD // 1024} KiB",
+    "Seconds for reading one": recordings.DECODE_SECONDS,
+    "Processor seconds for reading one": decoder.CPU_SECONDS,
+    "Memory of the process that reads it": f"{decoder.MEMORY // 1024 // 1024} MiB",
+    "Seconds that a recording waits": recordings.WAIT_SECONDS,
+    "Voices in the folder": MOST_VOICES,
+    "Bytes of a voice's description": f"{LARGEST_DESCRIPTION // 1024} KiB",
+    "Bytes of one caller's takes, a part of that": f"1/{takes.SHARE}",
+    "Takes of one caller": takes.TAKES_PER_CALLER,
+    "Seconds that a take is kept": takes.TAKE_SECONDS,
+    "PCM of a download that is encoded": f"{routes.MAX_PCM_BYTES // 1024 // 1024} MiB",
+    "Downloads that are encoded at once": routes.ENCODERS,
+    "Downloads that wait to be encoded": routes.ENCODER_QUEUE,
+    "Downloads of one caller, waiting ones included": routes.ENCODERS_PER_CALLER,
+    "Seconds that a download waits to be encoded": routes.ENCODER_WAIT,
+    "Seconds for its PCM to come": routes.ENCODER_SECONDS,
+    "Memory of a child": f"{process.MEMORY_BYTES // 1024 // 1024} MiB",
+    "Processor seconds of a child, without those for its text": process.CPU_SECONDS,
+    "Bytes of text for which it has one second more": process.CHARACTERS_A_CPU_SECOND,
+    "Open files of a child": process.FILES,
+    "Seconds in which it gives nothing while somebody waits for it": children.STALL_SECONDS,
+    "Children at once": process.MAX_CHILDREN,
 }
 """Those without a setting, by what the code says."""
 
+TOLD_BESIDE = {
+    "Speeches at once": [gate.UNCOUNTED],
+    "Seconds of a recording": [decoder.LONGEST],
+    "Seconds until a socket answers a ping": [PING_SECONDS],
+    "Contexts open on a socket of ElevenLabs'": [MOST_ENDING],
+    "Seconds in which nothing comes on one": [LONGEST_INACTIVITY],
+}
+"""Numbers that the table has behind a limit, which are neither statuses nor 0 for none."""
 
+STATUSES = {408, 409, 413, 429, 431, 400, 502, 503, 1008, 1009, 1011, 1012}
+
+
+HEAD = "| What | At most | Setting | What is beyond it |\n| --- | --- | --- | --- |\n"
+
+
+@functools.cache
+def page():
+    return (ROOT / "docs/security.md").read_text(encoding="utf-8")
+
+
+@functools.cache
 def rows():
-    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
-    table = page.partition("| What | At most | Setting | What is beyond it |\n| --- | --- | --- | --- |\n")[2]
-    lines = table.partition("\n\n")[0].splitlines()
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    tables = [table.partition("\n\n")[0] for table in page().split(HEAD)[1:]]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in "\n".join(tables).splitlines()]
+
+
+def numbers(words):
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", re.sub(r"`[^`]*`|/64", "", words))]
 
 
 def test_every_limit_has_the_default_of_the_code():
@@ -158,20 +266,36 @@ def test_every_limit_has_the_default_of_the_code():
             assert at_most == str(as_written(fields[setting].default)), what
 
 
+def test_what_stands_behind_a_limit_is_the_codes_too():
+    for what, *_, beyond in rows():
+        told = [number for number in numbers(beyond) if number not in STATUSES | {0}]
+        assert told == TOLD_BESIDE.get(what, []), what
+
+
+@pytest.mark.parametrize("section", ["Limits", "Texts", "The preview's native code"])
+def test_no_limit_is_told_outside_of_the_tables(section):
+    """What a sentence says nobody compares with the code."""
+    prose = re.search(rf"^## {section}\n(.*?)^## ", page(), flags=re.MULTILINE | re.DOTALL)[1]
+    prose = re.sub(r"^\|.*\n|^```.*?^```\n", "", prose, flags=re.MULTILINE | re.DOTALL)
+    assert set(numbers(prose)) <= STATUSES
+    assert not re.search(r"\b(seconds?|minutes?|hours?|bytes|[KM]iB|half|quarter|twice)\b", prose)
+
+
 def test_every_setting_that_is_a_limit_is_listed():
     listed = {setting.strip("`") for _, _, setting, _ in rows()}
     names = [variable_name(field.name) for field in msgspec.structs.fields(Settings)]
     of_one_model = {"ORPHEUS_MAX_MODEL_LEN", "ORPHEUS_MAX_STREAMS"}
     limits = {
-        name for name in names if re.match(r"ORPHEUS_(OUTPUT_)?(MAX|MIN)_|ORPHEUS_.*(TIMEOUT|WAIT)$", name)
+        name for name in names if re.match(r"ORPHEUS_(\w+_)?(MAX|MIN)_|ORPHEUS_.*(TIMEOUT|WAIT)$", name)
     }
     assert limits - of_one_model - {"ORPHEUS_UNLOAD_TIMEOUT"} <= listed
 
 
 def test_every_limit_is_shown_by_a_test():
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    names = "\n".join(re.findall(r"^(?:async )?def (test_\w+)", written, flags=re.MULTILINE))
     for what, *_ in rows():
-        assert re.search(rf"^(async )?def {SHOWN[what]}", written, flags=re.MULTILINE), what
+        assert f"\n{SHOWN[what]}" in names, what
     assert SHOWN.keys() == {what for what, *_ in rows()}
 
 
@@ -188,6 +312,5 @@ async def test_a_listener_who_falls_behind_is_told_how_many_events_were_lost():
     assert [event.data["number"] for event in heard[1:]] == list(range(500, LISTENER_BACKLOG + 500))
 
 
-@pytest.mark.parametrize("what", sorted(FIXED))
-def test_what_has_no_setting_says_so(what):
-    assert {row[0]: row[2] for row in rows()}[what] == "–"
+def test_what_has_no_setting_says_so():
+    assert {row[0] for row in rows() if row[2] == "–"} == FIXED.keys()

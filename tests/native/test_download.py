@@ -157,3 +157,18 @@ async def test_whoever_follows_events_is_told_how_far_it_is(offered, monkeypatch
     assert seen == [("running", 0), ("done", 5)]
     assert work.all()[0].message == f"set {MIRRORS[0]}:q4_k_m"
     await work.close()
+
+
+async def test_a_download_that_takes_too_long_is_given_up(offered, monkeypatch):
+    async def pulled(*_):
+        await asyncio.sleep(3_600)
+
+    monkeypatch.setattr(downloads, "check_room", lambda offer: None)
+    monkeypatch.setattr(downloads.Downloads, "_pulled", pulled)
+    monkeypatch.setattr(downloads, "LONGEST", 0.01)
+    work = downloads.Downloads(EventHub())
+    await work.start(load_catalog(None).models["medium-3b"], None, str)
+    assert work._running is not None
+    await asyncio.wait([work._running])
+    assert [(end.state, "start it again" in end.message) for end in work.all()] == [("failed", True)]
+    await work.close()

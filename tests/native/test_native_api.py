@@ -384,6 +384,7 @@ async def test_offloading_frees_what_nobody_uses_and_waits_for_what_is_used(tmp_
     [
         ({"model": "nothing"}, 404, "model"),
         ({"wait_seconds": -1}, 400, "wait_seconds"),
+        ({"wait_seconds": 3601}, 400, "wait_seconds"),
         ({"force": 1}, 400, "force"),
     ],
 )

@@ -92,6 +92,8 @@ def test_what_a_request_may_bring_has_bounds():
     for entries in wrong:
         with pytest.raises(Exception, match="pronunciations"):
             speech_request(text="Hi.", pronunciations=entries)
+    with pytest.raises(Exception, match="cast"):
+        speech_request(text="Hi.", cast={str(n): "tara" for n in range(51)})
     assert speech_request(text="Hi.", pronunciations={"a": "b"}).pronunciations == {"a": "b"}
 
 

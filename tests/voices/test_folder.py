@@ -204,6 +204,12 @@ def test_what_lies_in_the_place_of_a_voice_is_told_of_and_the_others_go_on(folde
         assert folder.remove(name)
     assert sorted(os.listdir(folder.root)) == ["README.md", "good", "lost+found", "piped"]  # noqa: PTH208
     assert (folder.root.parent / "elsewhere" / "voice.toml").exists()
+    put(folder, "one-too-many", 'name = "X"\nkind = "named"')
+    with monkeypatch.context() as few:
+        few.setattr("orpheus_openai.voices.folder.MOST_VOICES", 1)
+        found = folder.read(CATALOG)
+    assert [voice.title for voice in found.voices] == ["Good"]
+    assert "there are more than 1 voices" in found.problems.values()
     monkeypatch.setattr(
         Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
     )
