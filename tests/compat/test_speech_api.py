@@ -367,6 +367,22 @@ def test_strange_texts_are_spoken(client, text):
     assert len(samples) > 1_000
 
 
+@pytest.mark.parametrize(
+    ("voice", "text"),
+    [
+        ("tara", ("a" + "\u0301\u0316" * 25_000)[:50_000]),
+        ("pietro", "U.S.A. " * 7_142),
+        ("tara", "a\n" * 25_000),
+    ],
+    ids=["marks", "abbreviations", "lines"],
+)
+def test_the_longest_texts_that_once_held_everybody_up_are_spoken(client, voice, text):
+    wanted = speech(input=text, voice=voice, response_format="pcm")
+    with client.stream("POST", "/v1/audio/speech", json=wanted) as answer:
+        assert answer.status_code == 200
+        assert any(next(answer.iter_bytes()))
+
+
 def test_a_client_that_hangs_up_stops_the_work(client, server_url):
     body = json.dumps(speech(input=TEXT * 700, response_format="pcm")).encode()
     host, port = server_url.removeprefix("http://").split(":")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import re
 import wave
 from urllib.parse import unquote
@@ -309,11 +310,17 @@ async def test_a_folder_that_cannot_be_written_is_said_so(tmp_path):
     assert "ORPHEUS_OUTPUT_DIR" in error_of(response)["message"]
 
 
-async def test_old_speech_goes_when_the_server_starts(tmp_path):
+async def test_old_speech_goes_when_the_server_starts_and_a_name_that_no_json_can_hold_breaks_no_list(
+    tmp_path,
+):
     (tmp_path / "a.mp3").write_bytes(b"x" * 20)
+    os.utime(tmp_path / "a.mp3", (0, 0))
+    (tmp_path / "b.mp3").write_bytes(b"x")
+    (tmp_path / os.fsdecode(b"caf\xe9.mp3")).write_bytes(b"x")
     settings = Settings(model="preview", output_dir=tmp_path, output_max_bytes=10)
     async with listening(create_app(settings)) as client:
-        assert (await client.get("/api/files")).json() == {"files": []}
+        listed = (await client.get("/api/files")).json()["files"]
+    assert [file["name"] for file in listed] == ["b.mp3"]
 
 
 # --- models, status, readiness ---

@@ -289,11 +289,11 @@ def test_words_and_their_times_become_subtitles(client: httpx.Client) -> None:
 async def test_whoever_sends_slowly_keeps_no_place_and_one_caller_has_two(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "ENCODER_SECONDS", 3.0)
+    monkeypatch.setattr(routes, "ENCODER_SECONDS", 2.0)
 
     async def slow() -> AsyncIterator[bytes]:
         yield bytes(4800)
-        await asyncio.sleep(8)  # httpx reads no answer before all is sent
+        await asyncio.sleep(4)  # httpx reads no answer before all is sent
 
     with running(create_app(Settings(model="preview", output_dir=tmp_path))) as url:
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
