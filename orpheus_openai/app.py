@@ -129,9 +129,11 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.state.pace = SlowestPace(settings.min_read_speed, settings.stall_timeout)
     app.state.request_timeout = settings.request_timeout
     app.state.draining = asyncio.Event()
-    app.state.default_model = service.factory.default_model
+    default = service.catalog.models[service.factory.default_model]
+    app.state.default_model = default.id
+    app.state.default_speaks = service.factory.availability(default).status == "available"
     app.state.unmet = service.factory.unmet()
-    app.state.pace_here = service.factory.pace(service.catalog.models[service.factory.default_model])
+    app.state.pace_here = service.factory.pace(default)
     app.asgi_handler = ringed(
         app.asgi_handler, settings, keys=keys, audit=audit, metrics=metrics, tracing=tracing
     )

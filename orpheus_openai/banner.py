@@ -10,20 +10,28 @@ from orpheus_openai.catalog import PREVIEW
 from orpheus_openai.settings import Settings
 
 READY = "orpheus-openai is ready"
+NOT_READY = "orpheus-openai is serving, but not ready: {} cannot speak, so /ready answers 503, and tts-1 404"
 
 logger = logging.getLogger(__name__)
 
 
 def announce(
-    listener: socket.socket, default_model: str, unmet: Sequence[str], log_format: str, *, pace: str = ""
+    listener: socket.socket,
+    default_model: str,
+    unmet: Sequence[str],
+    log_format: str,
+    *,
+    speaks: bool = True,
+    pace: str = "",
 ) -> None:
     """Say where the server is: to people in lines, to machines in one record of the log, at whatever level that is.
 
-    Each of `unmet` is a wish of the settings that this machine cannot meet; `pace` tells how fast the model spoke here
-    when it was loaded last.
+    Each of `unmet` is a wish of the settings that this machine cannot meet; `speaks` is whether the default model can
+    speak here, and `pace` tells how fast it did when it was loaded last.
     """
     for wish in unmet:
         logger.warning(wish)
+    headline = READY if speaks else NOT_READY.format(default_model)
     host, port = listener.getsockname()[:2]
     everywhere = host in ("0.0.0.0", "::")  # noqa: S104
     shown = "localhost" if everywhere else f"[{host}]" if ":" in host else host
@@ -40,11 +48,11 @@ def announce(
     if log_format == "json":
         fields = {"fields": {name.lower(): place for name, place in places.items()}}
         logger.handle(
-            logger.makeRecord(logger.name, logging.INFO, __file__, 0, READY, (), None, extra=fields)
+            logger.makeRecord(logger.name, logging.INFO, __file__, 0, headline, (), None, extra=fields)
         )
         return
     lines = [f"  {name:<6} {place}" for name, place in places.items()]
-    sys.stderr.write("\n".join(["", READY, *lines, "", ""]))
+    sys.stderr.write("\n".join(["", headline, *lines, "", ""]))
     sys.stderr.flush()
 
 

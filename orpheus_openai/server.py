@@ -128,6 +128,7 @@ class _Server(uvicorn.Server):
                 self.state.default_model,
                 self.state.unmet,
                 self._log_format,
+                speaks=self.state.default_speaks,
                 pace=self.state.pace_here,
             )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import httpx
 import pytest
 
 from benchmarks.serving import serving
@@ -85,6 +86,13 @@ async def test_each_pinned_model_that_cannot_be_loaded_is_told(tmp_path):
 def test_a_server_says_so_in_one_line_when_it_starts(tmp_path):
     with serving(tmp_path, environ(ORPHEUS_MODEL="small-1b")) as server:
         log = server.log.read_text()
+        assert httpx.get(f"{server.url}/ready").status_code == 503
+        assert httpx.post(f"{server.url}/v1/audio/speech", json=SPEECH).status_code == 404
+    assert "is ready" not in log
+    assert (
+        "\norpheus-openai is serving, but not ready: small-1b cannot speak, so /ready answers 503, and tts-1 404\n"
+        in log
+    )
     (line,) = [line for line in log.splitlines() if "cannot speak here" in line]
     assert "warning" in line
     assert "ORPHEUS_MODEL=small-1b" in line
