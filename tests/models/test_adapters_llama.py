@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,7 @@ from orpheus_openai.models.orpheus.llama_engine import LlamaEngine, LlamaOptions
 from orpheus_openai.models.orpheus.llama_start import LlamaStart
 from orpheus_openai.models.orpheus.tokens_llama import load_llama
 from tests.support.llama_children import llama_children
+from tests.support.llama_server import program_of_ones_own
 from tests.support.random_llama import (
     continued,
     random_llama,
@@ -142,6 +144,22 @@ async def test_a_kill_while_an_adapter_comes_breaks_what_was_spoken_and_the_adap
                         pass
         assert len(await coming) == TOKENS
         assert not source.dead
+
+
+async def test_a_program_of_the_users_own_takes_several_adapters_and_is_gone_with_its_owner(
+    weights, model, folders, tmp_path
+):
+    one, two, _ = folders
+    recent = dict.fromkeys(map(str, (one, two)), time.monotonic())
+    async with loaded(model, recent, program=str(program_of_ones_own(tmp_path))) as source:
+        (server,) = psutil.Process(source.pid).children()
+        order = (one, None, two)
+        expected = [
+            continued(with_adapter(weights, each) if each else weights, PROMPT, TOKENS) for each in order
+        ]
+        assert await asyncio.gather(*(said(source, each) for each in order)) == expected
+        assert [server] == psutil.Process(source.pid).children(), "it had them from the start"
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
 class _Engine:

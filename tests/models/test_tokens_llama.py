@@ -25,6 +25,7 @@ from orpheus_openai.models.orpheus.tokens_llama import load_llama
 from orpheus_openai.settings import Settings
 from orpheus_openai.synthesis import Sampling
 from tests.support.llama_children import llama_children
+from tests.support.llama_server import program_of_ones_own
 from tests.support.tiny_gguf import write_gguf
 
 PROMPT = [128_259, 128_000, *b"tara: Hello", 128_009, 128_260, 128_261, 128_257]
@@ -80,7 +81,9 @@ async def test_it_speaks_and_is_gone_when_it_is_closed(tiny_gguf):
         (connection,) = [each for each in process.net_connections() if each.status == psutil.CONN_LISTEN]
         assert connection.laddr.ip == "127.0.0.1"
         key = source._running.engine._process.parameters.api_key
-        assert key not in " ".join([*process.cmdline(), *process.environ().values()]), "for others to see"
+        environ = process.environ()
+        assert key not in " ".join([*process.cmdline(), *environ.values()]), "for others to see"
+        assert environ["OMP_WAIT_POLICY"] == "PASSIVE", "threads that wait leave the codec its core"
         *_, end = await speak(source, seed=1)
         assert end == END_OF_SPEECH
         lengths = await asyncio.gather(*(speak(source, seed=seed, max_tokens=21) for seed in range(9)))
@@ -231,50 +234,15 @@ def test_an_engine_does_not_outlive_a_server_that_is_killed(tiny_gguf, held_up):
         time.sleep(0.05)
 
 
-LLAMA_SERVER = """#!{python}
-# What a `llama-server` is told, told to the llama.cpp of xllamacpp.
-import argparse, os, time, xllamacpp
-parser = argparse.ArgumentParser()
-for name in ("model", "host"):
-    parser.add_argument(f"--{{name}}")
-for name in ("port", "ctx-size", "parallel", "threads", "cache-ram", "n-gpu-layers"):
-    parser.add_argument(f"--{{name}}", type=int)
-for name in ("no-slots", "no-webui"):
-    parser.add_argument(f"--{{name}}", action="store_true")
-told = parser.parse_args()
-options = xllamacpp.CommonParams()
-options.model.path, options.port = told.model, told.port
-options.n_ctx, options.n_parallel = told.ctx_size, told.parallel
-options.cpuparams.n_threads = told.threads
-options.api_keys = [os.environ["LLAMA_API_KEY"]]
-options.cache_ram_mib = told.cache_ram
-options.verbosity = 2
-server = xllamacpp.Server(options)
-time.sleep(600)
-"""
-
-
-@pytest.fixture
-def llama_server_program(tmp_path):
-    program = tmp_path / "llama-server"
-    program.write_text(LLAMA_SERVER.format(python=sys.executable))
-    program.chmod(0o755)
-    return program
-
-
-async def test_a_program_of_the_users_own_is_started_the_same_way_and_gone_with_it(
-    tiny_gguf, endless, llama_server_program
-):
+async def test_a_program_of_the_users_own_is_started_the_same_way_and_its_death_is_told(endless, tmp_path):
+    program = str(program_of_ones_own(tmp_path))
     # Whoever is killed in mid-speech must not have ended it already.
-    async with loaded(endless, program=str(llama_server_program), max_model_len=1_024) as source:
+    async with loaded(endless, program=program, max_model_len=1_024) as source:
         assert len(await speak(source, max_tokens=14)) == 14
         (server,) = psutil.Process(source.pid).children()
         error = await fails(source, lambda: os.kill(server.pid, signal.SIGKILL))
         assert "died" in error.message
         assert "llama-server ended" in error.message
-    async with loaded(tiny_gguf, program=str(llama_server_program), max_model_len=1_024) as source:
-        (server,) = psutil.Process(source.pid).children()
-    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
 async def test_a_program_that_cannot_be_run_is_named(tiny_gguf, tmp_path):

@@ -103,8 +103,8 @@ def _run_program(program: str, parameters: dict[str, Any]) -> str:
     ]
     if parameters["gpu_layers"] is not None:
         arguments += ["--n-gpu-layers", str(parameters["gpu_layers"])]
-    for path in parameters["adapters"]:
-        arguments += ["--lora-scaled", f"{path}:0"]
+    if parameters["adapters"]:  # an option that is given twice counts once
+        arguments += ["--lora-scaled", ",".join(f"{path}:0" for path in parameters["adapters"])]
     environ = {**os.environ, "LLAMA_API_KEY": parameters["api_key"]}  # not for all to see, as arguments are
     try:
         process = subprocess.Popen(  # noqa: S603  the user's own program
