@@ -50,8 +50,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
-    """medium-3b speaks for a second or two, small-1b without an end; the others' files are not there yet."""
+    """medium-3b speaks for a second or two, small-1b and nano-150m without an end; tiny-400m has no file yet."""
     write_gguf(folder / "endless.gguf", frames=0)
+    (folder / "nano.gguf").hardlink_to(folder / "endless.gguf")
     settings = Settings(
         device="cpu",
         verify="off",  # what a model of random weights says has nothing to do with the texts
@@ -61,6 +62,7 @@ def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
             "ORPHEUS_MODEL_MEDIUM_3B": str(tiny_gguf),
             "ORPHEUS_MODEL_SMALL_1B": str(folder / "endless.gguf"),
             "ORPHEUS_MODEL_TINY_400M": str(folder / "tiny.gguf"),
+            "ORPHEUS_MODEL_NANO_150M": str(folder / "nano.gguf"),
             "ORPHEUS_MODEL_MEDIUM_3B_PRETRAINED": str(tiny_gguf),
         },
         voices=recorded_voice(folder / "voices"),
@@ -92,6 +94,10 @@ def recorded_voice(voices):
 
 def engines():
     return llama_children(psutil.Process().children())
+
+
+def holds(process, file):
+    return any(held.path == str(file) for held in process.memory_maps())
 
 
 def request(text="Hello there.", **fields):
@@ -210,22 +216,26 @@ async def test_whoever_hangs_up_frees_the_engine_for_the_next(client):
             await anext(answer.aiter_raw())
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
-async def test_an_engine_that_dies_or_hangs_breaks_its_stream_off_and_the_next_request_works(client, blow):
-    await client.post("/api/offload", json={"model": "medium-3b", "force": True})
+@pytest.mark.parametrize(
+    ("blow", "model", "file"),
+    [(signal.SIGKILL, "small-1b", "endless.gguf"), (signal.SIGSTOP, "nano-150m", "nano.gguf")],
+)
+async def test_an_engine_that_dies_or_hangs_breaks_its_stream_off_and_others_and_the_next_request_speak(
+    client, folder, blow, model, file
+):
     with pytest.raises(httpx.RemoteProtocolError):
-        async with client.stream("POST", "/v1/audio/speech", json=request(model="small-1b")) as answer:
+        async with client.stream("POST", "/v1/audio/speech", json=request(model=model)) as answer:
             async with asyncio.timeout(120):
                 sound = answer.aiter_raw()
                 await anext(sound)
-                (engine,) = engines()
+                (engine,) = [each for each in engines() if holds(each, folder / file)]
                 engine.send_signal(blow)
                 async for _ in sound:
                     pass
     psutil.wait_procs([engine], timeout=20)
     assert not engine.is_running()
     assert await frames(client) > 0
-    async with client.stream("POST", "/v1/audio/speech", json=request(model="small-1b")) as answer:
+    async with client.stream("POST", "/v1/audio/speech", json=request(model=model)) as answer:
         assert answer.status_code == 200
 
 

@@ -1,11 +1,15 @@
 """`orpheus-openai pull`: a GGUF file from whichever mirror has it, whole and checked, and a server that finds it."""
 
 import argparse
+import contextlib
 import errno
 import importlib.util
 import os
+import pty
+import re
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -23,22 +27,45 @@ MIRRORS = load_catalog(None).models["medium-3b"].gguf
 FILE = "orpheus-3b-0.1-ft-Q4_K_M.gguf"
 
 
-def pull(hub, folder, *arguments):
+COMMAND = [sys.executable, "-m", "orpheus_openai", "pull"]
+
+
+def environment(hub, folder):
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("ORPHEUS_", "HF_"))}
+    return {
+        **plain,
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_CACHE": str(folder / "hub"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+
+
+def pull(hub, folder, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "orpheus_openai", "pull", *arguments],
+        [*COMMAND, *arguments],
         cwd=folder,
-        env={
-            **plain,
-            "HF_ENDPOINT": hub.url,
-            "HF_HUB_CACHE": str(folder / "hub"),
-            "HF_HUB_DISABLE_XET": "1",
-        },
+        env=environment(hub, folder),
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
+
+
+def pull_on_a_terminal(hub, folder):
+    """What it came to, and what stood on the terminal."""
+    ours, its = pty.openpty()
+    termios.tcsetwinsize(its, (24, 100))
+    with subprocess.Popen(
+        COMMAND, cwd=folder, env=environment(hub, folder), stdout=subprocess.DEVNULL, stderr=its
+    ) as process:
+        os.close(its)
+        shown = b""
+        with contextlib.suppress(OSError):  # that is how Linux tells of its end
+            while piece := os.read(ours, 65_536):
+                shown += piece
+    os.close(ours)
+    return process.returncode, shown.decode()
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +106,16 @@ def test_what_is_not_what_the_hub_tells_of_is_removed_and_the_next_mirror_asked(
     )
 
 
-def test_a_download_that_broke_off_is_taken_up_where_it_was(content, tmp_path):
+def test_a_download_that_broke_off_is_taken_up_where_it_was_and_a_terminal_shows_how_far_it_is(
+    content, tmp_path
+):
     with Hub({MIRRORS[0]: {FILE: content}}) as hub:
         hub.breaks_at = 15_000_000
-        done = pull(hub, tmp_path)
-        assert done.returncode == 0, done.stderr
+        status, shown = pull_on_a_terminal(hub, tmp_path)
+        assert status == 0, shown
         assert any(asked and asked != "bytes=0-" for asked in hub.ranges)
+    assert re.search(rf"{FILE}: +0%.*\| 0.00/24", shown)
+    assert re.search(rf"{FILE}: 100%.*24\.\dM/24\.\dM", shown)
 
 
 def test_the_setting_is_saved_in_the_place_of_the_old_one(content, tmp_path):
