@@ -56,10 +56,12 @@ class Door:
     """After a message that makes no sense the socket stays open."""
     malformed: tuple[str | bytes, ...]
 
-    async def opened(self, url: str) -> ClientConnection:
-        """A socket on which text may be written."""
+    async def opened(self, url: str, **options: Any) -> ClientConnection:
+        """A socket on which text may be written; `options` are those of `connect`."""
         address = f"{url.replace('http', 'ws', 1)}{self.path}"
-        socket = await connect(address, compression=None, proxy=None, open_timeout=PATIENCE, max_size=None)
+        socket = await connect(
+            address, compression=None, proxy=None, open_timeout=PATIENCE, max_size=None, **options
+        )
         for message in self.begin:
             await socket.send(json.dumps(message))
         return socket
@@ -70,11 +72,11 @@ class Door:
         if end:
             await socket.send(json.dumps(self.end))
 
-    async def heard(self, socket: ClientConnection) -> bytes:
-        """All of the audio, to the end of the speech. Raises ConnectionError where it is told of an error."""
+    async def heard(self, socket: ClientConnection, *, beginning: bool = False) -> bytes:
+        """The audio to the end of the speech, or only what comes first. Raises ConnectionError for an error."""
         audio = b""
         async with asyncio.timeout(PATIENCE):
-            while True:
+            while not (beginning and audio):
                 message = await socket.recv()
                 if isinstance(message, bytes):
                     audio += message
@@ -85,7 +87,8 @@ class Door:
                 if told.get("audio"):
                     audio += base64.b64decode(told["audio"])
                 if told.get("isFinal") or told.get("type") == "session.done":
-                    return audio
+                    break
+        return audio
 
     async def spoil(self, socket: ClientConnection, message: str | bytes) -> bool:
         """Send what makes no sense; whether it was answered with an error."""

@@ -221,7 +221,9 @@ def test_the_dashboard_finds_its_data_source() -> None:
 def test_kubernetes_understands_a_manifest(path: Path) -> None:
     manifest = read_yaml(path)
     if manifest["kind"] == "Kustomization":
-        assert {*manifest["resources"], path.name, "autoscaler.yaml"} == {each.name for each in MANIFESTS}
+        assert {*manifest["resources"], path.name, "autoscaler.yaml", "ingress.yaml"} == {
+            each.name for each in MANIFESTS
+        }
         return
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)

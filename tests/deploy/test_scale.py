@@ -22,8 +22,7 @@ from tests.support.environment import environ
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 from tests.support.mcp_greeting import ACCEPT, INITIALIZE
 from tests.support.ports import free_port
-from tests.support.socket_client import PCM, Talk, spoken_at_elevenlabs_doors
-from tests.support.tls import without_tickets
+from tests.support.socket_client import assert_sockets_pass
 
 GONE_SECONDS = 1.0
 """Until a killed process' port refuses: what its kernel took before that breaks with it."""
@@ -69,17 +68,9 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 os.kill(server.pid, signal.SIGKILL)  # they are watched, and would give notice
 
 
-def test_a_socket_passes_the_balancer_and_is_closed_from_either_end(fleet: Fleet) -> None:
-    options = {"ssl": without_tickets(fleet.certificate)} if fleet.url.startswith("https") else {}
-    with Talk(fleet.url, **options) as talk:
-        talk.send("session.config", **PCM)
-        talk.say("Good morning, everybody, and", done=False)
-        heard = talk.until(bytes)
-        talk.say(" welcome.")
-        assert talk.until("session.done", heard).messages[-1]["total_sentences"] == 1
-        talk.send("session.close")
-        assert talk.closed() == 1000
-    assert all(spoken_at_elevenlabs_doors(fleet.url, **options).values())
+async def test_sockets_pass_the_balancer(fleet: Fleet) -> None:
+    trusted = ssl.create_default_context(cafile=str(fleet.certificate))
+    await assert_sockets_pass(fleet.url, **({"ssl": trusted} if fleet.url.startswith("https") else {}))
 
 
 # --- what becomes of the listeners ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 from tests.support.ports import free_port
-from tests.support.socket_client import PCM, Talk, spoken_at_elevenlabs_doors
+from tests.support.socket_client import assert_sockets_pass
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,14 +87,8 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-def test_a_socket_passes_ray_serve(url: str) -> None:
-    with Talk(url) as talk:
-        talk.send("session.config", **PCM)
-        talk.say("Good morning, everybody, and", done=False)
-        heard = talk.until(bytes)
-        talk.say(" welcome.")
-        assert talk.until("session.done", heard).messages[-1]["total_sentences"] == 1
-    assert all(spoken_at_elevenlabs_doors(url).values())
+async def test_sockets_pass_ray_serve(url: str) -> None:
+    await assert_sockets_pass(url)
 
 
 async def test_new_replicas_take_over_without_breaking_a_stream(url: str) -> None:

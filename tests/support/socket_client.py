@@ -12,6 +12,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
+from benchmarks.sockets import DOORS
+from orpheus_openai.http.sockets import NORMAL
+
 PATIENCE = 60
 """Seconds for what takes a moment on an idle machine."""
 PCM = {"model": "preview", "voice": "tara", "response_format": "pcm", "stream_audio": True}
@@ -113,22 +116,16 @@ class MutePeer:
         return received
 
 
-def spoken_at_elevenlabs_doors(url, key=None, **options):
-    """How many bytes of audio each of ElevenLabs' sockets answers a sentence with, by its path.
+async def assert_sockets_pass(url, **options):
+    """At each door speech comes while its text is written, and the server hears when the client closes the socket.
 
-    A `key` comes in the first message.
+    By asyncio's client, in one thread: `Talk` has two, which TLS may not have (see `tls_in_front_of`).
     """
-    found, first = {}, {"text": " ", **({"xi_api_key": key} if key else {})}
-    for path, context, end in (
-        ("stream-input", {}, {"text": ""}),
-        ("multi-stream-input", {"context_id": "a"}, {"context_id": "a", "close_context": True}),
-    ):
-        address = f"{url.replace('http', 'ws', 1)}/v1/text-to-speech/tara/{path}?output_format=pcm_16000"
-        with connect(address, open_timeout=PATIENCE, compression=None, proxy=None, **options) as opened:
-            for message in ({**first, **context}, {"text": "Hello there. ", **context}, end):
-                opened.send(json.dumps(message))
-            found[path], told = 0, {}
-            while not told.get("isFinal"):
-                told = json.loads(opened.recv(timeout=PATIENCE))
-                found[path] += len(base64.b64decode(told.get("audio") or ""))
-    return found
+    for door in DOORS:
+        async with await door.opened(url, **options) as opened:
+            await door.write(opened, "Good morning, everybody, and welcome. This ")
+            assert await door.heard(opened, beginning=True)
+            await door.write(opened, "is the end. ", end=True)
+            assert await door.heard(opened)
+            await opened.close()
+            assert opened.close_code == NORMAL

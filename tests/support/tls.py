@@ -16,18 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 HERE = "127.0.0.1"
 
 
-def without_tickets(trusted: Path) -> ssl.SSLContext:
-    """For clients that read in one thread and write in another, as websockets.sync does; `trusted` is a certificate.
-
-    TLS 1.3 sends tickets behind the handshake. Where one thread reads them while another writes the first request,
-    OpenSSL's state, which is not made for two, breaks in a few of a thousand connections: the request never leaves, or
-    cannot be read, and the client waits until its time is over. TLS 1.2 has them in the handshake.
-    """
-    context = ssl.create_default_context(cafile=str(trusted))
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 def certificate(folder: Path) -> Path:
     """A file with a certificate of this machine's own, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -75,7 +63,10 @@ def tls_in_front_of(url: str, file: Path):
     async def begin():
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(file)
-        context.num_tickets = 0  # see without_tickets
+        # A client that reads in one thread and writes in another, as websockets.sync does, has one TLS state for both,
+        # which OpenSSL does not guard: a ticket that is read while the first request is written hangs a few of a
+        # thousand handshakes.
+        context.num_tickets = 0
         return await asyncio.start_server(pass_on, HERE, 0, ssl=context)
 
     thread = threading.Thread(target=loop.run_forever, name="tls", daemon=True)
