@@ -79,7 +79,7 @@ CreateConsentOperation = operation(
     body_type=_FORM,
     problems=_REFUSED,
 )
-ListConsentsOperation = operation(problems={"400": "`limit` is out of its range."})
+ListConsentsOperation = operation(problems={"400": "`limit` is out of its range, or `after` is no id."})
 ConsentOperation = operation(problems=_NO_CONSENT)
 UpdateConsentOperation = operation(
     body=schema(UpdateConsent), problems={**_NO_CONSENT, "400": _REFUSED["400"]}

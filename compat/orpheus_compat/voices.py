@@ -91,10 +91,8 @@ class ConsentController(Controller):
                 param="limit",
                 code="invalid_value",
             )
-        consents = await service.keeper.consents(caller_of(request.scope))
-        if after is not None:
-            ids = [each.id for each in consents]
-            consents = consents[ids.index(after) + 1 :] if after in ids else []
+        keeper, caller = service.keeper, caller_of(request.scope)
+        consents = await (keeper.consents_after(caller, after) if after else keeper.consents(caller))
         page = [_shown(each) for each in consents[:limit]]
         return ConsentList(
             data=page,
@@ -168,14 +166,14 @@ class CustomVoiceController(Controller):
         model names. Without the consent of the speaker there is no voice, unless the server's owner has said so.
         """
         form = await read_form(request)
-        if form.fields.get("type", "audio_sample") != "audio_sample":
+        if (form.optional("type") or "audio_sample") != "audio_sample":
             raise InvalidRequestError(
                 "Voices are made of recordings here, not of descriptions: send 'audio_sample' and 'ref_text'.",
                 param="type",
                 code="invalid_value",
             )
         name, recording = form.field("name"), form.file("audio_sample")
-        if not (transcript := form.fields.get("ref_text", "").strip()):
+        if not (transcript := (form.optional("ref_text") or "").strip()):
             raise InvalidRequestError(
                 "Missing required field 'ref_text': what is said in the recording, word for word. Orpheus needs it to "
                 "go on in its voice; OpenAI's API does not know the field, so send it beside the others "
@@ -190,8 +188,8 @@ class CustomVoiceController(Controller):
             name=name,
             recording=recording,
             transcript=transcript,
-            consent=form.fields.get("consent"),
-            language=form.fields.get("language"),
+            consent=form.optional("consent"),
+            language=form.optional("language"),
         )
         name_voice(request.scope, voice.id)
         return CustomVoice(id=voice.id, name=voice.title, created_at=voice.created)

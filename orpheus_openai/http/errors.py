@@ -8,7 +8,12 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
 
 from orpheus_openai.errors import (
     AuthenticationError,
@@ -91,12 +96,23 @@ def answer_http_error(request: AnyRequest, error: HTTPException) -> Response[msg
         ours = MethodNotAllowedError(f"{request.method} is not allowed on {path[:200]}; see /apidocs.")
     elif error.status_code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer_crash(request, error)
+    elif isinstance(error, ValidationException) and (wrong := _wrong_field(error)):
+        ours = InvalidRequestError(wrong[1], param=wrong[0], code="invalid_value")
     else:
         ours = InvalidRequestError(f"{error.detail.rstrip('.')}.")
         ours.status = error.status_code
     response = answer_speech_error(request, ours)
     response.headers.update({k: v for k, v in (error.headers or {}).items() if k.lower() == "allow"})
     return response
+
+
+def _wrong_field(error: ValidationException) -> tuple[str, str] | None:
+    """The first parameter that the framework could not read, and what it says of it."""
+    found = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
+    if not isinstance(found, dict) or not (name := found.get("key")):
+        return None
+    what = str(found.get("message", "")).replace("`", "").rstrip(".")
+    return name, f"Invalid value for '{name}': {what[:1].lower()}{what[1:]}."
 
 
 def answer_client_gone(_request: AnyRequest, _error: ClientGoneError) -> Response[None]:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,18 +27,30 @@ class Form(msgspec.Struct, frozen=True):
 
     fields: Mapping[str, str]
     files: Mapping[str, bytes]
+    repeated: AbstractSet[str]
+    """Fields that are there twice: which of the two was meant nobody knows."""
 
     def field(self, name: str) -> str:
         """A text that has to be there; raises InvalidRequestError where it is not."""
-        if name not in self.fields:
+        if (text := self.optional(name)) is None:
             raise _missing(name)
-        return self.fields[name]
+        return text
+
+    def optional(self, name: str) -> str | None:
+        """A text that may be there; raises InvalidRequestError where there are two."""
+        self._require_one(name)
+        return self.fields.get(name)
 
     def file(self, name: str) -> bytes:
         """A file that has to be there; raises InvalidRequestError where it is not."""
+        self._require_one(name)
         if name not in self.files:
             raise _missing(name)
         return self.files[name]
+
+    def _require_one(self, name: str) -> None:
+        if name in self.repeated:
+            raise InvalidRequestError(f"The field '{name}' is there twice.", param=name, code="invalid_value")
 
 
 async def read_form(request: Request[Any, Any, Any]) -> Form:
@@ -59,6 +72,7 @@ async def read_form(request: Request[Any, Any, Any]) -> Form:
 def _parsed(body: bytes, boundary: str) -> Form:
     fields: dict[str, str] = {}
     files: dict[str, bytes] = {}
+    repeated: set[str] = set()
     try:
         parser = MultipartParser(
             io.BytesIO(body),
@@ -69,10 +83,12 @@ def _parsed(body: bytes, boundary: str) -> Form:
             memory_limit=2 * MAX_FORM_BYTES,
         )
         for part in parser:
+            if part.name in fields or part.name in files:
+                repeated.add(part.name)
             _take(part, fields, files)
     except (MultipartError, ValueError, LookupError) as error:  # the last: a part in an encoding nobody knows
         raise InvalidRequestError(f"The form cannot be read: {error}.", code="invalid_form") from error
-    return Form(fields, files)
+    return Form(fields, files, repeated)
 
 
 def _take(part: "MultipartPart", fields: dict[str, str], files: dict[str, bytes]) -> None:

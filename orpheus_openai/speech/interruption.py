@@ -1,5 +1,6 @@
 """A listener cuts in: the speech stops at once, and what of its text was heard is told."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -112,6 +113,7 @@ class Playing:
     def __init__(self) -> None:
         self._going: dict[str, Interruptible] = {}
         self._ended: OrderedDict[str, tuple[Sounded, float]] = OrderedDict()
+        self._sweep: asyncio.TimerHandle | None = None
 
     def begin(self, speech: Interruptible) -> None:
         """It is being spoken."""
@@ -123,6 +125,8 @@ class Playing:
         self._forget()
         if (sounded := speech.sounded()).sent:
             self._ended[speech.id] = sounded, time.monotonic() + sounded.sent + STILL_SOUNDING
+            if self._sweep is None:  # their sound takes memory, also where nobody speaks after them
+                self._sweep = asyncio.get_running_loop().call_later(STILL_SOUNDING, self._forget_in_turn)
         else:
             sounded.heard.forget()
 
@@ -139,6 +143,11 @@ class Playing:
         if ended is None or not caller.may_interrupt(ended.account):
             raise NotFoundError("There is no such speech under way.", code="speech_not_found")
         return await ended.told(played)
+
+    def _forget_in_turn(self) -> None:
+        self._forget()
+        loop = asyncio.get_running_loop()
+        self._sweep = loop.call_later(STILL_SOUNDING, self._forget_in_turn) if self._ended else None
 
     def _forget(self) -> None:
         """Leave out what nobody can be listening to any more, and the oldest of too many."""

@@ -1,5 +1,6 @@
 """Consents: recordings in which somebody says that a voice may be made of theirs."""
 
+import re
 import secrets
 import time
 import tomllib
@@ -12,6 +13,8 @@ from orpheus_openai.voices.form import RECORDING, toml
 from orpheus_openai.voices.places import Places
 
 PREFIX = "cons_"
+_ID = re.compile(PREFIX + "([0-9a-f]{8})[0-9a-f]{16}")
+"""The time at which it was given, and what nobody can guess."""
 _DESCRIPTION = "consent.toml"
 
 
@@ -27,6 +30,17 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time."""
     owner: str = ""
     """The account that uploaded it; empty: nobody's, so everybody's."""
+
+
+def consent_order(consent: Consent) -> tuple[int, str]:
+    """What consents are listed by, the newest first."""
+    return -consent.created, consent.id
+
+
+def order_of(consent_id: str) -> tuple[int, str] | None:
+    """The same of one that need not be there any more, as its id tells it; None for what is no id of one."""
+    found = _ID.fullmatch(consent_id)
+    return None if found is None else (-int(found[1], 16), consent_id)
 
 
 class ConsentFolder:
@@ -45,15 +59,16 @@ class ConsentFolder:
                 found.append(msgspec.convert({**table, "id": folder.name}, Consent))
             except (OSError, ValueError, RecursionError):
                 continue  # just removed, or not ours
-        return sorted(found, key=lambda consent: (-consent.created, consent.id))
+        return sorted(found, key=consent_order)
 
     def add(self, name: str, language: str, owner: str, put: Callable[[Path], object]) -> Consent:
         """Keep a consent; `put` writes the recording to the path it is given. Raises VoiceFolderError."""
+        now = int(time.time())
         consent = Consent(
-            id=PREFIX + secrets.token_hex(12),
+            id=f"{PREFIX}{now:08x}{secrets.token_hex(8)}",
             name=name,
             language=language,
-            created=int(time.time()),
+            created=now,
             owner=owner,
         )
 

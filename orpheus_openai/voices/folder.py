@@ -140,10 +140,6 @@ class VoiceFolder:
             raise VoiceExistsError(f"there is a voice in {self.root / name} already")
         return self.voice(name, catalog)
 
-    def change(self, name: str, file: VoiceFile) -> None:
-        """Put another description in the place of its own; raises VoiceFolderError."""
-        self._places.write(name, DESCRIPTION, described(file))
-
     def remove(self, name: str) -> bool:
         """Remove a voice and its data; False where there is none. Raises VoiceFolderError."""
         return self._places.remove(name)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from orpheus_openai.catalog import Catalog, OwnVoice
 from orpheus_openai.errors import InvalidRequestError, NotFoundError
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.settings import Settings
-from orpheus_openai.voices.consents import Consent, ConsentFolder
+from orpheus_openai.voices.consents import Consent, ConsentFolder, consent_order, order_of
 from orpheus_openai.voices.form import LONGEST_NAME, MADE_ID, MODELS, RECORDING, VoiceError, VoiceFile
 from orpheus_openai.voices.recordings import Recorder, judge, trimmed, write_wav
 from orpheus_openai.voices.shelf import VoiceShelf
@@ -22,6 +23,8 @@ from orpheus_openai.voices.shelf import VoiceShelf
 FIELDS = {"transcript": "ref_text", "recording": "audio_sample"}
 """What a form calls a part of a description; the others have one name in both."""
 SHORTEST_CONSENT = 1.0
+LANGUAGE_TAG = re.compile(r"(?=.{2,35}$)[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
+"""BCP 47 as far as it goes for what a voice speaks; 35 characters, as https://www.rfc-editor.org/rfc/rfc5646 has it."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,21 @@ class VoiceKeeper:
         """Those that are there for `caller`, the newest first."""
         found = await asyncio.to_thread(self._consents.read)
         return [consent for consent in found if caller.may_see(consent.owner or None)]
+
+    async def consents_after(self, caller: Caller, cursor: str) -> list[Consent]:
+        """Those that come after the one of that id, which may have been removed meanwhile.
+
+        Raises InvalidRequestError for what is no id of a consent.
+        """
+        found = await self.consents(caller)
+        place = next((consent_order(each) for each in found if each.id == cursor), None) or order_of(cursor)
+        if place is None:
+            raise InvalidRequestError(
+                f"There is no voice consent {cursor[:64]!r} after which to go on.",
+                param="after",
+                code="consent_not_found",
+            )
+        return [each for each in found if consent_order(each) > place]
 
     async def consent(self, caller: Caller, consent_id: str) -> Consent:
         """The consent of that id; raises NotFoundError where there is none for `caller`."""
@@ -162,7 +180,13 @@ class VoiceKeeper:
                 param="language",
                 code="invalid_value",
             )
-        return language, tag[:35]
+        if not LANGUAGE_TAG.fullmatch(tag):
+            raise InvalidRequestError(
+                f"{tag[:32]!r} is no language's tag; expected one such as en-US.",
+                param="language",
+                code="invalid_value",
+            )
+        return language, tag
 
     async def _require_consent_room(self, caller: Caller) -> None:
         own = [each for each in await self.consents(caller) if each.owner == (caller.owner or "")]
@@ -197,8 +221,11 @@ def _put_recording(path: Path, *, pcm: PCM) -> None:
 
 
 def _name(name: str) -> str:
-    if not 0 < len(stripped := name.strip()) <= LONGEST_NAME:
+    stripped = name.strip()
+    if not 0 < len(stripped) <= LONGEST_NAME or not stripped.isprintable():
         raise InvalidRequestError(
-            f"'name' must have 1 to {LONGEST_NAME} characters.", param="name", code="invalid_value"
+            f"'name' must have 1 to {LONGEST_NAME} characters, all of which can be printed.",
+            param="name",
+            code="invalid_value",
         )
     return stripped

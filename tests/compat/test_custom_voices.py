@@ -22,6 +22,7 @@ from orpheus_openai.errors import InvalidRequestError, OverloadedError
 from orpheus_openai.http.form import LONGEST_FIELD, MAX_FIELDS
 from orpheus_openai.settings import Settings
 from orpheus_openai.voices import recordings, shelf
+from orpheus_openai.voices.consents import ConsentFolder
 from orpheus_openai.voices.recordings import Recorder
 from tests.support.in_process import asking
 from tests.support.local_server import running
@@ -146,9 +147,11 @@ def test_consents_are_listed_by_a_cursor_renamed_and_ones_own(sdk, others):
     admin = others.with_options(api_key="three")
     assert {each.id for each in admin.audio.voice_consents.list()} == {each.id for each in made}
     assert admin.audio.voice_consents.retrieve(made[0].id).name == "other"
-    for each in made:
-        gone = sdk.audio.voice_consents.delete(each.id)
-        assert (gone.object, gone.deleted) == ("audio.voice_consent", True)
+    gone = [sdk.audio.voice_consents.delete(each.id) for each in sdk.audio.voice_consents.list(limit=1)]
+    assert {each.id for each in gone} == {each.id for each in made}, (
+        "page after page, each after one that is gone"
+    )
+    assert {(each.object, each.deleted) for each in gone} == {("audio.voice_consent", True)}
     assert list(sdk.audio.voice_consents.list()) == []
 
 
@@ -235,7 +238,8 @@ async def test_a_recording_that_cannot_be_used_is_told_why_and_leaves_nothing(op
     [
         ({"name": None}, "name", "Missing required field 'name'"),
         ({"name": " "}, "name", "1 to 100 characters"),
-        ({"name": "x" * 101}, "name", "1 to 100 characters"),
+        ({"name": "x" * 10_000}, "name", "1 to 100 characters"),
+        ({"name": "a\nb"}, "name", "all of which can be printed"),
         ({"name": "alloy"}, "name", "there is a voice 'alloy' already"),
         ({"name": "../x"}, "name", "letters, digits"),
         ({"ref_text": None}, "ref_text", "what is said in the recording"),
@@ -245,6 +249,7 @@ async def test_a_recording_that_cannot_be_used_is_told_why_and_leaves_nothing(op
         ({"ref_text": "So <|eot_id|> it is."}, "ref_text", "a token of the model's own"),
         ({"name": "voice_0123"}, "name", "would pass for the id of another voice"),
         ({"language": "tlh"}, "language", "There is no language 'tlh'"),
+        ({"language": "en-\x1b[2J"}, "language", "is no language's tag"),
         ({"type": "prompt", "prompt": "A warm voice"}, "type", "not of descriptions"),
         ({"consent": "cons_gone"}, "consent", "There is no voice consent 'cons_gone'"),
     ],
@@ -322,6 +327,86 @@ async def test_a_body_that_is_no_form_or_too_large_is_refused(open_app):
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_form")
         answer = await create(app, bytes(11 * 1024 * 1024))
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
+
+
+def part(name, content, head=""):
+    told = f'--x\r\nContent-Disposition: form-data; name="{name}"{head}\r\n\r\n'
+    return told.encode() + content + b"\r\n"
+
+
+FILE = '; filename="a.wav"'
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ([part("name", b"a"), part("name", b"b")], "The field 'name' is there twice"),
+        (
+            [part("name", b"a"), *[part("audio_sample", b"a", FILE)] * 2],
+            "The field 'audio_sample' is there twice",
+        ),
+        ([part("name", b"\xff")], "can't decode byte 0xff"),
+        ([part(f"field{n}", b"") for n in range(33)], "Maximum segment count exceeded"),
+        (
+            [part("audio_sample", b"", f'; filename="{"x" * 10_000}"')],
+            "Maximum segment header length exceeded",
+        ),
+        ([part("name", b"a", FILE)], "Missing required field 'name'"),
+        ([part("name", b"a"), part("audio_sample", b"a")], "Missing required field 'audio_sample'"),
+    ],
+)
+async def test_a_form_that_says_two_things_or_nothing_is_refused_in_words(open_app, parts, why):
+    app, _ = open_app
+    async with asking(app) as client:
+        answer = await client.post("/v1/audio/voices", content=b"".join([*parts, b"--x--\r\n"]), headers=FORM)
+    assert answer.status_code == 400
+    assert why in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("../../etc/passwd", "audio/wav"), ("", "image/png"), ("a\0b.mp3", "text/plain; charset=utf-16")],
+)
+async def test_what_a_files_name_and_type_say_is_not_believed(open_app, name, kind):
+    app, folder = open_app
+    fields = [part("name", f"N {kind[:4]}".encode()), part("ref_text", SAID.encode())]
+    recording = part("audio_sample", wav(sound()), f'; filename="{name}"\r\nContent-Type: {kind}')
+    async with asking(app) as client:
+        body = b"".join([*fields, recording, b"--x--\r\n"])
+        answer = await client.post("/v1/audio/voices", content=body, headers=FORM)
+    assert answer.status_code == 200, answer.text
+    assert sorted(path.name for path in (folder / answer.json()["id"]).iterdir()) == [
+        "recording.wav",
+        "voice.toml",
+    ]
+
+
+async def test_a_list_of_consents_goes_on_after_one_that_is_gone_and_says_what_is_no_place_in_it(open_app):
+    app, folder = open_app
+    kept = ConsentFolder(folder)
+    made = [kept.add(str(n), "en", "", lambda to: to.write_bytes(b"")) for n in range(5)]
+    ids = [consent.id for consent in kept.read()]
+    assert set(ids) == {consent.id for consent in made}
+    kept.remove(next(each for each in made if each.id == ids[1]))
+    async with asking(app) as client:
+
+        async def listed(**query):
+            return (await client.get("/v1/audio/voice_consents", params=query)).json()
+
+        page = await listed(limit=2, after=ids[1])
+        assert [each["id"] for each in page["data"]] == ids[2:4]
+        assert (page["first_id"], page["last_id"], page["has_more"]) == (ids[2], ids[3], True)
+        assert (await listed(after=ids[4]))["data"] == []
+        for query, param in (
+            ({"after": "cons_x"}, "after"),
+            ({"limit": 0}, "limit"),
+            ({"limit": "x"}, "limit"),
+        ):
+            error = (await listed(**query))["error"]
+            assert (error["param"], error["code"]) == (param, "invalid_value")
+    for consent in kept.read():
+        kept.remove(consent)
 
 
 async def test_without_consent_there_is_no_voice_unless_the_owner_says_so(tmp_path):

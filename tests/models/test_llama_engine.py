@@ -68,6 +68,7 @@ def url(clock, folder, tiny_gguf, tiny_snac, tmp_path_factory):
         voices=recorded_voice(folder / "voices"),
         max_streams="4",
         adapters=1,
+        audit_log=str(folder / "audit.jsonl"),
         output_dir=tmp_path_factory.mktemp("outputs"),
     )
     with running(create_app(settings, clock=clock)) as address:
@@ -142,13 +143,23 @@ async def test_every_format_comes_out(client, form):
     assert sum(heard) > FRAME_BYTES // 4, "half of the one frame there is at least"
 
 
-async def test_a_recordings_voice_is_spoken_with_by_the_pretrained_model(client):
+async def test_a_recordings_voice_is_spoken_with_by_the_pretrained_model_which_the_audit_log_tells(
+    client, folder
+):
+    audit = folder / "audit.jsonl"
     answer = await client.post(
         "/v1/audio/speech", json=request(model="tts-1", voice="Ann", stream_format="sse")
     )
     assert answer.headers["x-orpheus-model"] == "medium-3b-pretrained"
     done = json.loads(answer.text.splitlines()[-2].removeprefix("data: "))
     assert done["usage"]["input_tokens"] > 4 * 82, "the recording is in the prompt"
+    async with asyncio.timeout(60):  # it is written behind the answer
+        while not (lines := [line for line in audit.read_text().splitlines() if '"ann"' in line]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    (line,) = map(json.loads, lines)
+    assert line["id"] == answer.headers["x-request-id"]
+    told = [line[each] for each in ("path", "status", "model", "voice", "outcome")]
+    assert told == ["/v1/audio/speech", 200, "medium-3b-pretrained", "ann", "completed"]
     await client.post("/api/offload", json={"model": "medium-3b-pretrained"})
 
 

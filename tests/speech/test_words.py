@@ -1,5 +1,6 @@
 """When words sound: with the preview, whose own events are the truth, and with a voice that is aligned."""
 
+import asyncio
 import contextlib
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from orpheus_openai.models.preview import reading
 from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.models.preview.reading import AUDIBLE
 from orpheus_openai.settings import Settings
-from orpheus_openai.speech import heard
+from orpheus_openai.speech import heard, interruption
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Usage
@@ -293,3 +294,15 @@ async def test_the_sound_of_long_ago_is_forgotten_and_a_cut_in_it_estimated(serv
     with pytest.raises(NotFoundError):
         await service.playing.interrupt(second.id, ME, 2.0)
     assert recent.size == 0
+
+
+async def test_the_sound_of_what_can_sound_no_more_is_forgotten_where_nobody_speaks_after_it(
+    service, stranger, monkeypatch
+):
+    recent = heard.RecentSound()
+    monkeypatch.setattr(service, "_recent", recent)
+    monkeypatch.setattr(interruption, "STILL_SOUNDING", -3_600.0)
+    await cut_in(service, "stranger")
+    async with asyncio.timeout(60):
+        while recent.size:  # noqa: ASYNC110  nothing tells
+            await asyncio.sleep(0.01)

@@ -293,7 +293,7 @@ def test_a_description_says_the_same_when_it_is_read_back(tmp_path):
     assert read_description(tmp_path / "voice.toml") == file
 
 
-def test_a_voice_is_added_changed_and_removed_and_a_server_sees_it(folder):
+def test_a_voice_is_added_and_removed_and_a_server_sees_it(folder):
     shelf = VoiceShelf(folder, CATALOG)
     file = VoiceFile(name="Nora", kind="named")
     assert folder.add("nora", file, CATALOG).title == "Nora"
@@ -301,9 +301,6 @@ def test_a_voice_is_added_changed_and_removed_and_a_server_sees_it(folder):
         folder.add("nora", file, CATALOG)
     shelf._look()
     assert shelf.catalog("anyone").voice("nora").prefix == "Nora"
-    folder.change("nora", VoiceFile(name="Nora", kind="named", prefix="n"))
-    shelf._look()
-    assert shelf.catalog("anyone").voice("nora").prefix == "n"
     assert folder.remove("nora")
     assert not folder.remove("nora")
     shelf._look()
@@ -327,9 +324,6 @@ def test_what_cannot_be_added_leaves_nothing_behind(folder):
 WHAT = {
     "a voice is added": lambda folder: folder.add(
         "n", VoiceFile(name="N", kind="named"), CATALOG, lambda to: (to / "data").write_bytes(bytes(9_000))
-    ),
-    "a voice is changed": lambda folder: folder.change(
-        "old", VoiceFile(name="Old", kind="named", prefix="new")
     ),
     "a voice is removed": lambda folder: folder.remove("old"),
     "a consent is given": lambda folder: ConsentFolder(folder.root).add(

@@ -81,6 +81,17 @@ async def test_anothers_voice_is_no_voice_and_ones_own_says_why_it_cannot_speak_
         assert "medium-3b cannot speak here" in answer.json()["error"]["message"]
 
 
+async def test_a_voice_that_is_lent_is_removed_by_its_owner_or_an_admin_alone(app, tmp_path):
+    async with asking(app) as client:
+
+        async def remove(voice, word):
+            return (await client.delete(f"/v1/audio/voices/{voice}", headers=key(word))).status_code
+
+        assert [await remove("lent", word) for word in ("two", "", "one", "one")] == [404, 401, 200, 404]
+        assert [await remove("shared", word) for word in ("one", "three")] == [404, 200], "nobody's"
+    assert [path.name for path in (tmp_path / "voices").iterdir()] == ["voice_1"]
+
+
 async def test_a_dry_run_reads_a_text_in_the_voices_first_language(app):
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://box", headers=key("two")
