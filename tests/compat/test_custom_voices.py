@@ -398,13 +398,10 @@ async def test_a_list_of_consents_goes_on_after_one_that_is_gone_and_says_what_i
         assert [each["id"] for each in page["data"]] == ids[2:4]
         assert (page["first_id"], page["last_id"], page["has_more"]) == (ids[2], ids[3], True)
         assert (await listed(after=ids[4]))["data"] == []
-        for query, param in (
-            ({"after": "cons_x"}, "after"),
-            ({"limit": 0}, "limit"),
-            ({"limit": "x"}, "limit"),
-        ):
+        for query in ({"after": "cons_x"}, {"limit": 0}, {"limit": "x"}):
             error = (await listed(**query))["error"]
-            assert (error["param"], error["code"]) == (param, "invalid_value")
+            assert error["param"] in query
+            assert error["code"] == ("consent_not_found" if "after" in query else "invalid_value")
     for consent in kept.read():
         kept.remove(consent)
 
