@@ -30,8 +30,11 @@ def test_the_shape_that_the_table_reckons_with_is_that_of_the_checkpoint(tmp_pat
     )
 
 
-@pytest.mark.parametrize(("profile", "size"), [("low-memory", 8), ("low-latency", 16), ("many-users", 48)])
-def test_a_profile_fits_the_card_that_it_is_for_and_says_what_it_takes(profile, size):
+@pytest.mark.parametrize(
+    ("profile", "size", "says"),
+    [("low-memory", 8, True), ("low-latency", 16, False), ("many-users", 48, True)],
+)
+def test_a_profile_fits_the_card_that_it_is_for_and_says_what_it_takes(profile, size, says):
     settings = load_settings({}, PROFILES / f"{profile}.env")
     wanted = int(settings.max_streams)
     changes: dict[str, Any] = {
@@ -42,6 +45,6 @@ def test_a_profile_fits_the_card_that_it_is_for_and_says_what_it_takes(profile, 
     }
     card = Card(0, round((size - 0.5) * GIB), size * GIB)
     assert streams(card, **changes)[0] == wanted
-    said = re.search(r"([\d.]+) GiB", (PROFILES / f"{profile}.env").read_text(encoding="utf-8"))
+    said = re.findall(r"([\d.]+) GiB", (PROFILES / f"{profile}.env").read_text(encoding="utf-8"))[:1]
     taken = options(**changes).footprint(ORPHEUS_3B).total / GIB
-    assert said is None or float(said[1]) == pytest.approx(taken, rel=0.015)
+    assert list(map(float, said)) == ([pytest.approx(taken, rel=0.015)] if says else [])

@@ -203,15 +203,19 @@ def test_noise_is_standard_normal_and_the_same_in_any_pieces() -> None:
 
 
 async def test_audio_comes_after_three_frames_while_the_rest_is_still_being_spoken(
-    decoder: SnacDecoder,
+    decoder: SnacDecoder, reference: Reference
 ) -> None:
+    frames = random_frames(3)
+
     async def stalls() -> AsyncGenerator[np.ndarray]:
-        for frame in np.split(random_frames(3), 3):
+        for frame in np.split(frames, 3):
             yield frame
         await asyncio.Event().wait()
 
     async with aclosing(decoder.decode(stalls())) as pcm, asyncio.timeout(20):
-        assert len(await anext(pcm)) > 0
+        first = await anext(pcm)
+    assert first.size == 1_387, "all that three frames fix, whatever comes after them"
+    assert np.abs(first - np.round(reference.decode(frames)[: first.size] * 32767)).max() <= 1
 
 
 async def test_a_reader_that_stops_stops_its_source(decoder: SnacDecoder) -> None:
@@ -350,7 +354,7 @@ async def test_readers_that_leave_at_any_moment_leave_nothing_behind() -> None:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
     async with asyncio.timeout(20):
-        assert len(await collect(decoder, source(random_frames(9)))) > 0
+        assert len(await collect(decoder, source(random_frames(9)))) == 9 * SAMPLES_PER_FRAME
     await decoder.close()
 
 

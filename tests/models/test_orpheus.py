@@ -151,12 +151,17 @@ def test_the_openai_sdk_gets_every_sample_the_model_meant(url):
 
 
 def test_the_first_token_is_timed_and_tokens_are_counted(client):
+    def counted():
+        metrics = client.get("/metrics").text
+        series = r'^orpheus_tokens_total\{kind="(\w+)",model="medium-3b"\} (\S+)'
+        return {kind: float(value) for kind, value in re.findall(series, metrics, re.MULTILINE)}, metrics
+
+    before, _ = counted()
     answer = generate(client)
     assert re.search(r"first-token;dur=[\d.]+, first-audio;dur=[\d.]+", answer.headers["server-timing"])
-    metrics = client.get("/metrics").text
-    for kind in ("input", "output"):
-        series = re.escape(f'orpheus_tokens_total{{kind="{kind}",model="medium-3b"}}')
-        assert float(re.search(rf"^{series} (\S+)", metrics, re.MULTILINE)[1]) > 0
+    after, metrics = counted()
+    assert after["input"] > before.get("input", 0)
+    assert (after["output"] - before.get("output", 0)) // 7 == whole_frames(answer.content) > 0
     assert 'orpheus_frames_dropped_total{model="medium-3b"} 0.0' in metrics
 
 
@@ -218,7 +223,7 @@ def test_an_engine_that_is_killed_breaks_its_streams_and_the_next_request_works(
                 if count == 1:
                     for process in engines():
                         os.kill(process.pid, signal.SIGKILL)
-    assert len(generate(client).content) > 0
+    assert whole_frames(generate(client).content)
 
 
 def test_a_users_day(client, url, clock):

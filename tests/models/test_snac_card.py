@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -94,5 +93,5 @@ def test_streams_come_and_go_in_one_table_that_grows(interpreter: ProcessPoolExe
 
 def test_the_kernels_compile_for_gpus() -> None:
     with interpreting() as pool:
-        sizes: list[Any] = pool.submit(compile_kernels, 90).result()
-    assert min(sizes) > 0
+        targets: list[str] = pool.submit(compile_kernels, 90).result()
+    assert targets == ["sm_90"] * 4

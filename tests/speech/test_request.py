@@ -106,7 +106,8 @@ async def test_what_clients_send_for_a_whole_number_or_for_no_seed_is_taken_at_e
 def test_elevenlabs_fields_have_the_same_limits(server_url, fields, words):
     answer = httpx.post(f"{server_url}/v1/text-to-speech/tara", json={"text": "Hi.", **fields}, timeout=60)
     assert answer.status_code == (400 if words else 200)
-    assert words is None or answer.json()["detail"]["message"].endswith(words)
+    if words:
+        assert answer.json()["detail"]["message"].endswith(words)
 
 
 @pytest.mark.parametrize("door", ["compat", "native", "python"])

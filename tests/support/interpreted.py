@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
@@ -119,7 +120,7 @@ def newer_sampler_draws(requests, logits):
 
 
 def compile_kernel(architecture):
-    """Compile the kernel for an NVIDIA GPU down to machine code; needs none."""
+    """Compile the kernel for an NVIDIA GPU down to machine code, and say for which; needs none."""
     os.environ.pop("TRITON_INTERPRET", None)
     from triton.backends.compiler import GPUTarget  # noqa: PLC0415
     from triton.compiler import ASTSource  # noqa: PLC0415
@@ -129,8 +130,10 @@ def compile_kernel(architecture):
 
     types = "*fp32 i64 i32 i32 *i32 *i32 i64 *i32 *i64 *fp32 *fp32 *fp32 *i64".split()
     source = ASTSource(draw_rows, dict(zip(draw_rows.arg_names, types, strict=True)), constexprs={})
-    return len(
-        compiled(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": WARPS}).asm[
-            "cubin"
-        ]
-    )
+    kernel = compiled(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": WARPS})
+    return target_of(kernel.asm)
+
+
+def target_of(code):
+    """The architecture that there is machine code for."""
+    return code["cubin"] and re.search(r"\.target (sm_\d+)", code["ptx"])[1]

@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from tests.support.interpreted import target_of
+
 NARROW = 32
 """Channels of a decoder that is interpreted in a second."""
 TILE = (8_192, 1_024)
@@ -89,7 +91,7 @@ def drawn_on_card(seeds, positions, frames):
 
 
 def compile_kernels(architecture):
-    """Compile every kernel for an NVIDIA GPU down to machine code, as it is launched; needs none."""
+    """Compile every kernel for an NVIDIA GPU down to machine code, and say for which; needs none."""
     os.environ.pop("TRITON_INTERPRET", None)
     from triton.backends.compiler import GPUTarget  # noqa: PLC0415
     from triton.compiler import ASTSource  # noqa: PLC0415
@@ -97,7 +99,7 @@ def compile_kernels(architecture):
 
     from orpheus_openai.models.orpheus import snac_kernels  # noqa: PLC0415
 
-    sizes = []
+    targets = []
     for kernel in (snac_kernels.filtered, snac_kernels.paired, snac_kernels.ended, snac_kernels.drawn):
         constants = dict.fromkeys(("PAST", "FOLLOWING", "NOISE", "RESIDUAL"), True) | {
             "TIMES": 32,
@@ -107,5 +109,5 @@ def compile_kernels(architecture):
         types = dict.fromkeys(kernel.arg_names, "i32") | dict.fromkeys(chosen, "constexpr")
         types |= {name: kind for name, kind in POINTERS.items() if name in types}
         source = ASTSource(kernel, types, constexprs=chosen)
-        sizes.append(len(compiled(source, target=GPUTarget("cuda", architecture, 32)).asm["cubin"]))
-    return sizes
+        targets.append(target_of(compiled(source, target=GPUTarget("cuda", architecture, 32)).asm))
+    return targets
