@@ -88,6 +88,8 @@ def test_the_documentation_tells_what_is_said():
         ("en", "୳", "one half"),
         ("en", "x ∈ A, ∠ABC", "x element of A, angle ABC"),
         ("en", "a ⋅ b", "a ⋅ b"),
+        ("en", "℗ 1999, Apple℠", "sound recording copyright nineteen ninety-nine, Apple service mark"),
+        ("fr", "quel № ?", "quel numéro ?"),
         ("en", "10⁷ 2²³ x⁴", "ten to the power of seven two to the power of twenty-three x to the power of four"),
         ("en", "(a)⁵ m² 5 m³", "(a) to the power of five m squared five cubic meters"),
         ("en", "10⁻³", "ten to the power of minus three"),
@@ -170,6 +172,10 @@ def test_every_digit_is_said(language):
 
 def test_punctuation_is_as_wide_as_it_was():
     assert fold(Traced.of("你好！真的吗？，；：（）「」"), "zh").text == "你好！真的吗？，；：（）「」"
+
+
+def test_digits_of_other_scripts_are_plain_ones_but_for_a_languages_own():
+    assert fold(Traced.of("٣٠ १०"), "hi").text == "30 १०"
 
 
 # --- whatever comes -----------------------------------------------------------------------------------------

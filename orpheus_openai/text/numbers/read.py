@@ -46,7 +46,8 @@ _BASE = re.compile(rf"(?:[\d)]|(?<![^\W_])[{LATIN}Α-Ωα-ω]{{1,2}})$")
 _BASE_LENGTH = 3
 """What has to be seen to tell a variable from a word, which a raised figure is a footnote of."""
 
-_OPERATORS = r"[\u2200-\u22ff\u2a00-\u2aff]"
+_NAMED = r"[\u2200-\u22ff\u2a00-\u2aff℄℈℔℗℞℟℠℣℥℧℮℺⅊⅌⅍⅏]"
+"""Mathematical operators, and what is written for a word: said by their names."""
 _PUNCTUATING = frozenset("∕∖∗∙∣∥∶∷∼⋅⋮⋯⋰⋱")
 """Operators that are written for marks of other names."""
 
@@ -205,12 +206,13 @@ class _LanguageRules:
 
     def _signs(self) -> Iterator[Rule]:
         named = {sign: name for sign, name in self.table.signs.items() if sign != "#"}
+        named["№"] = self.table.number
         space = self.space
         yield rule(
             rf"\s?([{re.escape(''.join(named))}])\s?",
             lambda m: f"{space}{named[m[1]]}{space}" if named[m[1]] else " ",
         )
-        yield rule(rf"\s?({_OPERATORS})\s?", _operator)
+        yield rule(rf"\s?({_NAMED})\s?", _by_name)
         signs = rf"[{re.escape(SIGNS)}\$]"
         yield rule(rf"\s?({signs})\s?", lambda m: f" {self.words.currency(m[1], '2')[0]} ")
         yield rule(
@@ -219,9 +221,9 @@ class _LanguageRules:
         )
 
 
-def _operator(found: re.Match[str]) -> str:
-    """A mathematical operator that the tables do not name, by Unicode's name."""
+def _by_name(found: re.Match[str]) -> str:
+    """A sign that the tables do not name, by Unicode's name."""
     sign = found[1]
     if sign in _PUNCTUATING:
         return found[0]
-    return f" {unicodedata.name(sign, sign).lower().removesuffix(' sign')} "
+    return f" {unicodedata.name(sign, sign).lower().removesuffix(' sign').removesuffix(' symbol')} "
