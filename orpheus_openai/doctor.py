@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from orpheus_openai import __version__
-from orpheus_openai.catalog import PREVIEW, Catalog, load_catalog
+from orpheus_openai.catalog import Catalog, load_catalog
 from orpheus_openai.errors import ConfigurationError, ModelUnavailableError
 from orpheus_openai.gpu.device import driver_version, list_gpus
 from orpheus_openai.gpu.policy import GIB
@@ -19,7 +19,7 @@ from orpheus_openai.installation import installing
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.hub import hub_cache
-from orpheus_openai.models.orpheus.gguf_file import fetch_gguf, means_gguf
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf, is_missing, means_gguf
 from orpheus_openai.models.orpheus.host_memory import available_memory
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.settings import Settings, checkpoint_variable, load_settings
@@ -92,7 +92,8 @@ def _gpus(settings: Settings) -> Iterator[Finding]:
         advice = (
             ""
             if settings.remote_url
-            else f"The model '{PREVIEW}' speaks; for Orpheus see ORPHEUS_REMOTE_URL."
+            else "Orpheus speaks without one by a GGUF file (orpheus-openai pull; see docs/hardware.md), or by "
+            "ORPHEUS_REMOTE_URL."
         )
         yield Finding("no NVIDIA GPU", ok=False, advice=advice)
 
@@ -132,9 +133,8 @@ def _models(factory: ModelFactory, catalog: Catalog) -> Iterator[Finding]:
     )
     if pace := factory.pace(catalog.models[factory.default_model]):
         speed, _, advice = pace.partition(". ")
-        yield Finding(
-            f"{factory.default_model} spoke at {speed} when it was loaded last", ok=not advice, advice=advice
-        )
+        words = f"{factory.default_model} spoke at {speed.removesuffix('.')} when it was loaded last"
+        yield Finding(words, ok=not advice, advice=advice)
 
 
 def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) -> Iterator[Finding]:
@@ -145,7 +145,7 @@ def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) ->
             continue
         if Path(path).expanduser().exists():
             yield _gguf(name, path, settings) if means_gguf(path) else Finding(f"{name}: {path}")
-        elif path.startswith(("/", ".", "~")):
+        elif is_missing(path):
             yield Finding(f"{name}: {path} does not exist", ok=False, needed=True, advice="Correct the path.")
         else:
             cached = hub_cache() / f"models--{path.partition(':')[0].replace('/', '--')}"

@@ -37,8 +37,9 @@ def require_ready(service: SpeechService) -> Ready:
         raise ServerUnreadyError(error.message) from error
     found = next((status for status in service.manager.get_status() if status.id == model.id), None)
     if found is not None and found.state is ModelState.FAILED:
+        reason = (found.error or "").removesuffix(".")
         raise NotReadyError(
-            f"The model {model.id} could not be loaded: {found.error}. The next request for it tries again.",
+            f"The model {model.id} could not be loaded: {reason}. The next request for it tries again.",
             code="model_load_failed",
             retry_after=RETRY_SECONDS,
         )

@@ -134,13 +134,12 @@ def test_models_say_each_reason_once(tmp_path):
 
 def test_the_doctor_tells_what_to_do(tmp_path):
     fine = run("doctor", folder=tmp_path)
-    broken = run(
-        "doctor", folder=tmp_path, ORPHEUS_MODEL_SMALL_1B="/no/such/folder", ORPHEUS_MODEL="small-1b"
-    )
+    broken = run("doctor", folder=tmp_path, ORPHEUS_MODEL_SMALL_1B="no-such.gguf", ORPHEUS_MODEL="small-1b")
     assert fine.returncode == 0
     assert "no NVIDIA GPU" in fine.stdout.decode()
+    assert "orpheus-openai pull" in fine.stdout.decode()
     assert broken.returncode == 1
-    assert "/no/such/folder does not exist" in broken.stdout.decode()
+    assert "no-such.gguf does not exist" in broken.stdout.decode()
 
 
 @pytest.mark.parametrize(

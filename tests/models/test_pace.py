@@ -88,4 +88,8 @@ def test_banner_and_doctor_tell_it(cache, tiny_gguf, monkeypatch, capsys):
     found = next(f for f in doctor.examine() if "spoke at 0.5 × real time" in f.what)
     assert not found.ok
     assert "smaller quantisation than Q8_0" in found.advice
+    keep(read_header(tiny_gguf), msgspec.structs.replace(SLOW, tokens_per_second=95.0))
+    assert any(
+        f.what == "medium-3b spoke at 1.2 × real time when it was loaded last" for f in doctor.examine()
+    )
     assert ModelFactory(settings, catalog).pace(catalog.models["preview"]) == ""

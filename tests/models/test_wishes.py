@@ -62,6 +62,21 @@ async def test_who_asks_for_orpheus_is_not_given_the_preview(tmp_path, environ):
     assert "\n" not in warning
 
 
+async def test_a_checkpoint_that_is_not_there_is_told_at_the_start_and_needs_no_other_when_it_comes(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("orpheus_openai.models.engine.installed", lambda _name: True)
+    monkeypatch.chdir(tmp_path)
+    async with client_of(tmp_path, {"ORPHEUS_MODEL_MEDIUM_3B": "orpheus.gguf"}) as (client, app):
+        spoken = await client.post("/v1/audio/speech", json=SPEECH)
+        (warning,) = app.state.unmet
+        for told in (spoken.json()["error"]["message"], warning):
+            assert "There is no file or folder orpheus.gguf: correct ORPHEUS_MODEL_MEDIUM_3B." in told
+        assert (spoken.status_code, app.state.default_speaks) == (404, False)
+        (tmp_path / "orpheus.gguf").touch()
+        assert (await client.get("/ready")).status_code == 200
+
+
 @pytest.mark.parametrize(
     "environ", [{}, {"ORPHEUS_PINNED": "preview"}, {"ORPHEUS_MODEL_SMALL_1B": "/models/mine"}]
 )

@@ -10,7 +10,7 @@ from orpheus_openai.models.cards import Cards
 from orpheus_openai.models.engine import AVAILABLE, Availability, Engine, missing
 from orpheus_openai.models.imports import lasting_import
 from orpheus_openai.models.orpheus.budget import Budget
-from orpheus_openai.models.orpheus.gguf_file import downloaded_gguf, gguf_at_hand, means_gguf
+from orpheus_openai.models.orpheus.gguf_file import downloaded_gguf, gguf_at_hand, is_missing, means_gguf
 from orpheus_openai.models.orpheus.machine import machine_gaps
 from orpheus_openai.models.orpheus.pace import kept
 from orpheus_openai.settings import Settings, checkpoint_variable
@@ -58,7 +58,8 @@ class OrpheusEngine(Engine):
 
     def availability(self, model: Model) -> Availability:
         """Whether there is a checkpoint, and what it takes to run it."""
-        if self.checkpoint(model) is None and self._local:
+        checkpoints = self._checkpoints(model)
+        if not checkpoints and self._local:
             return Availability(
                 "coming_soon",
                 "Its authors have not released it. With a checkpoint of your own, set "
@@ -66,7 +67,11 @@ class OrpheusEngine(Engine):
             )
         if not self._local:
             return missing(("torch", "snac"), "orpheus") or AVAILABLE
-        return self._llama_availability() if self._in_llama_cpp(model) else self._vllm_availability()
+        found = self._llama_availability() if self._in_llama_cpp(model) else self._vllm_availability()
+        if found.status == "available" and all(map(is_missing, checkpoints)):
+            words = f"There is no file or folder {checkpoints[0]}: correct {checkpoint_variable(model.id)}."
+            return Availability("unavailable", words)
+        return found
 
     def use_of_download(self, model: Model) -> Availability:  # noqa: ARG002
         """Whether llama.cpp is there to speak with it."""

@@ -34,6 +34,14 @@ def means_gguf(checkpoint: str) -> bool:
     return name.endswith((SUFFIX, "-gguf")) or (bool(_HUB_NAME.match(checkpoint)) and ":" in checkpoint)
 
 
+def is_missing(checkpoint: str) -> bool:
+    """Whether a checkpoint's name can only be a path, and nothing is there."""
+    is_path = checkpoint.startswith(("/", ".", "~")) or (
+        means_gguf(checkpoint) and not _HUB_NAME.match(checkpoint)
+    )
+    return is_path and not Path(checkpoint).expanduser().exists()
+
+
 def fetch_gguf(checkpoint: str) -> GGUFHeader:
     """Find the file that a name means, downloaded if it is not there, and read its header. Blocking.
 
