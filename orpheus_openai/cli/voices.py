@@ -123,7 +123,8 @@ def _add(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, c
 
 
 def _add_adapter(named: str, place: str, file: VoiceFile, folder: VoiceFolder, catalog: Catalog) -> OwnVoice:
-    from orpheus_openai.models.orpheus.adapters import adapter_at_hand, require_servable  # noqa: PLC0415  heavy
+    from orpheus_openai.models.orpheus.adapter_file import WEIGHTS  # noqa: PLC0415
+    from orpheus_openai.models.orpheus.adapters import adapter_at_hand, require_servable  # noqa: PLC0415
 
     file = replace(file, adapter=named if named.startswith("hub:") else ADAPTER)
     if repository := REPOSITORY.fullmatch(named):
@@ -144,7 +145,7 @@ def _add_adapter(named: str, place: str, file: VoiceFile, folder: VoiceFolder, c
     def put(staging: Path) -> None:
         (staging / ADAPTER).mkdir()
         for path in source.iterdir():
-            if path.suffix in (".safetensors", ".json", ".md") and path.is_file():
+            if (path.name == WEIGHTS or path.suffix in (".json", ".md")) and path.is_file():
                 shutil.copyfile(path, staging / ADAPTER / path.name)
 
     return folder.add(place, file, catalog, put)
@@ -154,7 +155,7 @@ def _add_recorded(
     options: argparse.Namespace, file: VoiceFile, settings: Settings, folder: VoiceFolder, catalog: Catalog
 ) -> OwnVoice:
     from orpheus_openai.audio.decode import recording  # noqa: PLC0415  what decodes is large
-    from orpheus_openai.voices.recordings import judge, trimmed, write_wav  # noqa: PLC0415
+    from orpheus_openai.voices.recordings import SHORTEST_CONSENT, judge, trimmed, write_wav  # noqa: PLC0415
 
     if settings.voice_consent == "required" and not options.consent:
         raise VoiceError(
@@ -165,8 +166,9 @@ def _add_recorded(
     judge(pcm, "--recording", longest=LONGEST_RECORDING)
     consents, given = ConsentFolder(settings.voices), None
     if options.consent:
-        put = partial(write_wav, pcm=recording(options.consent))
-        given = consents.add(options.name, file.languages[0], "", put)
+        said = recording(options.consent)
+        judge(said, "--consent", shortest=SHORTEST_CONSENT)
+        given = consents.add(options.name, file.languages[0], "", partial(write_wav, pcm=said))
     try:
         return folder.add(
             folder_name(file.name),
@@ -174,7 +176,7 @@ def _add_recorded(
             catalog,
             lambda staging: write_wav(staging / RECORDING, pcm),
         )
-    except VoiceError:
+    except BaseException:  # also of a full disk, or of whoever thinks better of it
         if given:
             consents.remove(given)
         raise

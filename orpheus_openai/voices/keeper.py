@@ -17,12 +17,11 @@ from orpheus_openai.limits.caller import Caller
 from orpheus_openai.settings import Settings
 from orpheus_openai.voices.consents import Consent, ConsentFolder, consent_order, order_of
 from orpheus_openai.voices.form import LONGEST_NAME, MADE_ID, MODELS, RECORDING, VoiceError, VoiceFile
-from orpheus_openai.voices.recordings import Recorder, judge, trimmed, write_wav
+from orpheus_openai.voices.recordings import SHORTEST_CONSENT, Recorder, judge, trimmed, write_wav
 from orpheus_openai.voices.shelf import VoiceShelf
 
 FIELDS = {"transcript": "ref_text", "recording": "audio_sample"}
 """What a form calls a part of a description; the others have one name in both."""
-SHORTEST_CONSENT = 1.0
 LANGUAGE_TAG = re.compile(r"(?=.{2,35}$)[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 """BCP 47 as far as it goes for what a voice speaks; 35 characters, as https://www.rfc-editor.org/rfc/rfc5646 has it."""
 

@@ -22,6 +22,8 @@ WAITING_OF_ONE = 2
 WAIT_SECONDS = 60
 """How long one waits at the most."""
 
+SHORTEST_CONSENT = 1.0
+"""Seconds of a recording in which somebody consents."""
 FULL_SCALE = 32_768
 QUIET = 0.01
 """Of full scale: a recording whose loudest tenth of a second has less (-40 dB) is silence."""

@@ -19,6 +19,7 @@ from tests.support.fake_engine import Clock
 from tests.support.llama_children import llama_children
 from tests.support.local_server import running
 from tests.support.random_llama import write_random_adapter
+from tests.support.recordings import sound, wav
 from tests.support.tiny_gguf import HIDDEN, write_gguf
 
 pytestmark = pytest.mark.timeout(300)
@@ -160,6 +161,35 @@ async def test_a_recordings_voice_is_spoken_with_by_the_pretrained_model_which_t
     assert line["id"] == answer.headers["x-request-id"]
     told = [line[each] for each in ("path", "status", "model", "voice", "outcome")]
     assert told == ["/v1/audio/speech", 200, "medium-3b-pretrained", "ann", "completed"]
+
+
+async def test_a_voice_that_another_server_has_added_is_spoken_with_by_the_one_that_shares_its_folder(
+    client, folder, tmp_path
+):
+    other = Settings(
+        model="preview",
+        voices=folder / "voices",
+        output_dir=tmp_path,
+        voice_consent="off",
+        max_voices_per_key=9,
+    )
+    with running(create_app(other)) as address:
+        async with httpx.AsyncClient(base_url=address, timeout=60) as adding:
+            added = await adding.post(
+                "/v1/audio/voices",
+                data={"name": "Ben", "ref_text": "So it is."},
+                files={"audio_sample": ("ben.wav", wav(sound()))},
+            )
+            assert added.status_code == 200, added.text
+            voice = {"id": added.json()["id"]}
+            async with asyncio.timeout(60):
+                while voice["id"] not in (await client.get("/v1/audio/voices")).text:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            assert await frames(client, model="tts-1", voice=voice) > 0
+            assert (await client.delete(f"/v1/audio/voices/{voice['id']}")).status_code == 200
+            async with asyncio.timeout(60):
+                while voice["id"] in (await adding.get("/v1/audio/voices")).text:  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
     await client.post("/api/offload", json={"model": "medium-3b-pretrained"})
 
 
