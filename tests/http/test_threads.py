@@ -21,7 +21,7 @@ POOL = min(32, (os.cpu_count() or 1) + 4)
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system tells no threads")
 async def test_an_idle_server_has_no_thread_left_of_the_speech_it_has_spoken(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
-    body = {"model": "preview", "voice": "tara", "input": "It is said once, and then again. " * 20}
+    body = {"model": "preview", "voice": "tara", "input": "It is said once, and then again. " * 5}
     with serving(tmp_path, environ()) as server:
 
         def threads() -> int:
