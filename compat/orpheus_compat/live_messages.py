@@ -23,6 +23,8 @@ class SocketConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     stream_audio: bool | None = None
     """Audio is sent as it is made; else each part as one message, when it is whole."""
+    streaming_mode: str | None = None
+    """vLLM-Omni's `token_level` has audio sent as it is made, unless `stream_audio` says else."""
     split_granularity: Literal["none", "sentence", "clause"] | None = None
     """What is a part: the whole utterance, or each sentence or clause, as a file of its own."""
 
@@ -63,7 +65,7 @@ class UtteranceConfig(msgspec.Struct, frozen=True):
             msgspec.structs.replace(wanted, word_times=bool(granularities)),
             audio_format,
             rate_of(audio_format, wanted.sample_rate),
-            bool(own.stream_audio),
+            own.streaming_mode == "token_level" if own.stream_audio is None else own.stream_audio,
             own.split_granularity or "none",
             granularities,
         )

@@ -64,13 +64,23 @@ class Utterance:
         async with (
             beside(times.wait, telling) if times else contextlib.nullcontext(),
             contextlib.aclosing(played(speech, speech.stream(), line.pace)) as stream,
-            contextlib.aclosing(_Parts(stream, speech, split=config.split != "none")) as parts,
+            contextlib.aclosing(
+                _Parts(stream, speech, self._is_exact, split=config.split != "none")
+            ) as parts,
         ):
             while await parts.begin():
                 begun()
                 await self._say_part(line, speech, config, parts)
         for segment in await times.rest() if times else ():
             await line.send(words(self.index, segment, config.granularities))
+
+    def _is_exact(self) -> bool:
+        """Whether a part is to have its last sample, and not only all that is heard of it, before it has ended.
+
+        At its own speed it has. At another one the rest comes with the next, for which it waits if that is written.
+        """
+        assert self._config is not None  # noqa: S101  it is being said
+        return self._config.wanted.speed != 1.0 and (self.feed is None or self.feed.is_complete)
 
     async def _tell_words(self, line: Line, times: WordTimes | None, config: UtteranceConfig) -> None:
         """As soon as they are known, though more of the text may have to be written first."""
@@ -111,12 +121,17 @@ class Utterance:
 class _Parts:
     """The sound of an utterance, cut where the client wants files of their own."""
 
-    def __init__(self, stream: AsyncGenerator[PCM], speech: Speech, *, split: bool) -> None:
+    def __init__(
+        self, stream: AsyncGenerator[PCM], speech: Speech, is_exact: Callable[[], bool], *, split: bool
+    ) -> None:
         self._stream = stream
         self._speech = speech
+        self._is_exact = is_exact
         self._split = split
         self._next: PCM | None = None
         self._coming: asyncio.Task[PCM | None] | None = None
+        self._rest: PCM | None = None
+        """What came together with the end of the part before it."""
         self._taken = 0
         self._marked = False
         """A segment begins with the next sound, and its part has not begun."""
@@ -164,13 +179,28 @@ class _Parts:
             await asyncio.gather(self._coming, return_exceptions=True)
 
     async def _arrived(self) -> PCM | None:
-        if self._coming is None:
-            return await anext(self._stream, None)
-        coming, self._coming = self._coming, None
-        return await coming
+        arrived: PCM | None = self._rest
+        if arrived is not None:
+            self._rest = None
+        elif self._coming is None:
+            arrived = await anext(self._stream, None)
+        else:
+            coming, self._coming = self._coming, None
+            arrived = await coming
+        return None if arrived is None else self._up_to_a_mark(arrived)
+
+    def _up_to_a_mark(self, pcm: PCM) -> PCM:
+        """As much of what has arrived as belongs to one part: at another speed than its own one may end within it."""
+        for mark, _ in self._speech.heard.marks:
+            if self._split and self._taken < mark < self._taken + len(pcm):
+                self._rest = pcm[mark - self._taken :]
+                return pcm[: mark - self._taken]
+        return pcm
 
     async def _goes_on(self) -> bool:
         """Wait for more of the part; False where there is none, though the next may still have to be written."""
+        if self._rest is not None or self._is_exact():
+            return True
         self._coming = asyncio.create_task(anext(self._stream, None))
         ended = asyncio.create_task(self._speech.heard.ended(self._taken))
         try:

@@ -96,6 +96,11 @@ class Joiner:
         """
         return self._returned + self._held.size - self._pushed
 
+    @property
+    def silence(self) -> int:
+        """How many of the samples that were returned last are silent; a pause follows a segment with any number."""
+        return self._silence - self._held.size
+
     def push(self, pcm: PCM) -> PCM:
         """Take PCM of the segment, shape `(n,)`, any n; return what is ready, which may be nothing yet."""
         self._begun = self._begun or pcm.size > 0

@@ -39,6 +39,11 @@ class TextFeed:
         self._paused = True
         self._closed = False
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more is written."""
+        return self._over
+
     def open(self, pieces: Pieces, *, most: int, pause: float, wait: float) -> None:
         """The speech is prepared: at `most` so many characters in all.
 

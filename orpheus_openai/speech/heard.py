@@ -73,7 +73,7 @@ class Heard:
         self.marks: deque[tuple[int, Segment]] = deque(maxlen=MARKS_KEPT)
         """The last ones, and before which sample of the stream, at 24 kHz; for whoever reads it to take."""
         self._ended_at: int | None = None
-        """Before which sample of the stream the segment ended that began last; None: it has not."""
+        """Before which sample of the stream all is heard of the segment that began last; None: it has not ended."""
         self._ending = asyncio.Event()
         self.played: float | None = None
         """Seconds that were heard when the listener cut in, if they did."""
@@ -95,18 +95,15 @@ class Heard:
         part.offset = offset
         self._recent.add(part, pcm)
 
-    def end(self, made: int) -> None:
-        """It has been said to its end; `made` samples of the stream there are by now."""
+    def end(self, sample: int) -> None:
+        """It has been said to its end, and all that is heard of it stands before `sample` of the stream."""
         self._parts[-1].whole = True
-        self._ended_at = made
+        self._ended_at = sample
         self._ending.set()
 
     async def ended(self, taken: int) -> None:
-        """Wait until the segment that began last has ended, all of it among the first `taken` samples of the stream.
-
-        At another speed than its own none does before the next begins: what changes the tempo still holds some of it.
-        """
-        while self._timer.speed != 1.0 or self._ended_at is None or taken < self._ended_at:
+        """Wait until the segment that began last has ended, all of it among the first `taken` samples of the stream."""
+        while self._ended_at is None or taken < self._ended_at:
             self._ending.clear()
             await self._ending.wait()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 import numpy as np
 
 from orpheus_openai.audio import PCM, SAMPLE_RATE
-from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Joiner
+from orpheus_openai.audio.join import PARAGRAPH_PAUSE, SENTENCE_PAUSE, SHORTEST_PAUSE, Joiner
 from orpheus_openai.audio.tempo import make_tempo
 from orpheus_openai.speech.buffer import estimated_seconds, held_back, reserve
 from orpheus_openai.speech.casting import Casting
@@ -58,6 +58,10 @@ class Sound:
         self._tell = tell
         self._made = 0
         """Samples there are so far, those that are held back included."""
+        self._joined_samples = 0
+        """Of the speech as it was spoken, before its tempo was changed."""
+        self._quiet_from = 0
+        """From which sample of the stream on nothing is heard of the segment that ended last."""
         self._begun = 0.0
         """Seconds that the segments which were begun will about sound."""
 
@@ -80,6 +84,7 @@ class Sound:
         tempo = make_tempo(self._speed)
         async with contextlib.aclosing(self._joined(speaker)) as joined:
             async for pcm in joined:
+                self._joined_samples += len(pcm)
                 # Where nothing is calculated, a hop to a thread would cost more than all the rest.
                 paced = await asyncio.to_thread(tempo.process, pcm) if tempo.calculates else pcm
                 if len(paced):
@@ -112,7 +117,7 @@ class Sound:
                 if len(ready):
                     yield ready
                 if item is None:
-                    self._heard.end(self._made)
+                    self._end(joiner)
                     if self._word_times is not None:
                         await self._word_times.end(joiner.offset)
         yield joiner.finish()
@@ -127,7 +132,7 @@ class Sound:
         if self._word_times is not None:
             self._word_times.text = self._script.input  # it may have grown
             self._word_times.begin(segment)
-        self._heard.marks.append((self._made, segment))
+        self._heard.marks.append((max(self._made, self._quiet_from), segment))
         self._begun += estimated_seconds(segment.text) / self._speed
         self._tell(
             "segment",
@@ -141,6 +146,17 @@ class Sound:
         ready = joiner.start_segment(pause, silence=segment.silence)
         self._heard.begin(segment, joiner.offset)
         return ready
+
+    def _end(self, joiner: Joiner) -> None:
+        """The segment was said to its end.
+
+        What changes the tempo holds the last of it back, and moves a sound by some milliseconds: its end lies in the
+        middle of the shortest pause that can follow, where that has come out, too, before the next begins.
+        """
+        audible = self._joined_samples - joiner.silence
+        middle = (audible + SHORTEST_PAUSE * SAMPLE_RATE / 2) / self._speed
+        self._quiet_from = self._made if self._speed == 1.0 else round(middle)
+        self._heard.end(self._quiet_from)
 
     def _hear(self, joiner: Joiner, pcm: PCM) -> PCM:
         """More of the segment; returns what is ready."""

@@ -5,6 +5,7 @@ import time
 from socket import SHUT_RDWR
 
 import httpx
+import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
@@ -12,13 +13,17 @@ from websockets.sync.client import connect
 
 from orpheus_compat import live, live_utterance
 from orpheus_compat.live_messages import UtteranceConfig
+from orpheus_compat.live_utterance import Utterance
 from orpheus_compat.schemas import CreateSpeechRequest
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.http.delivery import SlowestPace
 from orpheus_openai.http.socket_protocol import MAX_FRAGMENTS, MAX_MESSAGE_BYTES, socket_settings
+from orpheus_openai.http.sockets import Line
 from orpheus_openai.settings import Settings
+from orpheus_openai.speech.service import SpeechService
 from tests.support.local_server import running
-from tests.support.socket_client import PCM, MutePeer, Talk
+from tests.support.socket_client import PCM, Heard, MutePeer, Talk
 
 pytest.importorskip("espeakng_loader")
 
@@ -139,8 +144,10 @@ def test_words_and_their_times_come_as_they_are_known(talk):
     assert words[-1]["end"] <= sum(map(len, heard.audio)) / 48_000
 
 
-def test_a_sentence_is_told_whole_though_the_next_is_not_written_yet(talk):
+@pytest.mark.parametrize("speed", [1.0, 1.5])
+def test_a_sentence_is_told_whole_though_the_next_is_not_written_yet(talk, speed):
     files = {**PCM, "response_format": "wav", "split_granularity": "sentence", "stream_audio": False}
+    files["speed"] = speed
     talk.send("session.config", **files, timestamp_granularities=["word"])
     talk.say("Good morning, everybody.", done=False)
     talk.send("input.flush")
@@ -157,6 +164,68 @@ def test_a_sentence_is_told_whole_though_the_next_is_not_written_yet(talk):
     ]
     first, second = heard.of("words")
     assert second["words"][0]["start"] >= first["words"][-1]["end"]
+
+
+class Loud:
+    """Stands where a model would: each sentence is half a second of one level, with no silence at its end."""
+
+    alive = True
+    one_by_one = busy = False
+
+    async def synthesize(self, text, voice, sampling, usage):
+        yield np.full(12_000, LEVELS[text], np.int16)
+
+    async def close(self):
+        pass
+
+
+LEVELS = {"One.": 4_000, "Two.": 9_000, "Three.": 15_000}
+
+
+class Recorder(Line):
+    """Keeps what is sent, and needs no socket."""
+
+    def __init__(self):
+        self.scope, self.pace = {"state": {}}, SlowestPace()
+        self.heard = Heard()
+
+    @property
+    def account(self):
+        return "somebody"
+
+    async def send(self, message):
+        self.heard.messages.append(message)
+
+    async def send_bytes(self, data):
+        self.heard.audio.append(data)
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 1.5, 4.0])
+async def test_each_file_has_its_sentence_and_together_they_are_the_stream_at_any_speed(monkeypatch, speed):
+    service = SpeechService.create(Settings(model="preview"))
+
+    async def load(model, gpu):
+        return Loud()
+
+    monkeypatch.setattr(service.factory, "load", load)
+    files = {"response_format": "pcm", "split_granularity": "sentence"}
+    config = UtteranceConfig.of({"model": "preview", "speed": speed, **files})
+    line, utterance, alone = Recorder(), Utterance(0), Utterance(1)
+    for each in (utterance, alone):
+        each.prepare(line, service, config)
+        each.feed.put("One. Two. Three.")
+        each.end()
+    await utterance.say(line, begun=lambda: None)
+    heard = [np.frombuffer(data, np.int16) for data in line.heard.audio]
+    for own, file in zip(LEVELS.values(), heard, strict=True):
+        for level in LEVELS.values():
+            seconds = np.count_nonzero(np.abs(file.astype(int) - level) < 500) / 24_000
+            if level == own:
+                assert seconds > 0.4 / speed
+            else:
+                assert seconds < 0.005, "more than it takes for the sound to begin and to end"
+    stream = np.concatenate([pcm async for pcm in alone.speech.stream()])
+    np.testing.assert_array_equal(np.concatenate(heard), stream)
 
 
 def test_a_configuration_is_refused_while_text_is_buffered_and_that_before_holds(talk):
@@ -223,6 +292,13 @@ def test_every_field_of_a_request_over_http_configures_a_socket():
         assert (UtteranceConfig.of({field: value}) != plain) == (value is not None), field
     with pytest.raises(InvalidRequestError):
         UtteranceConfig.of({"speed": 9})
+
+
+def test_what_vllm_omni_calls_token_level_has_audio_sent_as_it_is_made():
+    assert [
+        UtteranceConfig.of({"streaming_mode": mode, "stream_audio": asked}).stream_audio
+        for mode, asked in [("token_level", None), ("token_level", False), ("sentence", None), (None, True)]
+    ] == [True, False, False, True]
 
 
 def test_an_utterance_that_is_refused_costs_the_next_nothing(talk):
