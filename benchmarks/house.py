@@ -110,13 +110,18 @@ class House:
         ]
 
     def namesakes(self) -> list[str]:
-        """The names of classes, `_` before them or not, and of public functions that stand in two modules."""
+        """The names of classes, `_` before them or not, and of public functions that stand in two modules.
+
+        A function that is decorated has its name for whoever the decorator hands it to, such as a route.
+        """
         modules: dict[str, set[str]] = {}
         for module, file in self.files.items():
             tree = ast.parse(file.read_text(encoding="utf-8"))
             classes = [node.name.lstrip("_") for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
             functions = [
-                node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                node.name
+                for node in tree.body
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.decorator_list
             ]
             for name in classes + [name for name in functions if name[0] != "_"]:
                 modules.setdefault(name, set()).add(module)

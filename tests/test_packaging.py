@@ -45,7 +45,7 @@ def test_whatever_is_imported_is_declared() -> None:
         for name in imported()
         if not {known.lower().replace("_", "-") for known in [name, *distributions.get(name, [])]} & declared
     }
-    assert not undeclared
+    assert not undeclared, "in pyproject.toml: a requirement, or, if it is ours, a package of the wheel"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,18 @@ def test_a_moderator_is_found_by_its_entry_point(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_moderator("strict").__module__ == "theirs"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_tool_looks_at_each_package(package):
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    home, _, name = package.rpartition("/")
+    doors = next(each for each in tools["importlinter"]["contracts"] if each["name"].startswith("Doors"))
+    assert name in tools["ruff"]["lint"]["isort"]["known-first-party"]
+    assert name in tools["mypy"]["packages"]
+    assert home in [*tools["mypy"]["mypy_path"].split(":"), ""]
+    assert name in tools["importlinter"]["root_packages"]
+    assert name in re.split(r"[. |]+", " ".join(doors["layers"]))
 
 
 @pytest.mark.parametrize("package", PACKAGES)

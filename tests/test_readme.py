@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orpheus_openai.catalog import load_catalog
 from tests.support.environment import environ
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +104,14 @@ def test_both_languages_say_the_same():
         return headings, links - set(READMES)
 
     assert skeleton(english) == skeleton(chinese)
+
+
+def test_both_count_the_voices_and_languages_that_there_are():
+    catalog = load_catalog()
+    assert len(catalog.languages) == 8
+    counted = {"README.md": "eight languages and {} voices", "README.zh-CN.md": "八种语言、{} 个声音"}
+    for name, words in counted.items():
+        assert words.format(len(catalog.voices)) in (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_chinese_is_punctuated_as_chinese_is():

@@ -70,7 +70,7 @@ def _at_its_rate(audio_format: str, rate: int, bit_rate: int | None) -> Encoder:
         return _CodecEncoder(RECIPES[audio_format](rate, bit_rate), rate)
     if audio_format in LAWS:
         return _TelephoneEncoder(cast("Law", audio_format))
-    return _RawEncoder(wav_header(sample_rate=rate) if audio_format == "wav" else b"")
+    return _RawEncoder({"wav": wav_header(sample_rate=rate), "pcm": b""}[audio_format])
 
 
 def warm_up() -> None:

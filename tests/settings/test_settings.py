@@ -150,7 +150,8 @@ def test_the_page_of_settings_is_made_of_their_definition():
     made = subprocess.run(
         [sys.executable, "-m", "orpheus_openai.settings.table"], capture_output=True, check=True, timeout=60
     )
-    assert made.stdout.decode() == (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    up_to_date = made.stdout.decode() == (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert up_to_date, "python -m orpheus_openai.settings.table > docs/configuration.md brings it up to date"
     assert len(variables_of(settings_table())) == len(msgspec.structs.fields(Settings))
 
 
