@@ -9,15 +9,17 @@ from msgspec import Meta
 
 from orpheus_openai.audio import MAX_SPEED, MIN_SPEED
 from orpheus_openai.audio.formats import FORMATS
-from orpheus_openai.catalog import Language
+from orpheus_openai.catalog import Language, OwnVoice, Voice
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.openapi import operation
+from orpheus_openai.limits.caller import Caller
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.offer import ModelEntry, VoiceEntry, voice_entry
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.voices.form import LONGEST_RECORDING, MODELS, SHORTEST_RECORDING
+from orpheus_openai.voices.keeper import may_remove
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -52,13 +54,19 @@ class Recordings(msgspec.Struct, frozen=True, kw_only=True):
     max_seconds: float = LONGEST_RECORDING
 
 
+class OfferedVoice(VoiceEntry, frozen=True, kw_only=True):
+    """A voice, and whose it is to remove."""
+
+    removable: Annotated[bool, Meta(description="Whether whoever asks may remove it.")]
+
+
 class CatalogAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """All models, languages, voices and formats."""
 
     default: Annotated[str, Meta(description="The model that `default` and OpenAI's names stand for.")]
     models: list[ModelEntry]
     languages: list[Language]
-    voices: list[VoiceEntry]
+    voices: list[OfferedVoice]
     voice_aliases: Annotated[
         dict[str, str], Meta(description="OpenAI's names.", examples=[{"alloy": "tara"}])
     ]
@@ -88,12 +96,13 @@ def catalog(
 
     A model's `status` says whether it can speak on this machine, its `state` whether it is loaded right now.
     """
-    known = service.voices.catalog(caller_of(request.scope).account)
+    caller = caller_of(request.scope)
+    known = service.voices.catalog(caller.account)
     return CatalogAnswer(
         default=service.offer.default,
         models=list(service.offer.models(known).values()),
         languages=list(known.languages.values()),
-        voices=[voice_entry(voice) for voice in known.voices.values()],
+        voices=[_offered(voice, caller) for voice in known.voices.values()],
         voice_aliases=known.voice_aliases,
         model_aliases=known.model_aliases,
         emotion_tags=known.emotion_tags,
@@ -103,3 +112,8 @@ def catalog(
             consent_required=settings.voice_consent == "required", max_voices=settings.max_voices_per_key
         ),
     )
+
+
+def _offered(voice: Voice, caller: Caller) -> OfferedVoice:
+    removable = isinstance(voice, OwnVoice) and may_remove(caller, voice)
+    return OfferedVoice(**msgspec.structs.asdict(voice_entry(voice)), removable=removable)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -33,6 +34,13 @@ _BREAKS = {
 }
 _LENGTH = re.compile(r"\s*\+?(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})\s*(m?s)\s*\Z")
 _KNOWN = frozenset({"speak", "p", "s", "break", "sub", "say-as", "lang", "prosody", "voice"})
+
+
+class NotDone(StrEnum):
+    """What is told of a part that is not done; the page has each in its readers' languages."""
+
+    CONTENT_IS_READ = "{what} is not done; what it holds is read."
+    ONLY_RATE = "{what} is not done; only its rate is."
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -110,7 +118,7 @@ class _DocumentReader:
         if name == "say-as":
             kind = self._said_as(attributes)
         elif name not in _KNOWN:
-            self._warn(f"<{name[:_SHOWN]}> is not done; what it holds is read.")
+            self._warn(NotDone.CONTENT_IS_READ, f"<{name[:_SHOWN]}>")
         self._put(self._mark(name, attributes) or alias or "")
         self._open.append(_Open(name, self._manner(name, attributes), kind, alias))
 
@@ -199,7 +207,7 @@ class _DocumentReader:
     def _said_as(self, attributes: Mapping[str, str]) -> tuple[str, str]:
         kind = attributes.get("interpret-as", "").strip().lower()
         if kind not in KINDS:
-            self._warn(f'<say-as interpret-as="{kind[:_SHOWN]}"> is not done; what it holds is read.')
+            self._warn(NotDone.CONTENT_IS_READ, f'<say-as interpret-as="{kind[:_SHOWN]}">')
             return ("", "")
         return kind, attributes.get("format", "")
 
@@ -217,7 +225,7 @@ class _DocumentReader:
 
     def _rate(self, attributes: Mapping[str, str], now: float) -> float:
         for name in attributes.keys() - {"rate", "xml:lang"}:
-            self._warn(f"<prosody {name[:_SHOWN]}> is not done; only its rate is.")
+            self._warn(NotDone.ONLY_RATE, f"<prosody {name[:_SHOWN]}>")
         rate = attributes.get("rate", "medium").strip().lower()
         factor = _RATES.get(rate)
         if factor is None:
@@ -227,9 +235,9 @@ class _DocumentReader:
             factor = value if not found[1] else 1 + (value if found[1] == "+" else -value)
         return min(FASTEST, max(SLOWEST, now * factor))
 
-    def _warn(self, what: str) -> None:
+    def _warn(self, told: NotDone, what: str) -> None:
         if len(self._warnings) < _MAX_WARNINGS:
-            self._warnings[what] = None
+            self._warnings[told.format(what=what)] = None
 
 
 def _together(parts: list[tuple[Manner, Traced]]) -> Iterator[tuple[Manner, Traced]]:

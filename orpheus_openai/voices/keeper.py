@@ -144,7 +144,7 @@ class VoiceKeeper:
         """Remove a voice of the caller's, or for an admin any, by its id; raises NotFoundError where there is none."""
         async with self._changing:
             found = next((voice for voice in self._shelf.voices if voice.id == name.lower()), None)
-            if found is None or not caller.may_see(found.owner):
+            if found is None or not may_remove(caller, found):
                 raise NotFoundError(
                     f"There is no voice {name[:64]!r} of yours.", param="voice_id", code="voice_not_found"
                 )
@@ -202,6 +202,11 @@ class VoiceKeeper:
                 f"There are {count} {what} of yours, as many as this server keeps for one key; remove one first.",
                 code="quota_exceeded",
             )
+
+
+def may_remove(caller: Caller, voice: OwnVoice) -> bool:
+    """Whether it is the caller's own, or they are an admin; a voice that is shared is still its owner's."""
+    return caller.may_see(voice.owner)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The page's modules without a browser: their own tests, and what TypeScript's checker says of them."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from orpheus_openai.text.ssml import NotDone
+from tests.ui.test_ui import WORDS
+
 ROOT = Path(__file__).parents[2]
 NODE = shutil.which("node")
+OWN_WORDS = """
+import { ownWords } from "./ui/orpheus_ui/static/js/plan.js";
+console.log(JSON.stringify(JSON.parse(process.argv[1]).map(ownWords)));
+"""
 CHECKER = shutil.which("tsc", path=Path(sys.executable).parent)
 
 
@@ -18,6 +26,16 @@ def test_the_modules_own_tests_pass():
     assert tests
     done = subprocess.run([NODE, "--test", *tests], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(NODE is None, reason="needs node")
+def test_the_page_has_its_own_words_for_all_that_the_server_says_is_not_done_of_ssml():
+    told = [each.format(what="<a>") for each in NotDone]
+    command = [NODE, "--input-type=module", "--eval", OWN_WORDS, json.dumps(told)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
+    own = json.loads(done.stdout)
+    assert None not in own
+    assert [WORDS["en"][key].format(**blanks) for key, blanks in own] == told
 
 
 @pytest.mark.skipif(CHECKER is None, reason="needs npm, for TypeScript's checker")

@@ -146,6 +146,8 @@ def test_a_voice_of_ones_own_is_heard_and_taken_where_its_model_speaks(
         offer = route.fetch().json()
         for model in offer["models"]:
             model["status"] = "available" if model["id"] == "medium-3b" else model["status"]
+        for voice in offer["voices"]:
+            voice["removable"] = False
         route.fulfill(json=offer)
 
     asked = []
@@ -164,6 +166,7 @@ def test_a_voice_of_ones_own_is_heard_and_taken_where_its_model_speaks(
     wait_until_heard(page)
     assert (asked[0]["voice"], asked[0]["model"]) == ("nora", "medium-3b")
     assert violations(page) == []
+    expect(page.get_by_role("button", name="Remove Nora")).to_have_count(0)  # she is somebody else's
     page.get_by_role("button", name="Speak with Nora").click()
     expect(page.locator("#own")).to_be_hidden()
     expect(page.locator("#speaker")).to_contain_text("Nora")

@@ -68,6 +68,18 @@ async def test_the_servers_own_list_elevenlabs_and_a_models_have_the_callers(app
         assert ("voice_1" in [voice["name"] for voice in model["voices"]]) is seen
 
 
+@pytest.mark.parametrize(
+    ("word", "may"), [("one", {"lent", "voice_1"}), ("two", set()), ("three", {"lent", "voice_1", "shared"})]
+)
+async def test_the_list_says_which_voices_are_the_callers_to_remove_and_no_other_can_be(app, word, may):
+    async with asking(app, headers=key(word)) as client:
+        voices = (await client.get("/api/models")).json()["voices"]
+        assert {voice["id"] for voice in voices if voice["removable"]} == may
+        for voice in ("lent", "shared"):
+            answer = await client.delete(f"/v1/audio/voices/{voice}")
+            assert answer.status_code == (200 if voice in may else 404)
+
+
 async def test_anothers_voice_is_no_voice_and_ones_own_says_why_it_cannot_speak_here(app):
     body = {"model": "tts-1", "input": "Hello."}
     async with asking(app, headers=key("two")) as client:

@@ -78,7 +78,7 @@ export class OwnVoices {
   }
 
   #item(voice) {
-    const { id, name, kind, languages, memory_mib: memory, shared } = voice;
+    const { id, name, kind, languages, memory_mib: memory, removable } = voice;
     const model = this.#catalog.model(voice.model);
     const here = model?.status === "available";
     const cost = memory ? t("own.memory", { n: number(memory) }) : t("own.no_memory");
@@ -90,7 +90,7 @@ export class OwnVoices {
       hear,
       element("div", { class: "own-facts" }, element("p", { class: "own-name", dir: "auto" }, name, model && !here && badge(model.status)), element("p", { class: "faint" }, facts.filter(Boolean).join(" · "))),
       here && element("button", { type: "button", class: "quiet", "aria-label": t("own.use_of", { voice: name }), onclick: () => this.#use(voice) }, t("own.use")),
-      (this.#catalog.status?.admin || !shared) && element("button", { type: "button", class: "quiet bare", "aria-label": t("own.remove_of", { voice: name }), onclick: () => this.#remove(voice) }, icon("delete")),
+      removable && element("button", { type: "button", class: "quiet bare", "aria-label": t("own.remove_of", { voice: name }), onclick: () => this.#remove(voice) }, icon("delete")),
     );
   }
 

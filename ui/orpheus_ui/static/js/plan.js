@@ -86,12 +86,18 @@ function changed({ from, to, why }) {
   return element("li", {}, element("del", { dir: "auto" }, from), " → ", said, " ", element("span", { class: "faint" }, `(${reasons(why)})`));
 }
 
+/** The page's words for a warning of the server's, as `[key, blanks]`; null where it has none. */
+export function ownWords(warning) {
+  if (warning === BY_NAME) return ["plan.by_name", {}];
+  const [, what, but] = warning.match(NOT_DONE) ?? [];
+  return what ? [but ? "plan.only_rate" : "plan.not_done", { what }] : null;
+}
+
 /** What is not done of SSML, and letters without a sound, in the page's language where it has words. */
 function warning(words) {
   if (language() === "en") return words;
-  if (words === BY_NAME) return t("plan.by_name");
-  const [, what, but] = words.match(NOT_DONE) ?? [];
-  return what ? t(but ? "plan.only_rate" : "plan.not_done", { what }) : quoted(words);
+  const own = ownWords(words);
+  return own ? t(own[0], own[1]) : quoted(words);
 }
 
 /** The server's reasons, in the page's language where there are words. */
