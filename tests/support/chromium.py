@@ -90,6 +90,22 @@ def in_chinese(page: "Page") -> None:
     until(page, "document.documentElement.lang === 'zh-Hans'")
 
 
+def note_phases(page: "Page", words: str) -> None:
+    """Let the page gather in `phases` what it says of a speech, and change its language once it has said `words`."""
+    page.evaluate(
+        """(words) => {
+          const phase = document.getElementById("phase");
+          window.phases = [];
+          const told = () => {
+            phases.push(phase.textContent);
+            if (phase.textContent.includes(words)) document.getElementById("language").click();
+          };
+          new MutationObserver(told).observe(phase, { childList: true });
+        }""",
+        words,
+    )
+
+
 def speak_button(page: "Page") -> Any:
     return page.locator("#speak")
 
@@ -145,3 +161,28 @@ def violations(page: "Page") -> list[str]:
         page.evaluate(axe.AXE_SCRIPT)
     found = page.evaluate(AXE)
     return [f"{v['id']}: {[n['html'][:120] for n in v['nodes'][:3]]}" for v in found]
+
+
+ENGLISH_LEFT = """() => {
+  const sentence = /[A-Za-z]{2,} +[a-z]{2,} +[a-z]{2,}/;
+  const users = "#mirror, textarea, pre, .kept-text, .verdicts, #plan-segments, [lang=en]";
+  const all = [...document.querySelectorAll("body *")];
+  const seen = all.filter((node) => node.checkVisibility() && !node.closest(users));
+  const said = seen.flatMap((node) => [
+    ...[...node.childNodes].filter(({ nodeType }) => nodeType === Node.TEXT_NODE).map(({ data }) => data),
+    ...["aria-label", "title", "placeholder"].map((name) => node.getAttribute(name) ?? ""),
+  ]);
+  return said.filter((words) => sentence.test(words.replace(/“[^”]*”/g, "")));
+}"""
+"""What is said in English, the reader's own text and programs aside."""
+
+
+def english_left(page: "Page") -> list[str]:
+    """What English is left in a Chinese page."""
+    chinese = page.locator("html").get_attribute("lang") == "zh-Hans"
+    return page.evaluate(ENGLISH_LEFT) if chinese else []
+
+
+def faults(page: "Page") -> list[str]:
+    """What axe finds in the state that the page is in, and what English is left in a Chinese page."""
+    return violations(page) + english_left(page)

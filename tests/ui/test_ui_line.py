@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.chromium import ENGLISH, IN_CHROMIUM, speak, until, violations, wait_until_heard
+from tests.support.chromium import (
+    ENGLISH,
+    IN_CHROMIUM,
+    note_phases,
+    speak,
+    until,
+    violations,
+    wait_until_heard,
+)
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
@@ -40,7 +48,7 @@ BOTH_WAYS = """async () => {
 }"""
 
 
-def test_on_a_slow_line_the_shell_is_there_at_once_and_speech_has_no_gaps(
+def test_on_a_slow_line_the_shell_is_there_at_once_and_speech_has_no_gaps_and_says_what_it_waits_for(
     open_page: Callable[..., Page], server_url: str
 ) -> None:
     page = open_page(server_url, line=SLOW)
@@ -51,9 +59,12 @@ def test_on_a_slow_line_the_shell_is_there_at_once_and_speech_has_no_gaps(
     assert painted < ready - 1_000
     asked = []
     page.on("request", lambda request: asked.append(request) if "generate" in request.url else None)
+    note_phases(page, "Speaking")
     speak(page, ENGLISH)
     wait_until_heard(page)
-    until(page, "document.getElementById('speak').textContent.includes('Speak')")
+    until(page, "document.getElementById('speak').textContent.includes('朗读')")
+    waits = "Waiting for more sound: the connection or the server is slow."
+    assert {"Waiting for the first sound", waits, "Speaking", "正在朗读"} <= set(page.evaluate("phases"))
     assert json.loads(asked[0].post_data)["response_format"] == "opus"
     pieces = page.evaluate("heard.pieces")
     assert sum(piece["length"] for piece in pieces) > 3 * 24_000
