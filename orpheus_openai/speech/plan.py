@@ -85,7 +85,7 @@ class Planner:
         async with self._queue.turn(lambda _position: None, account):
             segments = await script.rest()
             planned = await asyncio.to_thread(_planned, text, segments, casting, ledger)
-        return Plan(model=model, segments=planned, warnings=ledger.warnings)
+        return Plan(model=model, segments=planned, warnings=list(ledger.warnings))
 
 
 def _planned(text: str, segments: list[Segment], casting: Casting, ledger: Ledger) -> list[PlannedSegment]:

@@ -19,6 +19,7 @@ from orpheus_openai.text.pieces import Pieces
 from orpheus_openai.text.reading import ReadingRules
 from orpheus_openai.text.split import Segment
 from orpheus_openai.text.turns import PLAIN, Cast
+from orpheus_openai.text.warnings import Warned
 
 
 class Scripts:
@@ -42,7 +43,7 @@ class Scripts:
         request: SpeechRequest,
         model: Model,
         casting: Casting,
-        warnings: list[str],
+        warnings: list[Warned],
         feed: TextFeed | None,
     ) -> AnyScript:
         """Make its text a script, or with `feed` what is written to that; `warnings` get what is not done of it."""
@@ -76,7 +77,7 @@ class Scripts:
         request: SpeechRequest,
         model: Model,
         casting: Casting,
-        warnings: list[str],
+        warnings: list[Warned],
         ledger: Ledger | None = None,
     ) -> Iterator[Segment]:
         """Yield what is spoken of its text; `ledger` notes what is changed of it."""

@@ -38,6 +38,7 @@ from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Sampling
 from orpheus_openai.text.changes import Ledger
 from orpheus_openai.text.turns import Manner
+from orpheus_openai.text.warnings import Warned
 from orpheus_openai.voices import VoiceFolder, VoiceKeeper, VoiceShelf
 
 
@@ -130,7 +131,7 @@ class SpeechService:
         cutter = Timer(
             self._readings(model, casting, users=1), speed=request.speed, is_preview=model.is_preview
         )
-        warnings: list[str] = []
+        warnings = list[Warned]()
         return Speech(
             self.manager,
             self.events,

@@ -27,6 +27,7 @@ from orpheus_openai.speech.timeline import Timeline
 from orpheus_openai.speech.verification import SegmentVerdict, Verification
 from orpheus_openai.speech.words import WordTimes
 from orpheus_openai.synthesis import Sampling, Usage
+from orpheus_openai.text.warnings import Warned
 
 if TYPE_CHECKING:
     from orpheus_openai.speech.takes import Take
@@ -52,7 +53,7 @@ class Speech:
         casting: Casting,
         sampling: Sampling,
         script: AnyScript,
-        warnings: list[str],
+        warnings: list[Warned],
         heard: Heard,
         buffer: str = "off",
         word_times: WordTimes | None = None,

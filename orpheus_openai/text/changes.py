@@ -6,6 +6,7 @@ from itertools import chain, pairwise
 import msgspec
 
 from orpheus_openai.text.trace import Traced
+from orpheus_openai.text.warnings import Warned
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -26,7 +27,7 @@ class Ledger:
     """Notes which step took what from the text, for each of its characters."""
 
     def __init__(self) -> None:
-        self.warnings: list[str] = []
+        self.warnings = list[Warned]()
         """What is not done though the text asks for it."""
         self._why: dict[int, str] = {}
 

@@ -17,6 +17,7 @@ from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
 from orpheus_openai.text.ssml import is_ssml, read_ssml
 from orpheus_openai.text.trace import Traced
 from orpheus_openai.text.turns import LONGEST_PAUSE, PLAIN, Allowance, Cast, Manner, parted, require_bounded
+from orpheus_openai.text.warnings import Warned
 
 COMMON_LANGUAGE = "en"
 """Whose stage directions are understood in every language."""
@@ -50,7 +51,7 @@ class Desk:
         cast: Cast | None = None,
         reading_of: Callable[[Manner], ReadingRules] | None = None,
         ledger: Ledger | None = None,
-        warnings: list[str] | None = None,
+        warnings: list[Warned] | None = None,
     ) -> Iterator[Segment]:
         """Yield what is spoken of `text`, in order; nothing where there is nothing to say.
 
@@ -76,7 +77,7 @@ class Desk:
         *,
         cast: Cast | None = None,
         reading_of: Callable[[Manner], ReadingRules] | None = None,
-        warnings: list[str] | None = None,
+        warnings: list[Warned] | None = None,
     ) -> "Dictation":
         """A text that comes in pieces; all else as in `read`.
 
@@ -171,7 +172,7 @@ class _ReadingState:
         cast: Cast | None = None,
         reading_of: Callable[[Manner], ReadingRules] | None = None,
         ledger: Ledger | None = None,
-        warnings: list[str] | None = None,
+        warnings: list[Warned] | None = None,
     ) -> None:
         self.reading = reading
         self.acted = acted

@@ -5,9 +5,6 @@ import unicodedata
 
 from orpheus_openai.text.trace import Traced
 
-SAID_BY_NAME = "Letters that the voice has no sound for are said by their names."
-"""What is told of a text with such letters."""
-
 _LETTERS = frozenset({"Lu", "Ll", "Lt", "Lo", "Nl"})
 _ATTACHED = frozenset({"Lm", "Mn", "Mc"})
 """Modifier letters, vowel signs and the like: they say something of the letter beside them."""

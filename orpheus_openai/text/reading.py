@@ -7,11 +7,12 @@ import msgspec
 
 from orpheus_openai.text.clean import Note
 from orpheus_openai.text.fold import fold
-from orpheus_openai.text.letters import SAID_BY_NAME, by_name
+from orpheus_openai.text.letters import by_name
 from orpheus_openai.text.lexicon import Lexicon
 from orpheus_openai.text.normalise import spaced
 from orpheus_openai.text.numbers.read import in_words
 from orpheus_openai.text.trace import Traced
+from orpheus_openai.text.warnings import TextWarning, Warned
 
 
 class ReadingRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ def by_lexicons(block: Traced, reading: ReadingRules, note: Note) -> Traced:
     return block
 
 
-def worded(paragraph: Traced, reading: ReadingRules, note: Note, warnings: list[str]) -> Traced:
+def worded(paragraph: Traced, reading: ReadingRules, note: Note, warnings: list[Warned]) -> Traced:
     """Letters as the voice can say them, and figures and signs in words where that is wanted.
 
     A text that shall stay as it stands keeps all but letters without a sound.
@@ -55,7 +56,8 @@ def worded(paragraph: Traced, reading: ReadingRules, note: Note, warnings: list[
     sounding = plain if reading.soundless is None else by_name(plain, reading.soundless)
     if sounding is not plain:
         note(plain, sounding, "name of a letter")
-        warnings += [] if SAID_BY_NAME in warnings else [SAID_BY_NAME]
+        warned = TextWarning.SAID_BY_NAME.about()
+        warnings += [] if warned in warnings else [warned]
     if not words:
         return sounding
     said = in_words(sounding, reading.language)

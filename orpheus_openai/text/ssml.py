@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from enum import StrEnum
 from typing import NamedTuple
 from xml.parsers import expat
 
@@ -12,6 +11,7 @@ from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.text.numbers.said_as import GAP, KINDS, said_as
 from orpheus_openai.text.trace import Traced, join
 from orpheus_openai.text.turns import PLAIN, Manner
+from orpheus_openai.text.warnings import TextWarning, Warned
 
 MAX_DEPTH = 50
 """Elements inside each other."""
@@ -36,18 +36,11 @@ _LENGTH = re.compile(r"\s*\+?(\d{1,6}(?:\.\d{1,6})?|\.\d{1,6})\s*(m?s)\s*\Z")
 _KNOWN = frozenset({"speak", "p", "s", "break", "sub", "say-as", "lang", "prosody", "voice"})
 
 
-class NotDone(StrEnum):
-    """What is told of a part that is not done; the page has each in its readers' languages."""
-
-    CONTENT_IS_READ = "{what} is not done; what it holds is read."
-    ONLY_RATE = "{what} is not done; only its rate is."
-
-
 class Document(msgspec.Struct, frozen=True):
     """What an SSML document says."""
 
     turns: list[tuple[Manner, Traced]]
-    warnings: list[str]
+    warnings: list[Warned]
     """What it asks for and is not done."""
 
 
@@ -87,7 +80,7 @@ class _DocumentReader:
         self._data: tuple[int, str] | None = None
         """Where characters began that may go on, and what they are."""
         self._parts: list[tuple[Manner, Traced]] = []
-        self._warnings: dict[str, None] = {}
+        self._warnings: dict[Warned, None] = {}
         parser = expat.ParserCreate("utf-8")
         parser.buffer_text = False
         parser.StartElementHandler = self._start
@@ -118,7 +111,7 @@ class _DocumentReader:
         if name == "say-as":
             kind = self._said_as(attributes)
         elif name not in _KNOWN:
-            self._warn(NotDone.CONTENT_IS_READ, f"<{name[:_SHOWN]}>")
+            self._warn(TextWarning.CONTENT_IS_READ, f"<{name[:_SHOWN]}>")
         self._put(self._mark(name, attributes) or alias or "")
         self._open.append(_Open(name, self._manner(name, attributes), kind, alias))
 
@@ -207,7 +200,7 @@ class _DocumentReader:
     def _said_as(self, attributes: Mapping[str, str]) -> tuple[str, str]:
         kind = attributes.get("interpret-as", "").strip().lower()
         if kind not in KINDS:
-            self._warn(NotDone.CONTENT_IS_READ, f'<say-as interpret-as="{kind[:_SHOWN]}">')
+            self._warn(TextWarning.CONTENT_IS_READ, f'<say-as interpret-as="{kind[:_SHOWN]}">')
             return ("", "")
         return kind, attributes.get("format", "")
 
@@ -225,7 +218,7 @@ class _DocumentReader:
 
     def _rate(self, attributes: Mapping[str, str], now: float) -> float:
         for name in attributes.keys() - {"rate", "xml:lang"}:
-            self._warn(NotDone.ONLY_RATE, f"<prosody {name[:_SHOWN]}>")
+            self._warn(TextWarning.ONLY_RATE, f"<prosody {name[:_SHOWN]}>")
         rate = attributes.get("rate", "medium").strip().lower()
         factor = _RATES.get(rate)
         if factor is None:
@@ -235,9 +228,9 @@ class _DocumentReader:
             factor = value if not found[1] else 1 + (value if found[1] == "+" else -value)
         return min(FASTEST, max(SLOWEST, now * factor))
 
-    def _warn(self, told: NotDone, what: str) -> None:
+    def _warn(self, warning: TextWarning, what: str) -> None:
         if len(self._warnings) < _MAX_WARNINGS:
-            self._warnings[told.format(what=what)] = None
+            self._warnings[warning.about(what)] = None
 
 
 def _together(parts: list[tuple[Manner, Traced]]) -> Iterator[tuple[Manner, Traced]]:

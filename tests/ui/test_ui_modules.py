@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orpheus_openai.text.ssml import NotDone
+from orpheus_openai.text.warnings import TextWarning
 from tests.ui.test_ui import WORDS
 
 ROOT = Path(__file__).parents[2]
@@ -29,13 +29,13 @@ def test_the_modules_own_tests_pass():
 
 
 @pytest.mark.skipif(NODE is None, reason="needs node")
-def test_the_page_has_its_own_words_for_all_that_the_server_says_is_not_done_of_ssml():
-    told = [each.format(what="<a>") for each in NotDone]
+def test_the_page_has_its_own_words_for_all_that_the_server_warns_of_in_a_text():
+    told = [each.about("<a>") for each in TextWarning]
     command = [NODE, "--input-type=module", "--eval", OWN_WORDS, json.dumps(told)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
     own = json.loads(done.stdout)
     assert None not in own
-    assert [WORDS["en"][key].format(**blanks) for key, blanks in own] == told
+    assert [WORDS["en"][each["key"]].format(**each["blanks"]) for each in own] == told
 
 
 @pytest.mark.skipif(CHECKER is None, reason="needs npm, for TypeScript's checker")

@@ -7,8 +7,12 @@ import { quoted, told } from "./notices.js";
 
 const SETTLE_MS = 500; // while one types
 const MOST_SHOWN = 200; // segments
-const NOT_DONE = /^(<.+>) is not done; (?:what it holds is read|(only its rate is))\.$/s; // as the server's warnings read
-const BY_NAME = "Letters that the voice has no sound for are said by their names.";
+/** What the server warns of, and the page's words for it. */
+const WARNINGS = {
+  "plan.not_done": /^(<.+>) is not done; what it holds is read\.$/s,
+  "plan.only_rate": /^(<.+>) is not done; only its rate is\.$/s,
+  "plan.by_name": /^Letters that the voice has no sound for are said by their names\.$/,
+};
 
 /** Shows the plan of `request()`, and what `nameOf(id)` calls its voices, while it is open; call `look` when that has changed. */
 export class Plan {
@@ -86,18 +90,20 @@ function changed({ from, to, why }) {
   return element("li", {}, element("del", { dir: "auto" }, from), " → ", said, " ", element("span", { class: "faint" }, `(${reasons(why)})`));
 }
 
-/** The page's words for a warning of the server's, as `[key, blanks]`; null where it has none. */
+/** The page's words for a warning of the server's, `{key, blanks}`; null where it has none. */
 export function ownWords(warning) {
-  if (warning === BY_NAME) return ["plan.by_name", {}];
-  const [, what, but] = warning.match(NOT_DONE) ?? [];
-  return what ? [but ? "plan.only_rate" : "plan.not_done", { what }] : null;
+  for (const [key, pattern] of Object.entries(WARNINGS)) {
+    const found = warning.match(pattern);
+    if (found) return { key, blanks: { what: found[1] } };
+  }
+  return null;
 }
 
-/** What is not done of SSML, and letters without a sound, in the page's language where it has words. */
+/** A warning in the page's language. */
 function warning(words) {
   if (language() === "en") return words;
   const own = ownWords(words);
-  return own ? t(own[0], own[1]) : quoted(words);
+  return own ? t(own.key, own.blanks) : quoted(words);
 }
 
 /** The server's reasons, in the page's language where there are words. */
