@@ -60,7 +60,8 @@ def misfit(adapter: Path, model: str, catalog: Catalog) -> str:
         return ""
     return (
         f"it was trained on {base.checkpoint}, which is {base.models[0]} here, and its voice would be one of {model}; "
-        f'write model = "{base.models[0]}", or model = "{model}" if it fits that one all the same'
+        f'name the model (model = "{base.models[0]}", on the command line --model {base.models[0]}), '
+        f"or {model} if it fits that one all the same"
     )
 
 

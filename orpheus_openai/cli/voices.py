@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Catalog, OwnVoice, load_catalog
 from orpheus_openai.catalog.base import CONFIG, misfit
 from orpheus_openai.cli.terminal import print_columns, say
@@ -154,7 +155,6 @@ def _add_adapter(named: str, place: str, file: VoiceFile, folder: VoiceFolder, c
 def _add_recorded(
     options: argparse.Namespace, file: VoiceFile, settings: Settings, folder: VoiceFolder, catalog: Catalog
 ) -> OwnVoice:
-    from orpheus_openai.audio.decode import recording  # noqa: PLC0415  what decodes is large
     from orpheus_openai.voices.recordings import SHORTEST_CONSENT, judge, trimmed, write_wav  # noqa: PLC0415
 
     if settings.voice_consent == "required" and not options.consent:
@@ -162,11 +162,11 @@ def _add_recorded(
             "a voice made of a recording needs the consent of its speaker: --consent FILE, a recording of it "
             "(on a private machine: ORPHEUS_VOICE_CONSENT=off)"
         )
-    pcm = trimmed(recording(options.recording))
+    pcm = trimmed(_read(options.recording))
     judge(pcm, "--recording", longest=LONGEST_RECORDING)
     consents, given = ConsentFolder(settings.voices), None
     if options.consent:
-        said = recording(options.consent)
+        said = _read(options.consent)
         judge(said, "--consent", shortest=SHORTEST_CONSENT)
         given = consents.add(options.name, file.languages[0], "", partial(write_wav, pcm=said))
     try:
@@ -180,6 +180,15 @@ def _add_recorded(
         if given:
             consents.remove(given)
         raise
+
+
+def _read(file: str) -> PCM:
+    from orpheus_openai.audio.decode import recording  # noqa: PLC0415  what decodes is large
+
+    try:
+        return recording(file)
+    except OSError as error:
+        raise VoiceError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _place(name: str, folder: VoiceFolder, catalog: Catalog) -> str:
@@ -225,6 +234,12 @@ def _test(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, 
 
 def _remove(options: argparse.Namespace, _settings: Settings, folder: VoiceFolder, catalog: Catalog) -> int:
     place = _place(options.name, folder, catalog)
+    try:
+        consent = folder.description(place).consent
+    except (VoiceError, OSError):
+        consent = ""
     folder.remove(place)
     say(f"removed {folder.root / place}")
+    if consent:
+        say(f"the consent of its speaker stays: {folder.root / '.consents' / consent}")
     return 0

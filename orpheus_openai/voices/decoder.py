@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 RATE = 24_000
 LONGEST = 31
 """Seconds of sound after which it stops."""
+LOWEST_RATE = 8_000
+"""Samples a second, as telephones have them."""
 MEMORY = 1024 * 1024 * 1024
 CPU_SECONDS = 20
 FORMATS = "wav,w64,mp3,ogg,aac,flac,matroska,webm,mov,mp4,m4a,3gp,aiff,caf"
@@ -49,6 +51,8 @@ def _decoded(data: io.BytesIO) -> Iterator[NDArray[np.int16]]:
             raise ValueError("there is no sound")
         stream = container.streams.audio[0]
         stream.codec_context.thread_count = 1
+        if stream.rate < LOWEST_RATE:
+            raise ValueError("this is not how a voice is recorded")
         for frame in itertools.chain(container.decode(stream), [None]):
             for out in resampler.resample(frame):
                 samples = out.to_ndarray()[0][:left]

@@ -87,7 +87,7 @@ def trimmed(pcm: PCM) -> PCM:
     """Without the silence at both ends, but for a tenth of a second."""
     if not len(pcm):
         return pcm
-    level = np.abs(pcm.astype(np.float32)) / FULL_SCALE
+    level = np.abs(pcm - np.mean(pcm, dtype=np.float32)) / FULL_SCALE
     loud = np.flatnonzero(level > EDGE * _loudest(pcm))
     if not len(loud):
         return pcm[:0]
@@ -125,9 +125,9 @@ def write_wav(path: Path, pcm: PCM) -> None:
 
 
 def _loudest(pcm: PCM) -> float:
-    """The level of the loudest tenth of a second, as a part of full scale."""
+    """The level of the loudest tenth of a second, as a part of full scale; what does not change is not heard."""
     whole = len(pcm) // TENTH * TENTH
     if not whole:
         return 0.0
     tenths = pcm[:whole].astype(np.float32).reshape(-1, TENTH) / FULL_SCALE
-    return float(np.sqrt(np.max(np.mean(tenths**2, axis=1))))
+    return float(np.max(np.std(tenths, axis=1)))

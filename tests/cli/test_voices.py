@@ -77,9 +77,19 @@ def test_a_recording_becomes_a_voice_with_its_speakers_consent(act, tmp_path):
         act("add", "Short", "--recording", consent, "--transcript", "Hi.", "--consent", consent)
     with pytest.raises(InvalidRequestError, match="expected what is said in the recording"):
         act("add", "Mute", "--recording", ann, "--consent", consent)
+    for file, why in (
+        ("gone.wav", "gone.wav cannot be read: No such file"),
+        (str(tmp_path), "cannot be read"),
+    ):
+        with pytest.raises(InvalidRequestError, match=why):
+            act("add", "Lost", "--recording", file, "--transcript", "Hi.", "--consent", consent)
+    brief = write(tmp_path / "brief.wav", 0.3)
+    with pytest.raises(InvalidRequestError, match="'--consent' cannot be used: it lasts 0.3 s"):
+        act("add", "Brief", "--recording", ann, "--transcript", "Hi.", "--consent", brief)
     with pytest.raises(InvalidRequestError, match="transcript: it spells"):
         act("add", "Odd", "--recording", ann, "--transcript", "<custom_token_3> Hi.", "--consent", consent)
     assert sorted(path.name for path in (tmp_path / "voices").iterdir()) == [".consents", "ann"]
+    assert "the consent of its speaker stays" in act("remove", "Ann")[1].err
 
 
 def test_an_adapter_is_copied_with_nothing_but_what_it_needs(act, tmp_path):

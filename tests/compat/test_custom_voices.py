@@ -23,7 +23,7 @@ from orpheus_openai.http.form import LONGEST_FIELD, MAX_FIELDS
 from orpheus_openai.settings import Settings
 from orpheus_openai.voices import recordings, shelf
 from orpheus_openai.voices.consents import ConsentFolder
-from orpheus_openai.voices.recordings import Recorder
+from orpheus_openai.voices.recordings import Recorder, judge, trimmed
 from tests.support.in_process import asking
 from tests.support.local_server import running
 from tests.support.recordings import RATE, SAID, sound, wav
@@ -190,7 +190,7 @@ def encoded(pcm, form):
 
 NOT_AUDIO = {
     "nothing": b"",
-    "noise": bytes(range(256)) * 100,
+    "one sample a second": wav(sound(), rate=1),
     "a page": b"<html><body>Hello</body></html>" * 20,
     "a playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n",
     "a list of files": b"ffconcat version 1.0\nfile /etc/passwd\n",
@@ -274,6 +274,15 @@ async def test_recordings_come_in_usual_formats_whatever_they_are_called(open_ap
         assert kept.getnframes() == pytest.approx(6 * RATE, abs=0.3 * RATE)
 
 
+def test_a_voltage_that_stands_still_is_silence_and_hides_none():
+    still = np.full(2 * RATE, 12_000, np.int16)
+    with pytest.raises(InvalidRequestError, match="next to nothing to be heard"):
+        judge(np.concatenate([still, still]), "audio_sample")
+    assert len(trimmed(np.concatenate([still, 12_000 + sound(4.0), still]))) == pytest.approx(
+        4 * RATE, abs=0.3 * RATE
+    )
+
+
 async def test_two_voices_of_one_caller_have_two_names(open_app):
     app, _ = open_app
     assert (await create(app, name="Twice")).status_code == 200
@@ -291,14 +300,14 @@ async def test_who_may_have_no_more_is_told_so_before_a_recording_is_read(tmp_pa
             max_voices_per_key=0,
         )
     )
-    answers = [await create(app, NOT_AUDIO["noise"]) for _ in range(2)]
+    answers = [await create(app, NOT_AUDIO["a page"]) for _ in range(2)]
     assert caplog.text.count("ORPHEUS_VOICE_CONSENT=off: voices are made of recordings without") == 1
     async with asking(app) as client:
         answers.append(
             await client.post(
                 "/v1/audio/voice_consents",
                 data={"name": "Me", "language": "en"},
-                files={"recording": ("x", NOT_AUDIO["noise"])},
+                files={"recording": ("x", NOT_AUDIO["a page"])},
             )
         )
     assert [answer.json()["error"]["code"] for answer in answers] == ["quota_exceeded"] * 3

@@ -135,7 +135,7 @@ def test_an_adapter_of_a_repository_that_was_trained_on_another_model_is_refused
         file = VoiceFile(name=name, kind="adapter", adapter="hub:someone/voice", model=model)
         folder.add(name.lower(), file, CATALOG)
     far, right, told = folder.read(CATALOG).voices
-    with pytest.raises(ModelUnavailableError, match='which is medium-3b-pretrained here.*write model = "'):
+    with pytest.raises(ModelUnavailableError, match="which is medium-3b-pretrained here.*name the model"):
         require_base(far, CATALOG)
     require_base(right, CATALOG)
     require_base(told, CATALOG)

@@ -176,7 +176,7 @@ def test_what_cannot_be_a_voice_is_left_out_and_the_others_go_on(folder, text, w
         (
             "canopylabs/3b-fr-ft-research_release",
             "",
-            'write model = "medium-3b-fr", or model = "medium-3b" if',
+            "on the command line --model medium-3b-fr), or medium-3b if",
         ),
         ("unsloth/orpheus-3b-0.1-pretrained", "medium-3b-pretrained", "medium-3b-pretrained"),
         ("unsloth/orpheus-3b-0.1-pretrained", "medium-3b", "medium-3b"),

@@ -200,7 +200,7 @@ def _unfit(config: _AdapterConfig, largest_rank: int) -> str:
         ),
         (
             config.r > largest_rank,
-            f"its rank is {config.r}, and ORPHEUS_ADAPTER_RANK allows {largest_rank}",
+            f"its rank is {config.r}, and ORPHEUS_ADAPTER_RANK allows {largest_rank} (of {RANKS[-1]} at most)",
         ),
     )
     return next((reason for unfit, reason in reasons if unfit), "")
