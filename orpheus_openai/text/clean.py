@@ -20,7 +20,9 @@ _CITATION = re.compile(
     r"(?:(?<=[^\W\d_]{2})|(?<=[.,;:!?)”\"’。！？]))(?:\s?\[\^?[1-9]\d{0,2}(?:\s?[,;–-]\s?[1-9]\d{0,2})*\])+"
 )
 _EMOJI = re.compile(
-    "(?:[\U0001f000-\U0001faff\u2600-\u2775\u2794-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u231a\u231b\u2328\u23cf"
+    # Not figures, and letters in circles and squares.
+    "(?:[\U0001f000-\U0001f0ff\U0001f10d-\U0001f10f\U0001f12f\U0001f16a-\U0001f16f\U0001f18a-\U0001faff]"
+    "|[\u2600-\u2775\u2794-\u27bf\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u231a\u231b\u2328\u23cf"
     "\u23e9-\u23f3\u23f8-\u23fa\u25aa\u25ab\u25b6\u25c0\u25fb-\u25fe\u2934\u2935\u3030\u303d]"
     "|[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u24c2\u3297\u3299]\ufe0f)"
     "[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\u200d\u20e3\U000e0020-\U000e007f]*"

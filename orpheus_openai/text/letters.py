@@ -8,6 +8,8 @@ from orpheus_openai.text.trace import Traced
 _LETTERS = frozenset({"Lu", "Ll", "Lt", "Lo", "Nl"})
 _ATTACHED = frozenset({"Lm", "Mn", "Mc"})
 """Modifier letters, vowel signs and the like: they say something of the letter beside them."""
+_STOPS = "Ꞌꞌ"
+"""Such letters, too: the saltillo of Mexico's languages is written as an apostrophe is."""
 _PREFIX = re.compile(
     r".*\b(?:(?:LETTER|SYLLABLE|SYLLABICS|SIGN|VOWEL|CHOSEONG|JUNGSEONG|JONGSEONG) |(?=IDEOGRAPH|CHARACTER|COMPONENT))"
 )
@@ -27,7 +29,7 @@ def _named(found: re.Match[str]) -> str:
     named = False
     said = ""
     for char in found[0]:
-        category = unicodedata.category(char)
+        category = "Lm" if char in _STOPS else unicodedata.category(char)
         if category in _LETTERS or (category in _ATTACHED and (named or alone)):
             said += f" {_name(char)}"
             named = True

@@ -79,6 +79,8 @@ def test_the_documentation_tells_what_is_said():
         ("en", "１２３", "one hundred twenty-three"),
         ("en", "𝗕𝗼𝗹𝗱 𝓼𝓽𝔂𝓵𝓮 ﬁne ㎏", "Bold style fine kg"),
         ("en", "① ❿ ⑳ Ⓐ", "one ten twenty A"),
+        ("en", "🅷🅴🅻🅻🅾 🄷🄸 🅗, 🅰️ first 🄂 🆗", "HELLO HI H, A first one,"),
+        ("en", "↉", "vulgar fraction zero thirds"),
         ("en", "٣٤ ३ ๕", "thirty-four three five"),
         ("en", "x² and ½", "x squared and one half"),
         ("en", "＄５", "five dollars"),

@@ -429,7 +429,7 @@ def test_a_tag_keeps_the_spelling_of_the_catalog() -> None:
         ("𑤀𑤰 ꦥꦺ", "a aa pa taling"),
         ("我𰀀你", "我 ideograph 3 0 0 0 0 你"),
         ("𘬀 ퟻ", "character 1 8 b 0 0 phieuph thieuth"),
-        ("Hawaiʻi ʻOkina", "Hawaiʻi ʻOkina"),
+        ("Hawaiʻi ʻOkina maꞌo", "Hawaiʻi ʻOkina maꞌo"),
         ("ʻ", "turned comma"),
         ("héllo", "héllo"),
     ],

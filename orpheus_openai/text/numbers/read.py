@@ -36,7 +36,7 @@ def in_words(text: Traced, language: str) -> Traced:
 
 # Digits, full stops (of abbreviations), and whatever is neither letter nor space nor a mark of a sentence.
 _SOMETHING = re.compile(
-    r"[\d.]|(?![,;:!?'’\"“”„«»()\-–—…、，。！？：；（）「」।<>])[^\w\s]|\([\uac00-\ud7a3]\)|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒⁰¹²³⁴-⁹µπ元円]"
+    r"[\d.]|(?![,;:!?'’\"“”„«»()\-–—…、，。！？：；（）「」।<>])[^\w\s]|\([\uac00-\ud7a3]\)|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒⅟↉༳⁰¹²³⁴-⁹µπ元円]"
 )
 
 
@@ -46,7 +46,7 @@ _BASE = re.compile(rf"(?:[\d)]|(?<![^\W_])[{LATIN}Α-Ωα-ω]{{1,2}})$")
 _BASE_LENGTH = 3
 """What has to be seen to tell a variable from a word, which a raised figure is a footnote of."""
 
-_NAMED = r"[\u2200-\u22ff\u2a00-\u2aff℄℈℔℗℞℟℠℣℥℧℮℺⅊⅌⅍⅏]"
+_NAMED = r"[\u2200-\u22ff\u2a00-\u2aff℄℈℔℗℞℟℠℣℥℧℮℺⅊⅌⅍⅏⅟↉༳]"
 """Mathematical operators, and what is written for a word: said by their names."""
 _PUNCTUATING = frozenset("∕∖∗∙∣∥∶∷∼⋅⋮⋯⋰⋱")
 """Operators that are written for marks of other names."""
