@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orpheus_compat.schemas import CreateSpeechRequest
+from orpheus_openai import errors
 from orpheus_openai.catalog import load_catalog
 from tests.support.environment import environ
 
@@ -112,6 +114,13 @@ def test_both_count_the_voices_and_languages_that_there_are():
     counted = {"README.md": "eight languages and {} voices", "README.zh-CN.md": "八种语言、{} 个声音"}
     for name, words in counted.items():
         assert words.format(len(catalog.voices)) in (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_page_of_openais_api_names_every_field_and_every_error():
+    page = (ROOT / "compat/README.md").read_text(encoding="utf-8")
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")]
+    names = {*CreateSpeechRequest.__struct_fields__, *(kind.code for kind in kinds if kind.code)}
+    assert {name for name in names if f"`{name}`" not in page} == set()
 
 
 def test_chinese_is_punctuated_as_chinese_is():

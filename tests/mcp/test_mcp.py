@@ -30,6 +30,7 @@ from tests.support.environment import environ
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "mcp/README.md").read_text(encoding="utf-8")
 TOOLS = {"generate_speech", "list_voices", "list_models", "get_gpu_status", "offload_gpu"}
 LONG_TEXT = "This sentence is spoken again and again. " * 1000
 ERAS = ["auto", "legacy"]
@@ -86,7 +87,8 @@ async def test_every_tool_has_typed_arguments_with_descriptions_and_a_structured
         assert tool.output_schema["type"] == "object"
         for name, argument in tool.input_schema["properties"].items():
             assert argument.get("description"), f"{tool.name} does not describe {name}"
-            assert "type" in argument or "anyOf" in argument
+            assert argument.keys() & {"type", "anyOf"}
+            assert f"`{name}`" in PAGE, f"mcp/README.md does not name {name} of {tool.name}"
     assert tools["generate_speech"].input_schema["required"] == ["text"]
 
 
