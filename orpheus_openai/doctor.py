@@ -19,6 +19,7 @@ from orpheus_openai.installation import installing
 from orpheus_openai.limits.gate import Gate
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.hub import hub_cache
+from orpheus_openai.models.orpheus.adapters import adapter_at_hand
 from orpheus_openai.models.orpheus.gguf_file import fetch_gguf, is_missing, means_gguf
 from orpheus_openai.models.orpheus.host_memory import available_memory
 from orpheus_openai.models.orpheus.machine import machine_gaps
@@ -154,7 +155,7 @@ def _checkpoints(settings: Settings, factory: ModelFactory, catalog: Catalog) ->
 
 
 def _voices(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
-    folder = VoiceFolder(settings.voices)
+    folder = VoiceFolder(settings.voices, adapter_at_hand)
     found = folder.read(catalog)
     if found.voices:
         yield Finding(f"{folder.root}: {len(found.voices)} voices of your own")

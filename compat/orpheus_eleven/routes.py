@@ -234,11 +234,18 @@ def _voices(request: AnyRequest, service: SpeechService) -> list[ElevenVoice]:
 
 def _voice(voice: Voice) -> ElevenVoice:
     entry = voice_entry(voice)
+    labels = {"language": entry.language, "gender": entry.gender}
+    if entry.kind != "built_in":
+        labels |= {
+            "languages": ", ".join(entry.languages),
+            "kind": entry.kind,
+            "memory_mib": str(entry.memory_mib),
+        }
     return ElevenVoice(
         voice_id=entry.id,
         name=entry.name,
         category="premade" if entry.kind == "built_in" else "cloned",
-        labels={"language": entry.language, "gender": entry.gender},
+        labels=labels,
     )
 
 

@@ -1,6 +1,7 @@
 """`orpheus-openai voices`."""
 
 import argparse
+import re
 import shutil
 import time
 from functools import partial
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from orpheus_openai.audio import PCM
 from orpheus_openai.catalog import Catalog, OwnVoice, load_catalog
-from orpheus_openai.catalog.base import CONFIG, misfit
+from orpheus_openai.catalog.base import CONFIG
 from orpheus_openai.cli.terminal import print_columns, say
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError, NotReadyError
 from orpheus_openai.settings import Settings, load_settings
@@ -19,7 +20,6 @@ from orpheus_openai.voices.consents import ConsentFolder
 from orpheus_openai.voices.form import (
     DESCRIPTION,
     LONGEST_RECORDING,
-    MODELS,
     RECORDING,
     REPOSITORY,
     VoiceError,
@@ -70,11 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked for; print a table where nothing was."""
+    from orpheus_openai.models.orpheus.adapters import adapter_at_hand  # noqa: PLC0415  what reads them is large
+
     settings = load_settings()
+    folder = VoiceFolder(settings.voices, adapter_at_hand)
     try:
-        code: int = options.act(
-            options, settings, VoiceFolder(settings.voices), load_catalog(settings.catalog)
-        )
+        code: int = options.act(options, settings, folder, load_catalog(settings.catalog))
     except VoiceError as error:
         raise InvalidRequestError(str(error)) from error
     return code
@@ -134,8 +135,6 @@ def _add_adapter(named: str, place: str, file: VoiceFile, folder: VoiceFolder, c
             say(f"{named} is not here yet: `voices test` downloads it and says whether it can be spoken with")
         else:
             require_servable(here)
-            if not file.model and (reason := misfit(here, MODELS["adapter"], catalog)):
-                raise VoiceError(f"adapter: {reason}")
     if file.adapter == named:
         return folder.add(place, file, catalog)
     source = Path(named)
@@ -194,10 +193,11 @@ def _read(file: str) -> PCM:
 def _place(name: str, folder: VoiceFolder, catalog: Catalog) -> str:
     """The folder of the voice of that name or id, also of one that cannot be used."""
     found = folder.read(catalog)
+    places = {problem.lower(): problem for problem in found.problems}
+    places |= {key: voice.place for voice in found.voices for key in (voice.id, voice.title.lower())}
     wanted = name.strip().lower()
-    places = {key: voice.place for voice in found.voices for key in (voice.id, voice.title.lower())}
-    place = places.get(wanted, name.strip())
-    if place not in {*places.values(), *found.problems}:
+    place = places.get(wanted) or places.get(re.sub(r"\s+", "-", wanted))
+    if place is None:
         own = ", ".join(voice.title for voice in found.voices) or "none"
         raise VoiceError(f"there is no voice {name!r} in {folder.root}; there are: {own}")
     return place

@@ -16,6 +16,7 @@ from orpheus_openai.limits.gate import Gate
 from orpheus_openai.limits.keys import read_keys
 from orpheus_openai.models.downloads import Downloads
 from orpheus_openai.models.factory import ModelFactory
+from orpheus_openai.models.orpheus.adapters import adapter_at_hand
 from orpheus_openai.models.preview.model import stand_in
 from orpheus_openai.models.preview.reading import Reader
 from orpheus_openai.settings import Settings
@@ -56,7 +57,7 @@ class SpeechService:
         settings: Settings,
     ) -> None:
         admins = frozenset(key.account for key in read_keys(settings.api_keys) if key.admin)
-        self.voices = VoiceShelf(VoiceFolder(settings.voices), catalog, admins)
+        self.voices = VoiceShelf(VoiceFolder(settings.voices, adapter_at_hand), catalog, admins)
         self.keeper = VoiceKeeper(self.voices, catalog, settings)
         self.takes = Takes(settings.takes_max_bytes)
         self.playing = Playing()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from orpheus_openai.catalog import Catalog, OwnVoice
 from orpheus_openai.voices.form import (
     DESCRIPTION,
+    AtHand,
     VoiceError,
     VoiceFile,
     described,
@@ -43,14 +44,18 @@ class VoiceFolder:
     work on the disk at once and belong into a thread.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, at_hand: AtHand = lambda _repository: None) -> None:
         self.root = root.expanduser()
+        self._at_hand = at_hand
+        self._repositories: set[str] = set()
+        """Of adapters that were named when the folder was read last."""
         self._places = Places(self.root)
 
     def state(self) -> object:
         """What changes whenever a voice is added, changed or removed, or what lies beside its description."""
         entries = islice(self._places.entries(), 2 * MOST_VOICES)
-        return [(path.name, path.is_symlink() or _stamps(path)) for path in entries]
+        stamps = [(path.name, path.is_symlink() or _stamps(path)) for path in entries]
+        return stamps, {name: self._at_hand(name) for name in self._repositories}
 
     def read(self, catalog: Catalog) -> Found:
         """Every voice, in the order of their folders' names; `catalog` has the names that are taken."""
@@ -82,6 +87,9 @@ class VoiceFolder:
                 problems[folder.name] = f"name: '{voice.title}' is the voice in {other}"
             else:
                 voices.append(voice)
+        self._repositories = {
+            each.adapter for each in voices if each.adapter and not Path(each.adapter).is_absolute()
+        }
         return Found(voices, problems)
 
     def _strays(self) -> dict[str, str]:
@@ -103,7 +111,7 @@ class VoiceFolder:
     def voice(self, name: str, catalog: Catalog) -> OwnVoice:
         """The voice in the folder of that name; raises VoiceError, and OSError where there is none."""
         folder = self.root / name
-        return make_voice(name, read_description(folder / DESCRIPTION), folder, catalog)
+        return make_voice(name, read_description(folder / DESCRIPTION), folder, catalog, self._at_hand)
 
     def description(self, name: str) -> VoiceFile:
         """What its description says; raises as `voice` does."""
@@ -134,7 +142,7 @@ class VoiceFolder:
         def lay(staging: Path) -> None:
             put(staging)
             (staging / DESCRIPTION).write_text(described(file), encoding="utf-8")
-            make_voice(name, read_description(staging / DESCRIPTION), staging, catalog)
+            make_voice(name, read_description(staging / DESCRIPTION), staging, catalog, self._at_hand)
 
         if not self._places.add(name, lay):
             raise VoiceExistsError(f"there is a voice in {self.root / name} already")

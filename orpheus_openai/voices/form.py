@@ -3,8 +3,9 @@
 import re
 import tomllib
 import wave
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -44,6 +45,10 @@ CACHE_BYTES_PER_TOKEN = 112 * 1024
 
 MODELS = {"named": "medium-3b", "adapter": "medium-3b", "prompt": "medium-3b-pretrained"}
 """The model a voice of each kind belongs to where nothing else is said."""
+
+
+AtHand: TypeAlias = Callable[[str], Path | None]
+"""Where the adapter of a repository `owner/name` is on this machine; None: it has not been downloaded."""
 
 
 class VoiceError(ValueError):
@@ -135,7 +140,7 @@ def require(file: VoiceFile, voice_id: str, catalog: Catalog) -> str:
     return model
 
 
-def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> OwnVoice:
+def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog, at_hand: AtHand) -> OwnVoice:
     """The voice that `file` describes, whose data lie in `folder`; raises VoiceError for one that cannot be.
 
     `place` is the name that the folder has among the voices.
@@ -144,8 +149,8 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> O
     model = require(file, voice_id, catalog)
     recording = _recording(file, folder) if file.kind == "prompt" else None
     adapter = _adapter(file, folder) if file.kind == "adapter" else ""
-    # One of a repository is asked for its base when it is here: see `models.orpheus.loader`.
-    if Path(adapter).is_absolute() and not file.model and (reason := misfit(Path(adapter), model, catalog)):
+    here = Path(adapter) if Path(adapter).is_absolute() else at_hand(adapter) if adapter else None
+    if here is not None and not file.model and (reason := misfit(here, model, catalog)):
         raise VoiceError(f"adapter: {reason}")
     prefix = "" if file.kind == "prompt" else file.prefix if file.prefix is not None else name
     return OwnVoice(
@@ -161,7 +166,7 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> O
         adapter=adapter,
         any_base=bool(file.model),
         recording=recording,
-        memory=_memory(recording, adapter),
+        memory=_memory(recording, here),
         transcript=" ".join(file.transcript.split()),
         owner=file.owner or None,
         shared=file.shared if file.shared is not None else not file.owner,
@@ -169,13 +174,11 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog) -> O
     )
 
 
-def _memory(recording: Path | None, adapter: str) -> int:
-    """Bytes that a voice takes beside its model while it speaks."""
+def _memory(recording: Path | None, adapter: Path | None) -> int:
+    """Bytes that a voice takes beside its model while it speaks; 0 where that is nothing, or not known yet."""
     if recording is not None:
         return round(_seconds(recording) * TOKENS_PER_SECOND) * CACHE_BYTES_PER_TOKEN
-    if not Path(adapter).is_absolute():
-        return 0  # none, or one of a repository, which is not looked for here
-    return sum(file.stat().st_size for file in Path(adapter).glob("*.safetensors"))
+    return sum(file.stat().st_size for file in adapter.glob("*.safetensors")) if adapter else 0
 
 
 def _seconds(recording: Path) -> float:

@@ -132,9 +132,9 @@ def test_an_adapter_of_a_repository_is_checked_as_soon_as_it_is_here(act, tmp_pa
     with pytest.raises(InvalidRequestError, match="expected hub:owner/name"):
         act("add", "Odd", "--adapter", "hub:someone")
     monkeypatch.setattr(ModelFactory, "require_voice", lambda *_: None)
-    code, said = act("test", "Far")
-    assert (code, said.out) == (1, "")
-    assert "which is medium-3b-fr here" in said.err
+    with pytest.raises(InvalidRequestError, match="which is medium-3b-fr here"):
+        act("test", "Far")
+    assert "far cannot be used: adapter: it was trained on" in act()[1].err
     assert act("test", "Near")[0] == 0
 
 

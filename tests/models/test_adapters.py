@@ -11,9 +11,18 @@ import pytest
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.orpheus import adapters_held
-from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter, read_adapter, require_base
+from orpheus_openai.models.orpheus.adapters import (
+    Adapter,
+    adapter_at_hand,
+    fetch_adapter,
+    read_adapter,
+    require_base,
+)
 from orpheus_openai.models.orpheus.adapters_held import HeldAdapters
+from orpheus_openai.models.orpheus.budget import Budget
 from orpheus_openai.models.orpheus.checkpoint import read_checkpoint
+from orpheus_openai.models.orpheus.loader import OrpheusLoader
+from orpheus_openai.settings import Settings
 from orpheus_openai.voices.folder import VoiceFolder
 from orpheus_openai.voices.form import VoiceFile
 
@@ -126,7 +135,7 @@ def test_an_adapter_of_a_repository_is_read_where_the_hub_puts_it(tmp_path, shap
     assert fetch_adapter("someone/voice", shape, 64).directory == snapshot
 
 
-def test_an_adapter_of_a_repository_that_was_trained_on_another_model_is_refused_where_its_model_was_not_named(
+async def test_an_adapter_of_a_repository_that_was_trained_on_another_model_is_refused_unless_its_model_was_named(
     tmp_path, monkeypatch
 ):
     in_the_hubs_cache(tmp_path, monkeypatch, base_model_name_or_path="unsloth/orpheus-3b-0.1-pretrained")
@@ -137,8 +146,17 @@ def test_an_adapter_of_a_repository_that_was_trained_on_another_model_is_refused
     far, right, told = folder.read(CATALOG).voices
     with pytest.raises(ModelUnavailableError, match="which is medium-3b-pretrained here.*name the model"):
         require_base(far, CATALOG)
-    require_base(right, CATALOG)
-    require_base(told, CATALOG)
+    loader = OrpheusLoader(Settings(), CATALOG, Budget(Settings()), list)
+    for _ in range(2):
+        with pytest.raises(ModelUnavailableError, match="which is medium-3b-pretrained here"):
+            await loader._require_base(far)
+        for voice in (right, told):
+            require_base(voice, CATALOG)
+            await loader._require_base(voice)
+    listed = VoiceFolder(tmp_path / "voices", adapter_at_hand).read(CATALOG)
+    assert "which is medium-3b-pretrained here" in listed.problems["far"]
+    weights = adapter_at_hand("someone/voice") / "adapter_model.safetensors"
+    assert [voice.memory for voice in listed.voices] == [weights.stat().st_size] * 2
 
 
 def weights_file(folder, **changed):

@@ -53,6 +53,15 @@ def test_the_encoders_codes_are_the_packages(encoded):
         ]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpus_codes_are_the_packages_on_it(tiny_snac, pcm):
+    package = SNAC.from_pretrained(str(tiny_snac)).eval().cuda()
+    with torch.inference_mode():
+        codes = package.encode(torch.from_numpy(pcm.astype(np.float32) / 32_768).cuda()[None, None])
+    theirs = interleaved([level[0].cpu().numpy() for level in codes])
+    assert np.array_equal(encode_recording(str(tiny_snac), pcm, "cuda"), theirs)
+
+
 async def test_what_was_encoded_is_decoded_as_the_package_would(tiny_snac, encoded):
     frames, package, codes = encoded
     with torch.inference_mode():

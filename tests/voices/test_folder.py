@@ -262,6 +262,19 @@ def test_every_change_of_a_voice_is_seen_also_where_its_description_stays(folder
     assert seen() == []
 
 
+def test_an_adapter_of_a_repository_costs_what_its_files_say_once_they_are_here(folder, tmp_path):
+    here = {}
+    shelf = VoiceShelf(VoiceFolder(folder.root, here.get), CATALOG)
+    put(folder, "far", 'name = "Far"\nkind = "adapter"\nadapter = "hub:someone/voice"')
+    (tmp_path / "adapter_model.safetensors").write_bytes(bytes(11))
+    costs = []
+    for known in ({}, {"someone/voice": tmp_path}):
+        here.update(known)
+        shelf._look()
+        costs.append([voice.memory for voice in shelf.voices])
+    assert costs == [[0], [11]]
+
+
 def test_a_folder_in_capital_letters_is_found_by_its_id_and_removed(folder):
     put(folder, "Nora", 'name = "Nora"\nkind = "named"')
     put(folder, "nora", 'name = "Other"\nkind = "named"')

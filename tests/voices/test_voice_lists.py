@@ -59,6 +59,14 @@ async def test_the_servers_own_list_elevenlabs_and_a_models_have_the_callers(app
         async with asking(app, headers={"xi-api-key": word}) as client:
             of_elevens = (await client.get("/v1/voices")).json()["voices"]
         assert ("voice_1" in [voice["voice_id"] for voice in of_elevens]) is seen
+        (shared,) = [voice for voice in of_elevens if voice["voice_id"] == "shared"]
+        assert shared["labels"] == {
+            "language": "fr",
+            "languages": "fr, en",
+            "gender": "neutral",
+            "kind": "named",
+            "memory_mib": "0",
+        }
         async with asking(app, headers=key(word)) as client:
             catalog = (await client.get("/api/models")).json()
             model = (await client.get("/v1/models/medium-3b")).json()
