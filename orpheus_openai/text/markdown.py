@@ -32,6 +32,14 @@ _HTML = re.compile(
     )(?![\w-])""",
     re.VERBOSE | re.IGNORECASE,
 )
+_COMPARED = re.compile(r"<[a-z]\w*\s+(?P<words>[a-z][a-z\s-]*)>", re.IGNORECASE)
+_WITHOUT_VALUE = re.compile(
+    r"\b(?:allowfullscreen|async|autofocus|autoplay|checked|controls|default|defer|disabled|formnovalidate|hidden|"
+    r"inert|ismap|itemscope|loop|multiple|muted|nomodule|novalidate|nowrap|open|playsinline|readonly|required|"
+    r"reversed|selected)\b",
+    re.IGNORECASE,
+)
+"""HTML's attributes that are words alone (HTML Living Standard, "boolean attributes"): `a<b and c>d` has no tag."""
 _ANY_NAME = re.compile(r"</?[A-Za-z]")
 _BREAK = re.compile(
     r"</?(?:br|p|div|li|tr|h[1-6]|hr|ul|ol|table|section|article|blockquote|pre|d[dt])(?![\w-])",
@@ -173,7 +181,10 @@ def _parts(content: Traced, children: Sequence["Token"], offset: int) -> Iterato
 
 def _html(content: Traced, at: int, tag: str) -> Iterator[Traced]:
     end = at + len(tag)
-    if _ANY_NAME.match(tag) and not _HTML.match(tag):
+    compared = _COMPARED.fullmatch(tag)
+    if compared and not _WITHOUT_VALUE.search(compared["words"]):
+        yield content.slice(at, end)
+    elif _ANY_NAME.match(tag) and not _HTML.match(tag):
         yield content.slice(at, end)  # an emotion, or nothing of HTML's
     elif _BREAK.match(tag):
         yield content.replaced(at, end, "\n")
