@@ -90,6 +90,7 @@ def test_every_tool_looks_at_each_package(package):
     assert name in tools["ruff"]["lint"]["isort"]["known-first-party"]
     assert name in tools["mypy"]["packages"]
     assert home in [*tools["mypy"]["mypy_path"].split(":"), ""]
+    assert (home or ".") in tools["hatch"]["build"]["dev-mode-dirs"]
     assert name in tools["importlinter"]["root_packages"]
     assert name in re.split(r"[. |]+", " ".join(doors["layers"]))
 

@@ -4,7 +4,7 @@ import argparse
 
 SHELLS = ("bash", "zsh", "fish")
 
-HELP = "print what makes a shell complete these commands"
+HELP = "print the script by which a shell completes these commands"
 EXAMPLES = """\
   bash:  orpheus-openai completion bash > ~/.local/share/bash-completion/completions/orpheus-openai
   zsh:   orpheus-openai completion zsh > "${fpath[1]}/_orpheus-openai"

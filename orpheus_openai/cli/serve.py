@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until-stdin-ends",
         action="store_true",
-        help="stop when standard input ends, as it does with its writer",
+        help="stop when standard input ends, as when whoever holds its other end has gone",
     )
 
 

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add.set_defaults(act=_add)
     for name, act, about in (
-        ("show", _show, "print what describes a voice"),
+        ("show", _show, "print the description of a voice"),
         ("test", _test, "say whether a voice can be spoken with on this machine"),
         ("remove", _remove, "remove a voice and its data"),
     ):

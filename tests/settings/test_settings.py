@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from benchmarks.house import PACKAGES
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.expected import expected
 from orpheus_openai.limits.gate import Gate
@@ -153,6 +154,18 @@ def test_the_page_of_settings_is_made_of_their_definition():
     up_to_date = made.stdout.decode() == (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert up_to_date, "python -m orpheus_openai.settings.table > docs/configuration.md brings it up to date"
     assert len(variables_of(settings_table())) == len(msgspec.structs.fields(Settings))
+
+
+def test_every_setting_counts_somewhere():
+    files = [
+        file
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        if "settings" not in file.parts
+    ]
+    used = {name for file in files for name in re.findall(r"\.(\w+)", file.read_text(encoding="utf-8"))}
+    # That one is the driver's own variable, and is read where the driver is asked.
+    assert {field.name for field in msgspec.structs.fields(Settings)} - used == {"nvidia_visible_devices"}
 
 
 def test_the_readmes_show_the_settings_one_needs():
