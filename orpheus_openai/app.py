@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, Contact, License, Reference, Secur
 from litestar.plugins.core import MsgspecDIPlugin
 
 from orpheus_compat.routes import compat_router
-from orpheus_eleven.ring import ElevenClients
+from orpheus_eleven.middleware import ElevenClients
 from orpheus_eleven.routes import eleven_router
 from orpheus_mcp.door import MCPDoor
 from orpheus_openai import __version__
@@ -134,7 +134,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.monotoni
     app.state.default_speaks = service.factory.availability(default).status == "available"
     app.state.unmet = service.factory.unmet()
     app.state.pace_here = service.factory.pace(default)
-    app.asgi_handler = ringed(
+    app.asgi_handler = with_middleware(
         app.asgi_handler, settings, keys=keys, audit=audit, metrics=metrics, tracing=tracing
     )
     return app
@@ -148,7 +148,7 @@ class _Application(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def ringed(
+def with_middleware(
     application: "ASGIApp",
     settings: Settings,
     *,
@@ -157,7 +157,7 @@ def ringed(
     metrics: Metrics,
     tracing: Tracing | None,
 ) -> "ASGIApp":
-    """The rings around the application, which every request passes, and whoever asks for a WebSocket.
+    """The middleware around the application, which every request passes, and whoever asks for a WebSocket.
 
     From the outside in: its name and what is measured of it, who asks, whether their browser may, in whose API they are
     to be answered, and their key.

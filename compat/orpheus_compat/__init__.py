@@ -1,1 +1,1 @@
-"""The OpenAI surface: /v1/audio/speech, /v1/models, voices, and OpenAI's errors."""
+"""The OpenAI door: /v1/audio/speech, /v1/models, voices, and OpenAI's errors."""

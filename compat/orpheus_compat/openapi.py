@@ -1,4 +1,4 @@
-"""What the API page says of the OpenAI surface where Litestar does not see the bodies."""
+"""What the API page says of the OpenAI door where Litestar does not see the bodies."""
 
 from litestar.openapi.spec import Example, OpenAPIResponse
 

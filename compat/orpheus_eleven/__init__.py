@@ -1,1 +1,1 @@
-"""The ElevenLabs surface: text-to-speech over HTTP and sockets, voices, models, and ElevenLabs' errors."""
+"""The ElevenLabs door: text-to-speech over HTTP and sockets, voices, models, and ElevenLabs' errors."""

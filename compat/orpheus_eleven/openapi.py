@@ -1,4 +1,4 @@
-"""What the API page says of the ElevenLabs surface where Litestar does not see the bodies."""
+"""What the API page says of the ElevenLabs door where Litestar does not see the bodies."""
 
 from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse
 

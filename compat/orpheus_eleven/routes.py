@@ -8,8 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from orpheus_eleven import openapi
+from orpheus_eleven.middleware import MODELS
 from orpheus_eleven.output import DEFAULT_OUTPUT, Output, output_of
-from orpheus_eleven.ring import MODELS
 from orpheus_eleven.schemas import (
     ElevenLanguage,
     ElevenModel,

@@ -19,7 +19,7 @@ WHOLE = b"x-orpheus-whole"
 
 
 def caller_of(scope: Mapping[str, object]) -> Caller:
-    """Who sent the request; somebody unknown where it came through none of our rings."""
+    """Who sent the request; somebody unknown where it came through no middleware of ours."""
     caller: Caller = _state(scope).get("caller", Caller())
     return caller
 
@@ -73,5 +73,5 @@ def _says(scope: Mapping[str, object], header: bytes) -> bool:
 
 
 def _state(scope: Mapping[str, object]) -> dict[str, Any]:
-    """ASGI's place for what is known of a request; every server that has rings around it has one."""
+    """ASGI's place for what is known of a request; every server with our middleware has one."""
     return cast("dict[str, Any]", scope.get("state", {}))

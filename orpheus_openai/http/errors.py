@@ -1,4 +1,4 @@
-"""Where every error becomes HTTP, whichever door or ring raised it: its status, its headers, and its body."""
+"""Where every error becomes HTTP, whichever door or middleware raised it: its status, its headers, and its body."""
 
 import http
 import logging

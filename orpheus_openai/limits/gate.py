@@ -59,7 +59,7 @@ class Gate:
     ) -> dict[str, str]:
         """Raise the SpeechError that stands in the way of the text, or charge `characters` to `account`.
 
-        Returns what is left of its share, as headers. Whoever would be turned away at the end of the line anyway is
+        Returns what is left of its share, as headers. Whoever would be turned away at the end of the queue anyway is
         not charged.
         """
         if self._filter.active:

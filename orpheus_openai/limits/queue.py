@@ -1,4 +1,4 @@
-"""How many speak at once: the others wait in line, and the line has an end."""
+"""How many speak at once: the others wait in a queue, and the queue has an end."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ class Queue:
         self._per_caller = per_caller
         self._callers: Counter[str] = Counter()
         self._running = 0
-        self._line: list[_Ticket] = []
+        self._waiting: list[_Ticket] = []
         self._mean = typical
 
     @property
@@ -63,13 +63,13 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """How many stand in line."""
-        return len(self._line)
+        """How many wait in the queue."""
+        return len(self._waiting)
 
     def resize(self, at_once: int) -> None:
         """From now on so many speak at once. Whoever speaks already is left to end."""
         self._at_once = at_once
-        while self._line and self._running < self._at_once:
+        while self._waiting and self._running < self._at_once:
             self._running += self._call_next()
 
     def require_room(self, account: str = PROGRAM) -> None:
@@ -78,15 +78,15 @@ class Queue:
             raise self._overloaded(
                 f"{self._callers[account]} of your requests are under way, and nobody may have more."
             )
-        if self._running >= self._at_once and len(self._line) >= self._length:
-            raise self._overloaded(f"{self._running} requests are under way and {len(self._line)} wait.")
+        if self._running >= self._at_once and len(self._waiting) >= self._length:
+            raise self._overloaded(f"{self._running} requests are under way and {len(self._waiting)} wait.")
 
     @contextlib.asynccontextmanager
     async def turn(self, moved: Callable[[int], None], account: str = PROGRAM) -> AsyncGenerator[None]:
-        """Wait in line in the name of `account`, and count as speaking inside the block.
+        """Wait in the queue in the name of `account`, and count as speaking inside the block.
 
-        `moved` is told the position, 1 for whoever is next, on joining the line and at every step forward; it
-        is not called where there is no line. Raises OverloadedError when the line is full, or the turn does
+        `moved` is told the position, 1 for whoever is next, on joining the queue and at every step forward; it
+        is not called where there is no queue. Raises OverloadedError when the queue is full, or the turn does
         not come in time.
         """
         self.require_room(account)
@@ -109,14 +109,14 @@ class Queue:
             self._running += 1
             return
         ticket = _Ticket(moved)
-        self._line.append(ticket)
-        moved(len(self._line))
+        self._waiting.append(ticket)
+        moved(len(self._waiting))
         try:
             async with asyncio.timeout(self._wait):
                 await ticket.turn
         except BaseException as error:
-            if ticket in self._line:
-                self._step(self._line.index(ticket))
+            if ticket in self._waiting:
+                self._step(self._waiting.index(ticket))
             elif not ticket.turn.cancelled():
                 self._leave()  # the turn came in the very moment in which nobody waited for it any more
             if isinstance(error, TimeoutError):
@@ -125,12 +125,12 @@ class Queue:
 
     def _leave(self) -> None:
         self._running -= 1
-        while self._line and self._running < self._at_once:
+        while self._waiting and self._running < self._at_once:
             self._running += self._call_next()
 
     def _call_next(self) -> bool:
-        """Give the first in line its turn; False where it has just given up and could not leave the line yet."""
-        first = self._line[0]
+        """Give the first in the queue its turn; False where it has just given up and could not leave the queue yet."""
+        first = self._waiting[0]
         self._step(0)
         if first.turn.done():
             return False
@@ -139,12 +139,12 @@ class Queue:
 
     def _step(self, gone: int) -> None:
         """Close the gap that the ticket at `gone` leaves."""
-        del self._line[gone]
-        for position, ticket in enumerate(self._line[gone:], start=gone + 1):
+        del self._waiting[gone]
+        for position, ticket in enumerate(self._waiting[gone:], start=gone + 1):
             ticket.moved(position)
 
     def _overloaded(self, why: str) -> OverloadedError:
-        seconds = math.ceil(self._mean * (len(self._line) + 1) / self._at_once)
+        seconds = math.ceil(self._mean * (len(self._waiting) + 1) / self._at_once)
         return OverloadedError(
             f"The server is busy: {why} Try again shortly.", retry_after=min(max(1, seconds), LONGEST_RETRY)
         )

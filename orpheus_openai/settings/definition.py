@@ -281,7 +281,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=r"^(auto|[1-9]\d{0,4}|100000)$",
-            description="Requests for speech that are served at the same time; more wait in line. `auto`: as many as "
+            description="Requests for speech that are served at the same time; others wait. `auto`: as many as "
             "the loaded models have streams; with a remote engine, which counts for itself, as many as there are "
             "connections; 64 where there is no such number.",
             extra={"expected": "auto or a whole number from 1 to 100000"},

@@ -112,7 +112,7 @@ class SpeechService:
         is streamed, and the request's own counts for nothing.
 
         Raises InvalidRequestError or NotFoundError with the field's name, ModelUnavailableError when the model
-        cannot speak on this machine, OverloadedError when the line before it is full.
+        cannot speak on this machine, OverloadedError when the queue is full.
         """
         self.gate.queue.require_room(account)  # in a rush to refuse must cost next to nothing
         self._require_length(request)

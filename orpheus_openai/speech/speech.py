@@ -149,7 +149,7 @@ class Speech:
         """The speech as PCM, from the first sample the model meant to the last.
 
         Closing the generator stops the work and gives turn and lease back. Raises a SpeechError when the text or
-        the caller is refused, the line is full, or the model cannot be had, fails, or says nothing at all.
+        the caller is refused, the queue is full, or the model cannot be had, fails, or says nothing at all.
         """
         self.timeline.mark("asked")
         if self._playing is not None:

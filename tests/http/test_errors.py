@@ -1,4 +1,4 @@
-"""An error is the same whichever door or ring answers it, and speaks of the fields that the door's clients sent."""
+"""An error is the same whichever door or middleware answers it, and speaks of the fields that its clients sent."""
 
 import json
 from typing import Any

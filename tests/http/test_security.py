@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.serving import serving
 from orpheus_eleven.errors import PATHS
-from orpheus_openai.app import create_app, ringed
+from orpheus_openai.app import create_app, with_middleware
 from orpheus_openai.errors import AuthenticationError, ConfigurationError, RateLimitError
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.caller import caller_of, prepare_speech
@@ -278,11 +278,13 @@ def test_who_asks_for_a_websocket_is_asked_for_a_key_as_everybody(tmp_path):
     assert KEY not in log
 
 
-def inside_rings(application, keys=KEYS, audit=None):
-    """`application` inside the rings that every server's application has around it."""
+def inside_middleware(application, keys=KEYS, audit=None):
+    """`application` inside the middleware that every server's application has around it."""
     settings = Settings(model="preview", api_keys=keys)
     metrics = Metrics(SpeechService.create(settings), GPUMonitor())
-    return ringed(application, settings, keys=KeyRing(keys), audit=audit, metrics=metrics, tracing=None)
+    return with_middleware(
+        application, settings, keys=KeyRing(keys), audit=audit, metrics=metrics, tracing=None
+    )
 
 
 async def knock(handler, path="/v1/speech", headers=(), **scope):
@@ -316,7 +318,7 @@ async def test_a_websocket_passes_the_same_rings_as_every_request(tmp_path):
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.close"})
 
-    handler = inside_rings(application, audit=audit)
+    handler = inside_middleware(application, audit=audit)
     for headers in ([], [(b"authorization", b"Bearer sk-wrong")]):
         refused = await knock(handler, headers=headers)
         assert (refused["type"], refused["code"]) == ("websocket.close", 1008)
@@ -354,7 +356,7 @@ async def test_a_key_may_come_late_on_elevenlabs_paths_and_few_may_wait_so(monke
         await send({"type": "websocket.accept"})
         assert (await knock(handler, path))["type"] == "websocket.accept"
 
-    handler = inside_rings(application)
+    handler = inside_middleware(application)
     assert (await knock(handler, path))["type"] == "websocket.accept"
     assert callers == ["key:phone"]
     assert (await knock(handler, "/v1/audio/speech/stream", extensions=refused))["status"] == 401
@@ -375,7 +377,7 @@ async def test_speech_over_a_websocket_counts_against_its_callers_share():
             refused.append(error)
         await send({"type": "websocket.accept"})
 
-    handler = inside_rings(application, keys=())
+    handler = inside_middleware(application, keys=())
     first, second = await knock(handler), await knock(handler)
     assert dict(first["headers"])[b"x-ratelimit-remaining-requests"] == b"0"
     assert second["type"] == "websocket.accept"
@@ -394,7 +396,7 @@ async def test_a_websocket_of_a_foreign_page_is_refused_on_a_server_without_keys
         reached.append(scope["path"])
 
     foreign = [(b"origin", b"https://evil.example"), (b"host", b"127.0.0.1:8899")]
-    assert (await knock(inside_rings(application, keys=()), path, headers=foreign))["code"] == 1008
+    assert (await knock(inside_middleware(application, keys=()), path, headers=foreign))["code"] == 1008
     assert reached == []
 
 
