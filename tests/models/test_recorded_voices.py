@@ -165,8 +165,11 @@ async def test_a_recording_is_encoded_once_and_stands_before_every_segment(voice
         assert usage.input_tokens == len(expected)
     assert encoded == [4 * 24_000]
     voice.recording.unlink()
+    async for _ in model.synthesize("To its end.", voice, Sampling(), Usage()):
+        pass
+    assert source.prompts[-1][:8] == source.prompts[-2][:8], "the speech of a voice that is removed goes on"
     with pytest.raises(InvalidRequestError, match="recording of this voice is gone"):
-        await anext(model.synthesize("Gone.", voice, Sampling(), Usage()))
+        await RecordedPrompts(encode).prompt([1], voice, tokenize)
 
 
 async def test_a_recording_that_could_not_be_encoded_is_tried_again(voice):

@@ -39,7 +39,8 @@ class RecordedPrompts:
     ) -> list[int]:
         """The whole prompt in which `voice` goes on with the text.
 
-        Raises as `recorded_prompt` does, and InvalidRequestError for a recording that has gone.
+        The speech of a voice that is removed goes on: what was encoded lasts where its recording has gone. Else raises
+        InvalidRequestError for that, and as `recorded_prompt` does.
         """
         if voice.recording is None:
             raise InvalidRequestError(f"The voice '{voice.title}' has no recording.", param="voice")
@@ -49,11 +50,14 @@ class RecordedPrompts:
     async def _tokens(self, path: Path) -> list[int]:
         try:
             status = await asyncio.to_thread(path.stat)
+            version = _Version(path, status.st_mtime_ns, status.st_size)
         except OSError as error:
-            raise InvalidRequestError(
-                "The recording of this voice is gone.", param="voice", code="voice_not_found"
-            ) from error
-        version = _Version(path, status.st_mtime_ns, status.st_size)
+            held = next((each for each in reversed(self._known) if each.path == path), None)
+            if held is None:
+                raise InvalidRequestError(
+                    "The recording of this voice is gone.", param="voice", code="voice_not_found"
+                ) from error
+            version = held
         if version not in self._known:
             self._known[version] = asyncio.create_task(asyncio.to_thread(self._encoded, path))
             while len(self._known) > MOST_KEPT:
