@@ -57,7 +57,7 @@ def test_what_is_typed_is_spoken_while_one_types_and_kept_when_it_has_ended(
     expect(page.locator("#live-note")).to_be_hidden()
 
 
-def test_who_cuts_in_is_told_where(open_page: Callable[..., Page], server_url: str) -> None:
+def test_who_cuts_in_is_told_where_until_it_goes_on(open_page: Callable[..., Page], server_url: str) -> None:
     page = open_page(f"{server_url}/#voice=tara")
     phase = page.locator("#phase")
     for live in (False, True):
@@ -79,3 +79,5 @@ def test_who_cuts_in_is_told_where(open_page: Callable[..., Page], server_url: s
             assert words[1] != ENGLISH
             page.locator("#language").click()
         expect(page.locator("#history .kept")).to_have_count(1 + live)
+    page.locator("#play").click()
+    expect(phase).to_be_empty()  # it goes on

@@ -336,3 +336,7 @@ def test_a_phone_shows_it_all_voices_before_the_player_fields_that_do_not_zoom_a
     tops = f"tabs => tabs.map({top}).map(Math.round)"
     assert len(set(page.locator("#developers [role=tab]").evaluate_all(tops))) == 1
     expect(page.locator("#speaker")).to_be_in_viewport()
+    in_chinese(page)
+    speak_button(page).tap()
+    expect(page.locator("#phase")).to_contain_text("停在")
+    assert page.locator("#phase").bounding_box()["height"] < 50, "a column of characters"

@@ -36,6 +36,7 @@ export class Listening {
     const describe = (at, total) => t("listening.position", { at: clock(at), total: clock(total) });
     this.#waveform = new Waveform(byId("wave"), byId("canvas"), this.player, describe);
     this.player.addEventListener("change", () => this.#draw());
+    this.player.addEventListener("start", () => ["cut", "stopped"].includes(this.#phase?.name) && this.phase(null)); // it goes on
     this.player.addEventListener("dry", () => this.#speech?.live || hadGap());
     byId("play").addEventListener("click", () => (this.player.playing ? this.player.pause() : this.player.play()));
     byId("download").addEventListener("click", () => this.#keep(() => save(this.#speech, this.player.samples, this.#format())));
