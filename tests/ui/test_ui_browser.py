@@ -380,8 +380,9 @@ def test_without_a_key_the_page_says_so_and_with_one_that_is_no_admins_what_it_m
     expect(alert).to_contain_text("需要密钥才能朗读")
     expect(connection).to_contain_text("没有密钥")
     assert faults(page) == []
+    expect(alert.get_by_role("button", name="输入密钥")).to_be_visible()
     page.locator("#language").click()
-    alert.get_by_role("button", name="输入密钥").click()
+    alert.get_by_role("button", name="Enter a key").click()
     ask.get_by_role("button", name="Not now").click()
     expect(alert).to_contain_text("asks for a key")
     alert.get_by_role("button", name="Close this message").click()

@@ -13,7 +13,7 @@ export function offerFiles(take) {
   const read = async (file) => {
     if (!file) return;
     const isText = NAMES.test(file.name) || file.type.startsWith("text/");
-    if (!isText || file.size > MOST_BYTES) notice(t(isText ? "file.too_large" : "file.no_text", { name: file.name }), null, "request");
+    if (!isText || file.size > MOST_BYTES) notice(() => t(isText ? "file.too_large" : "file.no_text", { name: file.name }), null, "request");
     else take((await file.text()).replace(/^\uFEFF/, "").replaceAll("\r\n", "\n"));
   };
   const carries = (event) => event.dataTransfer?.types.includes("Files");

@@ -189,7 +189,7 @@ byId("speaker").addEventListener("click", () => voices.reveal());
 /** Voices of one's own are for few: their part of the page comes when it is asked for. */
 byId("own-voices").addEventListener("click", async () => {
   if (!catalog.offer) return;
-  const part = await import("./own_voices.js").catch(() => notice(t("error.part")));
+  const part = await import("./own_voices.js").catch(() => notice(() => t("error.part")));
   if (!part) return;
   const onSound = () => {
     speaking.stop();
@@ -209,7 +209,7 @@ byId("copy-link").addEventListener("click", async () => {
   if (!catalog.offer) return;
   const link = linkTo(request(), document.baseURI);
   if (await copy(link)) toast(t("link.copied"));
-  else notice(t("error.not_copied", { words: link }));
+  else notice(() => t("error.not_copied", { words: link }));
 });
 
 /** Fill the page with what its address carries; it never speaks by itself. */
@@ -243,7 +243,7 @@ async function load() {
     await catalog.load();
     return true;
   } catch (error) {
-    if (error.status === 401) notice(t("error.401"), { label: t("access.again"), act: enter }, "key");
+    if (error.status === 401) notice(() => t("error.401"), { label: () => t("access.again"), act: enter }, "key");
     else if (error.status) explain(error);
     return false;
   }

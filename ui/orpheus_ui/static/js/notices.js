@@ -2,7 +2,7 @@
 
 import { RefusedError, UnreachableError } from "./api.js";
 import { byId, element, icon } from "./dom.js";
-import { duration, has, language, t } from "./i18n.js";
+import { duration, has, language, onLanguage, t } from "./i18n.js";
 
 const PLACE = /line (\d+), column (\d+)/; // in an SSML document
 
@@ -45,17 +45,27 @@ function causeOf(error) {
 }
 
 /** Show an error until it is closed or its cause has gone. */
-export const explain = (error) => notice(told(error), null, causeOf(error));
+export const explain = (error) => notice(() => told(error), null, causeOf(error));
+
+let standing = null; // what the notice says, once more in each language that is chosen meanwhile
 
 /**
- * Show a sentence, or what `told` gives, until it is closed, another takes its place, or its `cause` is cleared; `action`, `{label, act}`, is
- * a button beside it.
+ * Show the sentence of `words()`, or what `told` gives, until it is closed, another takes its place, or its `cause` is cleared; `action`,
+ * `{label(), act()}`, is a button beside it.
  */
 export function notice(words, action = null, cause = null) {
-  const offered = action && element("button", { type: "button", class: "quiet", onclick: action.act }, action.label);
-  const close = element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: () => clearNotice() }, icon("close"));
-  byId("notices").replaceChildren(element("div", { class: "notice", "data-cause": cause }, element("p", {}, ...[words].flat()), offered, close));
+  standing = { words, action, cause };
+  showNotice();
 }
+
+function showNotice() {
+  const { words, action, cause } = standing;
+  const offered = action && element("button", { type: "button", class: "quiet", onclick: action.act }, action.label());
+  const close = element("button", { type: "button", class: "quiet bare", "aria-label": t("notice.close"), onclick: () => clearNotice() }, icon("close"));
+  byId("notices").replaceChildren(element("div", { class: "notice", "data-cause": cause }, element("p", {}, ...[words()].flat()), offered, close));
+}
+
+onLanguage(() => standing && showNotice());
 
 /** Tell of something that was done, for a while; `action`, `{label, act}`, is a button that undoes it. */
 export function toast(words, action) {
@@ -77,8 +87,9 @@ export function toast(words, action) {
 
 /** Take the notice away; with a `cause`, only one that has it. */
 export function clearNotice(cause = null) {
-  const shown = byId("notices").firstElementChild;
-  if (!cause || shown?.dataset.cause === cause) shown?.remove();
+  if (cause && standing?.cause !== cause) return;
+  standing = null;
+  byId("notices").replaceChildren();
 }
 
 /** Ask a question; resolves to whether the answer was `yes`, whose words are given. */

@@ -154,9 +154,9 @@ export class Shelf {
       await work();
     } catch (error) {
       if (error instanceof GoneError) {
-        notice(t("error.gone"));
+        notice(() => t("error.gone"));
         await this.#load();
-      } else if (error instanceof DOMException) notice(t("error.history"));
+      } else if (error instanceof DOMException) notice(() => t("error.history"));
       else explain(error);
     }
   }

@@ -128,7 +128,7 @@ export class Speaking {
 
   #explain(error) {
     const { listening } = this.#parts;
-    if (error instanceof BrokenOffError) notice(t("error.broken_off"));
+    if (error instanceof BrokenOffError) notice(() => t("error.broken_off"));
     else explain(error);
     if (listening.player.duration) listening.phase("broken_off");
   }
