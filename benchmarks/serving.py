@@ -7,9 +7,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Protocol
 
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -58,8 +59,44 @@ class Waits:
         return sum(int(file.read_text().split()[1]) / 1e9 for file in self._files if file.exists())
 
 
+class Process(Protocol):
+    """As much of `subprocess.Popen` as is needed here."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Its exit code, once it has ended."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code; raises subprocess.TimeoutExpired when it has not ended in time."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+def spawned(command: list[str], folder: Path, environ: Mapping[str, str], output: IO[bytes]) -> Process:
+    """A fresh Python that runs a module; `command` is its name and arguments."""
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
+
+
 @contextlib.contextmanager
-def serving(folder: Path, environ: Mapping[str, str], module: str = "orpheus_openai") -> Iterator[Server]:
+def serving(
+    folder: Path,
+    environ: Mapping[str, str],
+    module: str = "orpheus_openai",
+    start: Callable[[list[str], Path, Mapping[str, str], IO[bytes]], Process] = spawned,
+) -> Iterator[Server]:
     """Run `orpheus-openai serve`, or another `module`, in `folder`, on a free port of 127.0.0.1.
 
     It has no other environment. Raises RuntimeError with the server's log when it does not come up.
@@ -67,13 +104,8 @@ def serving(folder: Path, environ: Mapping[str, str], module: str = "orpheus_ope
     log = folder / "server.log"
     began = time.perf_counter()
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, "serve"],
-            cwd=folder,
-            env={**environ, "ORPHEUS_HOST": "127.0.0.1", "PORT": "0"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+        process = start(
+            [module, "serve"], folder, {**environ, "ORPHEUS_HOST": "127.0.0.1", "PORT": "0"}, output
         )
     try:
         port = _wait_until_up(process, log, began + START_SECONDS)
@@ -82,7 +114,7 @@ def serving(folder: Path, environ: Mapping[str, str], module: str = "orpheus_ope
         _stop(process)
 
 
-def _wait_until_up(process: "subprocess.Popen[bytes]", log: Path, deadline: float) -> int:
+def _wait_until_up(process: Process, log: Path, deadline: float) -> int:
     while time.perf_counter() < deadline:
         if announced := _ANNOUNCED.search(log.read_text(errors="replace")):
             port = int(announced.group(1))
@@ -106,7 +138,7 @@ def _healthy(port: int) -> bool:
         connection.close()
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: Process) -> None:
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

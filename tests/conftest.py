@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from benchmarks.serving import serving
 from orpheus_openai.models.imports import lasting_import
 from tests.support.environment import environ
+from tests.support.served import serving
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import re
 import httpx
 import pytest
 
-from benchmarks.serving import serving
 from tests.support.environment import environ
+from tests.support.served import serving
 
 pytest.importorskip("espeakng_loader")
 

@@ -16,12 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.serving import Server, serving
+from benchmarks.serving import Server
 from tests.support.balancers import BALANCERS, balancer, caddy_version, listens, make_certificate
 from tests.support.environment import environ
 from tests.support.listeners import LONG, PATIENCE, SHORT, Load, heard, paused_listeners
 from tests.support.mcp_greeting import ACCEPT, INITIALIZE
 from tests.support.ports import free_port
+from tests.support.served import serving
 from tests.support.socket_client import assert_sockets_pass
 
 GONE_SECONDS = 1.0

@@ -14,11 +14,11 @@ import time
 import httpx
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.http.connections import SPARE_FILES, Connections, make_room_for
 from orpheus_openai.http.protocol import MAX_HEAD_BYTES, BoundedProtocol
 from tests.support.environment import environ
 from tests.support.local_server import running
+from tests.support.served import serving
 
 PATIENCE = 60
 """Seconds for what happens at once, or after the server's ten, on an idle machine."""

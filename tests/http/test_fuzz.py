@@ -17,10 +17,11 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.serving import Server, serving
+from benchmarks.serving import Server
 from tests.support.census import QUESTION
 from tests.support.environment import environ
 from tests.support.malformed import KEY
+from tests.support.served import serving
 from tests.support.stranger import PATIENCE, meet
 
 pytest.importorskip("espeakng_loader")

@@ -11,12 +11,12 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.http.middleware.keys import KeyRing
 from orpheus_openai.http.redaction import LONGEST, Redaction
 from orpheus_openai.settings import Settings
 from tests.support.environment import environ
+from tests.support.served import serving
 
 pytest.importorskip("espeakng_loader")
 

@@ -13,12 +13,12 @@ import schemathesis
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
-from benchmarks.serving import serving
 from orpheus_eleven.errors import ElevenErrorBody
 from orpheus_openai.app import create_app
 from orpheus_openai.http.error_body import ErrorBody
 from orpheus_openai.settings import Settings
 from tests.support.environment import environ
+from tests.support.served import serving
 
 pytest.importorskip("espeakng_loader")
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.http.delivery import ListenerTooSlowError, SlowestPace
 from tests.support.environment import environ
+from tests.support.served import serving
 
 DEFAULT = SlowestPace(least=0.5, grace=120.0)
 LONG = "It was a bright cold day in April, and the clocks were striking thirteen. " * 400

@@ -12,7 +12,6 @@ import httpx
 import msgspec
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_eleven.errors import PATHS
 from orpheus_openai.app import create_app, with_middleware
 from orpheus_openai.errors import AuthenticationError, ConfigurationError, RateLimitError
@@ -30,6 +29,7 @@ from orpheus_openai.speech.service import SpeechService
 from tests.support.environment import environ
 from tests.support.in_process import asking
 from tests.support.local_server import running
+from tests.support.served import serving
 
 pytest.importorskip("espeakng_loader")
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving import serving
 from benchmarks.soak import BOUNDS, LATER_P99_MS, PARTS, SETTINGS, Soak, Weight, grown, soak, table
 from tests.support.environment import environ
+from tests.support.served import serving
 
 pytest.importorskip("espeakng_loader")
 pytest.importorskip("psutil")

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from benchmarks.serving import serving
 from benchmarks.sockets import DOORS, run
 from orpheus_openai.http.sockets import beside
 from tests.support.environment import environ
+from tests.support.served import serving
 from tests.support.socket_client import PCM, Talk
 
 pytest.importorskip("espeakng_loader")

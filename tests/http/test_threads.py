@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.server import TURN_SECONDS, settle
 from tests.support.environment import environ
+from tests.support.served import serving
 
 POOL = min(32, (os.cpu_count() or 1) + 4)
 """Threads that asyncio's own executor has at most (its documentation, run_in_executor)."""

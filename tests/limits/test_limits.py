@@ -15,7 +15,6 @@ import httpx
 import pytest
 import uvloop
 
-from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.errors import ConfigurationError, ContentRefusedError, OverloadedError, RateLimitError
 from orpheus_openai.http.middleware.disconnects import HangUps
@@ -32,6 +31,7 @@ from orpheus_openai.speech.service import SpeechService
 from tests.support.environment import environ
 from tests.support.local_server import running
 from tests.support.ports import free_port
+from tests.support.served import serving
 
 pytest.importorskip("espeakng_loader")
 

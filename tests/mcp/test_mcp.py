@@ -23,11 +23,11 @@ from fastmcp import Client
 from fastmcp.client.transports import StdioTransport
 from fastmcp.exceptions import ToolError
 
-from benchmarks.serving import serving
 from orpheus_mcp.generation import Generation
 from orpheus_mcp.tools import MOST_HANDED
 from tests.support.environment import environ
 from tests.support.ports import free_port
+from tests.support.served import serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "mcp/README.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.hostile import AS_IT_STANDS, KILLERS, Attack
 from benchmarks.processes import family
-from benchmarks.serving import Server, serving
+from benchmarks.serving import Server
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import EspeakVoice, load_catalog
 from orpheus_openai.errors import EngineError, UnspeakableError
@@ -26,6 +26,7 @@ from orpheus_openai.models.preview.model import PreviewModel, WordTime
 from orpheus_openai.models.preview.turns import When
 from orpheus_openai.synthesis import Sampling, Usage
 from tests.support.environment import environ
+from tests.support.served import serving
 
 pytest.importorskip("espeakng_loader")
 

@@ -5,12 +5,12 @@ import contextlib
 import httpx
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.installation import installing
 from orpheus_openai.settings import load_settings
 from tests.support.environment import environ
 from tests.support.in_process import asking
+from tests.support.served import serving
 
 SPEECH = {"model": "tts-1", "voice": "tara", "input": "Good morning."}
 URL = "http://127.0.0.1:9/v1"

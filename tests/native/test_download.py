@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.app import create_app
 from orpheus_openai.catalog import load_catalog
 from orpheus_openai.events import EventHub
@@ -18,6 +17,7 @@ from orpheus_openai.models.pull import RepositoryFile
 from orpheus_openai.settings import Settings
 from tests.support.environment import environ
 from tests.support.hub import Hub
+from tests.support.served import serving
 
 pytest.importorskip("xllamacpp", reason="llama.cpp needs the extra 'gguf'")
 

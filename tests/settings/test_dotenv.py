@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.settings import load_settings
+from tests.support.served import serving
 
 ROOT = Path(__file__).parents[2]
 NAME = "ORPHEUS_REMOTE_MODEL"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -38,6 +39,8 @@ def run(
         "arguments": [os.fsdecode(argument) for argument in arguments],
         "environ": {**ENVIRON, **environ},
         "folder": str(folder),
+        "nohup": ignores_hangups(),
+        "stays": False,
     }
     with (
         tempfile.TemporaryFile() as given,
@@ -47,7 +50,7 @@ def run(
         given.write(stdin)
         given.seek(0)
         streams = [stream.fileno() for stream in (given, said, complained)]
-        channel = _template()
+        channel = template()
         socket.send_fds(channel, [json.dumps(asked).encode()], streams)
         code = int(channel.recv(16))
         for stream in (said, complained):
@@ -55,8 +58,13 @@ def run(
         return subprocess.CompletedProcess(list(arguments), code, said.read(), complained.read())
 
 
+def ignores_hangups() -> bool:
+    """Whether this process does; what it starts inherits that."""
+    return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
 @cache
-def _template() -> socket.socket:
+def template() -> socket.socket:
     """The process that commands are forked from; it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:

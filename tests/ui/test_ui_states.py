@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks.serving import serving
 from orpheus_openai.catalog import load_catalog
 from tests.support.chromium import (
     ENGLISH,
@@ -22,6 +21,7 @@ from tests.support.chromium import (
 )
 from tests.support.environment import environ
 from tests.support.hub import Hub
+from tests.support.served import serving
 
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Locator, Page, expect
