@@ -108,6 +108,7 @@ class Scripts:
             cleaning=cleaning,
             numbers=settings.numbers,
             lexicons=lexicons,
+            own=tuple(own),
             spelt=tuple(lexicon for lexicon in lexicons if by_espeak and lexicon.has_phonemes),
             soundless=SOUNDLESS if by_espeak else None,
             read_code=settings.read_code,

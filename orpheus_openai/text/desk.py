@@ -12,7 +12,7 @@ from orpheus_openai.text.directions import Directions
 from orpheus_openai.text.normalise import has_speech, paragraphs
 from orpheus_openai.text.numbers.read import tables_are_read
 from orpheus_openai.text.pieces import Piece
-from orpheus_openai.text.reading import ReadingRules, by_lexicons, worded
+from orpheus_openai.text.reading import Growth, ReadingRules, by_lexicons, worded
 from orpheus_openai.text.split import FIRST_CHARS, MAX_CHARS, Segment, segments
 from orpheus_openai.text.ssml import is_ssml, read_ssml
 from orpheus_openai.text.trace import Traced
@@ -62,7 +62,7 @@ class Desk:
         segment without words.
 
         Raises InvalidRequestError, before the first segment, for a text that asks for too much silence, and for SSML
-        that cannot be read.
+        that cannot be read; and wherever it becomes too long by the entries that came with it.
         """
         state = _ReadingState(
             reading, acted, cast=cast, reading_of=reading_of, ledger=ledger, warnings=warnings
@@ -153,7 +153,7 @@ class Desk:
         """Yield the paragraphs of `blocks`, in words."""
         note = state.note
         # Before what spells a special token is dropped: an entry cannot bring one in.
-        found = paragraphs((by_lexicons(block, reading, note) for block in blocks), self._tags)
+        found = paragraphs((by_lexicons(block, reading, note, state.growth) for block in blocks), self._tags)
         said = (worded(paragraph, reading, note, state.warnings) for paragraph in found)
         return (paragraph for paragraph in said if has_speech(paragraph.text))
 
@@ -188,6 +188,7 @@ class _ReadingState:
         self.silence: float | None = None
         """Seconds that were asked for and not kept yet."""
         self.allowance = Allowance()
+        self.growth = Growth()
         self.end = 0
         """Where the last segment ended."""
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from orpheus_openai.text.trace import Traced
+from orpheus_openai.text.trace import Edit, Traced
 
 EAST = "\u2e80-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 """East Asian scripts, which write without spaces: a character's range, for the brackets of a pattern."""
@@ -12,6 +12,10 @@ _EASTERN = re.compile(f"[{EAST}]")
 _SPELT = re.compile(r"\s*(?P<words>[^\[\]]*?)\s*\[\[(?P<names>.*)\]\]\s*\Z", re.DOTALL)
 _NAMES = re.compile(r"[A-Za-z0-9@',%=_:|~#!?;\"^*.&+/{}() -]{1,200}\Z")
 """Of phonemes, by eSpeak NG: https://github.com/espeak-ng/espeak-ng/blob/master/docs/phonemes.md"""
+
+WINDOW = 500
+"""Characters that are looked through at once. Where hundreds of entries begin alike each place costs thousands of
+comparisons, and a search lets nobody else work before it ends."""
 
 
 class Said(NamedTuple):
@@ -53,11 +57,28 @@ class Lexicon:
             " ".join(word.split()): _parsed(word, said) for word, said in entries.items() if word.strip()
         }
         self._pattern = _pattern(self._said) if self._said else None
+        self._longest = max(map(len, self._said), default=0)
         self.has_phonemes = any(said.phonemes for said in self._said.values())
 
     def said(self, text: Traced, spelt: Sequence["Lexicon"] = ()) -> Traced:
         """`text` with what is said in the place of each word that is listed, but for those with phonemes in `spelt`."""
-        return text.sub(self._pattern, lambda found: self._say(found[0], spelt)) if self._pattern else text
+        return text.edited(
+            Edit(found.start(), found.end(), said)
+            for found in self._found(text.text)
+            if (said := self._say(found[0], spelt)) != found[0]
+        )
+
+    def _found(self, text: str) -> Iterator[re.Match[str]]:
+        """What is listed, from one window to the next; each is looked at with all that could end a word in it."""
+        start = 0
+        while self._pattern is not None and start < len(text):
+            end = start + WINDOW
+            found = self._pattern.search(text, start, end + self._longest + 1)
+            if found is None or found.start() >= end:
+                start = end
+                continue
+            yield found
+            start = found.end()
 
     def phonemes(self, word: str) -> str:
         """Those of a word as it stands in a text; empty: there are none."""

@@ -5,6 +5,7 @@ from typing import Literal
 
 import msgspec
 
+from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.text.clean import Note
 from orpheus_openai.text.fold import fold
 from orpheus_openai.text.letters import by_name
@@ -13,6 +14,10 @@ from orpheus_openai.text.normalise import spaced
 from orpheus_openai.text.numbers.read import in_words
 from orpheus_openai.text.trace import Traced
 from orpheus_openai.text.warnings import TextWarning, Warned
+
+FREELY_ADDED = 1_000
+"""Characters that a request's own entries may add to a text, beside as many as it has. Without an end, 50 000
+characters would become millions, charged as 50 000."""
 
 
 class ReadingRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +31,8 @@ class ReadingRules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether figures and signs are given in words (see `numbers`)."""
     lexicons: tuple[Lexicon, ...] = ()
     """How words are said, one after the other: each finds what the one before has left or said."""
+    own: tuple[Lexicon, ...] = ()
+    """Of the lexicons those that came with the request: what they add to a text has an end."""
     spelt: tuple[Lexicon, ...] = ()
     """Of the lexicons those whose phonemes the voice can speak: their words stay as they are written."""
     soundless: re.Pattern[str] | None = None
@@ -34,12 +41,34 @@ class ReadingRules(msgspec.Struct, frozen=True, kw_only=True):
     """Whether code between fences is read, where there is cleaning."""
 
 
-def by_lexicons(block: Traced, reading: ReadingRules, note: Note) -> Traced:
+class Growth:
+    """How much longer a text becomes by what its request brings."""
+
+    def __init__(self) -> None:
+        self._written = 0
+        self._added = 0
+
+    def add(self, written: int, said: int) -> None:
+        """So many characters more have become so many; raises InvalidRequestError where that is too much in all."""
+        self._written += written
+        self._added += max(0, said - written)
+        if self._added > self._written + FREELY_ADDED:
+            raise InvalidRequestError(
+                "What is said for its words would make the text more than twice as long. Say less for each, or send "
+                "the text as it is to be said.",
+                param="pronunciations",
+                code="invalid_value",
+            )
+
+
+def by_lexicons(block: Traced, reading: ReadingRules, note: Note, growth: Growth) -> Traced:
     """As the lexicons say it, each of which finds what the one before has left or said."""
     before: list[Lexicon] = []
     for lexicon in reading.lexicons:
         before += [lexicon] if lexicon in reading.spelt else []
         said = lexicon.said(block, before)
+        if lexicon in reading.own:
+            growth.add(len(block.text), len(said.text))
         note(block, said, "lexicon")
         block = said
     return block

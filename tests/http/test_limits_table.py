@@ -38,6 +38,7 @@ from orpheus_openai.speech.heard import KEPT_BYTES, LOOKED_FOR
 from orpheus_openai.speech.interruption import KEPT
 from orpheus_openai.speech.plan import PLAN_WAIT, PLANS_OF_ONE, PLANS_WAITING
 from orpheus_openai.speech.request import Cast, Pronunciations
+from orpheus_openai.text.reading import FREELY_ADDED
 from orpheus_openai.text.ssml import MAX_DEPTH
 from orpheus_openai.text.turns import MOST_SILENCE
 from orpheus_openai.voices import decoder, recordings
@@ -113,6 +114,7 @@ SHOWN = {
     "Hours that saved speech is kept": "test_what_is_too_old_goes",
     "Elements of SSML inside each other": "test_what_cannot_be_read_is_told_with_its_place",
     "Words with a pronunciation of their own in a request": "test_what_a_request_may_bring_has_bounds",
+    "Characters that these add to a text": "test_what_a_requests_entries_add_to_a_text_has_an_end",
     "Speakers in a request": "test_what_a_request_may_bring_has_bounds",
     "Seconds that a dry run waits": "test_a_turn_that_does_not_come_in_time_is_429",
     "Seconds that an offload waits for running speech": "test_a_wrong_offload_is_said_so",
@@ -191,6 +193,7 @@ FIXED = {
     "Bytes of audio in an answer of MCP": f"{MOST_HANDED // 1024 // 1024} MiB",
     "Elements of SSML inside each other": MAX_DEPTH,
     "Words with a pronunciation of their own in a request": most_of(Pronunciations),
+    "Characters that these add to a text": f"{FREELY_ADDED}, and as many as it has",
     "Speakers in a request": most_of(Cast),
     "Seconds that a dry run waits": PLAN_WAIT,
     "Seconds that an offload waits for running speech": LONGEST_OFFLOAD,

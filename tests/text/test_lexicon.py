@@ -11,6 +11,7 @@ from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.lexicon import Lexicon, Said, parse_said
 from orpheus_openai.text.reading import ReadingRules
+from orpheus_openai.text.trace import Traced
 
 
 def said(text, entries, language="en"):
@@ -95,6 +96,33 @@ def test_what_a_request_may_bring_has_bounds():
     with pytest.raises(Exception, match="cast"):
         speech_request(text="Hi.", cast={str(n): "tara" for n in range(51)})
     assert speech_request(text="Hi.", pronunciations={"a": "b"}).pronunciations == {"a": "b"}
+
+
+async def test_what_a_requests_entries_add_to_a_text_has_an_end():
+    service = SpeechService.create(Settings(model="preview"))
+
+    async def said(text, entries):
+        asked = SpeechRequest(text=text, model="preview", voice="tara", pronunciations=entries)
+        return "".join(segment.text for segment in (await service.plan(asked)).segments)
+
+    assert "artificial intelligence" in await said("AI.", {"AI": "artificial intelligence"})
+    assert len(await said("It is AI. " * 300, {"AI": "A. I., yes"})) > 5_000
+    for text in ("a " * 20, "Nothing to see here. " * 400 + "a " * 5_000, "&#97; " * 8_000):
+        with pytest.raises(InvalidRequestError, match="more than twice as long") as refused:
+            await said(text, {"a": "x" * 300})
+        assert refused.value.param == "pronunciations"
+
+
+def test_a_search_for_listed_words_goes_by_windows_and_finds_what_lies_across_their_edges(monkeypatch):
+    text, entries = (
+        "one twofold two-fold threefold, four five 长乐长长乐。",
+        {"two-fold": "2", "four five": "45", "长乐": "C"},
+    )
+    whole = Lexicon(entries).said(Traced.of(text)).text
+    assert whole == "one twofold 2 threefold, 45 C长C。"
+    for size in range(1, len(text)):
+        monkeypatch.setattr("orpheus_openai.text.lexicon.WINDOW", size)
+        assert Lexicon(entries).said(Traced.of(text)).text == whole
 
 
 # --- for one key --------------------------------------------------------------------------------------------
