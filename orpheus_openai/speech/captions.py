@@ -23,6 +23,8 @@ PAUSE_SECONDS = 1.0
 """After a pause of this length a caption of its own begins."""
 LEAST_SECONDS, MOST_SECONDS = 1.0, 7.0
 """How long a caption is to be seen, if what follows leaves it the time."""
+MOST_UNITS = 2 * LINE_COLUMNS
+"""In one caption: as many as two lines hold that have a column each; some have none."""
 MARKDOWN = "*_`#~|"
 """Marks of a writer, not of a reader."""
 LEAST_FILLED = 0.5
@@ -36,6 +38,8 @@ class TimedUnit(NamedTuple):
     gap: bool
     """White space stands before it."""
     words: tuple[TimedWord, ...]
+    columns: int
+    """Its width."""
 
 
 class Caption(NamedTuple):
@@ -120,7 +124,7 @@ def _units(segment: TimedSegment, emotion_tags: Sequence[str]) -> list[TimedUnit
         # Sounds stand in square brackets in subtitles, where angle ones are markup.
         shown = f"[{shown.strip('</> ')}]" if is_tag else shown.strip(MARKDOWN)
         if shown:
-            units.append(TimedUnit(shown, gap, tuple(own)))
+            units.append(TimedUnit(shown, gap, tuple(own), _columns(shown)))
     return units
 
 
@@ -143,7 +147,7 @@ def _caption(group: Sequence[TimedUnit]) -> Iterator[Caption]:
 
 
 def _full(group: Sequence[TimedUnit]) -> bool:
-    return _lines(group) is None or _seconds(group) > MOST_SECONDS
+    return len(group) > MOST_UNITS or _lines(group) is None or _seconds(group) > MOST_SECONDS
 
 
 def _ends(group: Sequence[TimedUnit], following: TimedUnit) -> bool:
@@ -152,7 +156,7 @@ def _ends(group: Sequence[TimedUnit], following: TimedUnit) -> bool:
     if before and following.words and following.words[0].start - before[-1].end > PAUSE_SECONDS:
         return True
     sentence = group[-1].text.rstrip(CLOSERS)[-1:] in SENTENCE_ENDS
-    return sentence and _columns(_joined(group)) > LEAST_FILLED * 2 * LINE_COLUMNS
+    return sentence and _width(group) > LEAST_FILLED * 2 * LINE_COLUMNS
 
 
 def _seconds(group: Sequence[TimedUnit]) -> float:
@@ -162,12 +166,22 @@ def _seconds(group: Sequence[TimedUnit]) -> float:
 
 def _lines(group: Sequence[TimedUnit]) -> tuple[str, ...] | None:
     """As few lines as will do, the two of a pair as alike in length as can be; None: they are too many."""
-    whole = _joined(group)
-    if _columns(whole) <= LINE_COLUMNS or len(group) == 1:
-        return (whole,)
-    pairs = [(_joined(group[:cut]), _joined(group[cut:])) for cut in range(1, len(group))]
-    fitting = [pair for pair in pairs if max(map(_columns, pair)) <= LINE_COLUMNS]
-    return min(fitting, key=lambda pair: abs(_columns(pair[0]) - _columns(pair[1])), default=None)
+    whole = _width(group)
+    if whole <= LINE_COLUMNS or len(group) == 1:
+        return (_joined(group),)
+    first, best, cut = group[0].columns, LINE_COLUMNS + 1, 0
+    for place, unit in enumerate(group[1:], 1):
+        second = whole - first - unit.gap
+        if max(first, second) <= LINE_COLUMNS and abs(first - second) < best:
+            best, cut = abs(first - second), place
+        first += unit.gap + unit.columns
+        if first > LINE_COLUMNS:
+            break
+    return (_joined(group[:cut]), _joined(group[cut:])) if cut else None
+
+
+def _width(group: Sequence[TimedUnit]) -> int:
+    return sum(unit.columns + (unit.gap and index > 0) for index, unit in enumerate(group))
 
 
 def _joined(group: Sequence[TimedUnit]) -> str:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orpheus_openai.speech import captions as module
 from orpheus_openai.speech.captions import LINE_COLUMNS, captions, render
 from orpheus_openai.speech.timed import TimedSegment, TimedWord
 from orpheus_openai.text.words import words_of
@@ -54,6 +55,16 @@ def test_whatever_the_text_no_word_is_lost_or_parted(text):
     starts = [caption.start for caption in found]
     assert starts == sorted(starts)
     assert all(a.end <= b.start for a, b in pairwise(found))
+
+
+def test_what_a_caption_is_made_of_is_looked_at_a_few_times_however_little_it_is(monkeypatch):
+    looked = []
+    plain = module._columns
+    monkeypatch.setattr(module, "_columns", lambda text: looked.append(len(text)) or plain(text))
+    for text in ("a b " * 2_000, "\u0301 \u0301 " * 2_000, ". " * 4_000, "长" * 8_000):
+        looked.clear()
+        captions([segment(text)], TAGS)
+        assert sum(looked) <= len(text)
 
 
 def test_chinese_takes_two_columns_a_character_and_its_marks_stay_with_it():

@@ -15,7 +15,7 @@ import pytest
 from orpheus_openai.app import create_app
 from orpheus_openai.settings import Settings
 from orpheus_ui import routes
-from orpheus_ui.routes import MAX_PCM_BYTES
+from orpheus_ui.routes import MAX_PCM_BYTES, MAX_TIMED_BYTES
 from tests.support.local_server import running
 
 STATIC = Path(__file__).parents[2] / "ui" / "orpheus_ui" / "static"
@@ -281,9 +281,13 @@ def test_words_and_their_times_become_subtitles(client: httpx.Client) -> None:
         ("srt", {**told, "text": "Hello"}),
         ("srt", {**told, "words": [*reversed(words)]}),
         ("srt", {**told, "words": []}),
+        ("srt", {**told, "text": "Hello there." + " " * 50_000}),
+        ("srt", {**told, "words": [{**words[0], "end": 1e308}]}),
+        ("vtt", {**told, "words": [{**words[0], "start": -1.0}]}),
         ("srt", {}),
     ):
         assert client.post(f"/api/caption/{path}", json=body).status_code == 400
+    assert client.post("/api/caption/srt", content=bytes(MAX_TIMED_BYTES + 1)).status_code == 413
 
 
 async def test_whoever_sends_slowly_keeps_no_place_and_one_caller_has_two(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import encoded
 from orpheus_openai.limits.queue import Queue
+from orpheus_openai.settings import Settings
 from orpheus_openai.speech.captions import CaptionFormat, render
 from orpheus_openai.speech.service import SpeechService
 from orpheus_openai.speech.timed import TimedSegment, TimedWord
@@ -41,6 +42,12 @@ ENCODERS_PER_CALLER = 2
 """Of one caller's, those that wait included: nobody shall have all the places."""
 ENCODER_SECONDS = 120.0
 """For one of them, in which its PCM has to be here: whoever sends slowly keeps a place no longer."""
+
+MAX_TIMED_BYTES = 2 * 1024 * 1024
+"""Of a text and its words' times, several times what the longest text takes by itself: while it is read as JSON nobody
+else is served."""
+LONGEST_SOUND = 7 * 24 * 3_600.0
+"""Seconds; no word sounds later."""
 
 CAPTIONS: dict[str, CaptionFormat] = {"srt": "srt", "vtt": "vtt"}
 """What the page's captions can be."""
@@ -129,12 +136,14 @@ async def caption(
     request: AnyRequest,
     caption_format: Annotated[str, PathParameter()],
     service: NamedDependency[SpeechService],
+    settings: NamedDependency[Settings],
     encoders: NamedDependency[Queue],
 ) -> Response[str]:
     """A speech's words as subtitles, which the page keeps beside it: a `TimedText` as SubRip or WebVTT.
 
     Counts against the caller's share as a request, and waits for its turn. Raises InvalidRequestError for a format that
-    there is not, or words that are not in the text, RequestTooLargeError, RateLimitError, OverloadedError.
+    there is not, a text longer than one that is spoken, or words that are not in it or sound at no time;
+    RequestTooLargeError, RateLimitError, OverloadedError.
     """
     if caption_format not in CAPTIONS:
         raise InvalidRequestError(
@@ -142,25 +151,29 @@ async def caption(
             param="caption_format",
             code="invalid_value",
         )
-    told = from_json(await read_body(request.receive), TimedText)
+    told = from_json(await read_body(request.receive, MAX_TIMED_BYTES), TimedText)
+    if len(told.text) > settings.max_input_chars:
+        raise InvalidRequestError(
+            f"The text has {len(told.text)} characters; at most {settings.max_input_chars} are spoken in one request.",
+            param="text",
+            code="string_above_max_length",
+        )
+    account = caller_of(request.scope).account
+    await service.gate.charge(account)
+    async with encoders.turn(lambda _position: None, account):
+        shown = await asyncio.to_thread(_shown, told, CAPTIONS[caption_format], service.catalog.emotion_tags)
+    return Response(shown, media_type="text/plain", headers={"cache-control": "no-store"})
+
+
+def _shown(told: TimedText, caption_format: CaptionFormat, emotion_tags: Sequence[str]) -> str:
     edges = [edge for word in told.words for edge in word.span]
     if not told.words or edges != sorted(edges) or edges[0] < 0 or edges[-1] > len(told.text):
         raise InvalidRequestError("The words are not in the text.", param="words", code="invalid_value")
-    account = caller_of(request.scope).account
-    await service.gate.charge(account)
-    whole = TimedSegment(
-        told.text, told.words[0].start, told.words[-1].end, (0, len(told.text)), "exact", tuple(told.words)
-    )
-    async with encoders.turn(lambda _position: None, account):
-        shown = await asyncio.to_thread(
-            render,
-            CAPTIONS[caption_format],
-            [whole],
-            text=told.text,
-            duration=whole.end,
-            emotion_tags=service.catalog.emotion_tags,
-        )
-    return Response(shown, media_type="text/plain", headers={"cache-control": "no-store"})
+    if not all(0 <= at <= LONGEST_SOUND for word in told.words for at in (word.start, word.end)):
+        raise InvalidRequestError("The words' times are of no speech.", param="words", code="invalid_value")
+    first, last = told.words[0], told.words[-1]
+    whole = TimedSegment(told.text, first.start, last.end, (0, len(told.text)), "exact", tuple(told.words))
+    return render(caption_format, [whole], text=told.text, duration=whole.end, emotion_tags=emotion_tags)
 
 
 @contextlib.asynccontextmanager
