@@ -1,14 +1,19 @@
 """What comes from outside, read as the struct it shall be, or refused in words about one field."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from orpheus_openai.errors import InvalidRequestError
+from orpheus_openai.errors import InvalidRequestError, RequestTooLargeError
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+LARGEST_BESIDE = 64 * 1024
+"""Bytes of JSON beside the text it holds. Reading it holds everybody up: a text is one value, however long, but eight
+million bytes of brackets are millions of objects, and seconds."""
 
 _JSON_NAMES = {
     "str": "a string",
@@ -21,8 +26,35 @@ _JSON_NAMES = {
 }
 
 
-def from_json(body: bytes, kind: type[T]) -> T:
-    """Read JSON as `kind`; raises InvalidRequestError with the field's name and what was expected of it."""
+def require_small(message: bytes | str, *path: str) -> None:
+    """Raise RequestTooLargeError where JSON has more than LARGEST_BESIDE beside the text at `path`; makes no object."""
+    if len(message) <= LARGEST_BESIDE:
+        return
+    text: bytes | str | msgspec.Raw = message if path else b""
+    for name in path:
+        try:
+            text = getattr(msgspec.json.decode(text, type=_only(name)), name)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            text = b""
+    found = b"" if isinstance(text, str) else memoryview(text)
+    if len(message) - (len(found) if found[:1] == b'"' else 0) > LARGEST_BESIDE:
+        place = f"beside its '{path[-1]}'" if path else "in it"
+        raise RequestTooLargeError(f"There are more than {LARGEST_BESIDE // 1024} KiB {place}.")
+
+
+@functools.cache
+def _only(name: str) -> type[msgspec.Struct]:
+    """What reads the JSON of one field and passes over all others."""
+    return msgspec.defstruct("Only", [(name, msgspec.Raw, msgspec.Raw())])
+
+
+def from_json(body: bytes, kind: type[T], *, text: str = "") -> T:
+    """Read JSON as `kind`, whose field `text` may be long.
+
+    Raises InvalidRequestError with the field's name and what was expected of it, RequestTooLargeError where anything
+    else is too large.
+    """
+    require_small(body, *filter(None, [text]))
     try:
         try:
             return msgspec.json.decode(body, type=kind)

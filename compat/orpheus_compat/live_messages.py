@@ -10,7 +10,7 @@ from orpheus_compat.schemas import CreateSpeechRequest
 from orpheus_openai.audio.formats import rate_of
 from orpheus_openai.catalog import DEFAULT_MODEL, DEFAULT_VOICE
 from orpheus_openai.errors import InvalidRequestError, SpeechError
-from orpheus_openai.fields import from_values
+from orpheus_openai.fields import from_values, require_small
 from orpheus_openai.speech.interruption import Interruption
 from orpheus_openai.speech.request import SpeechRequest, tuned
 from orpheus_openai.speech.timed import TimedSegment
@@ -75,6 +75,7 @@ def parsed(message: str | bytes) -> dict[str, Any]:
     """A message of the client's; raises InvalidRequestError."""
     if isinstance(message, bytes):
         raise InvalidRequestError("Messages are JSON objects, sent as text.", code="invalid_message")
+    require_small(message, "text")
     try:
         parsed = msgspec.json.decode(message)
     except (msgspec.DecodeError, RecursionError):

@@ -68,7 +68,7 @@ class SpeechController(Controller):
         that really speaks. With the header `x-orpheus-keep: true` the speech is kept for an hour at the URL that the
         answer's `x-orpheus-take` names. With `timestamp_granularities` the events tell when each word sounds, too.
         """
-        body = from_json(await read_body(request.receive), CreateSpeechRequest)
+        body = from_json(await read_body(request.receive), CreateSpeechRequest, text="input")
         if body.timestamp_granularities and body.stream_format != "sse":
             raise InvalidRequestError(
                 "Timestamps come in events: send stream_format 'sse' with timestamp_granularities.",

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from orpheus_eleven.schemas import VoiceSettings
 from orpheus_openai.errors import InvalidRequestError, SpeechError
-from orpheus_openai.fields import from_values
+from orpheus_openai.fields import from_values, require_small
 
 INVALID = "invalid_input_message"
 POLICY = 1008
@@ -42,6 +42,7 @@ class ClientMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 def client_message(received: str | bytes) -> ClientMessage:
     """Read a message; raises InvalidRequestError in ElevenLabs' words for what is none."""
+    require_small(received, "text")
     try:
         values = msgspec.json.decode(received) if isinstance(received, str) else None
     except (msgspec.DecodeError, RecursionError):

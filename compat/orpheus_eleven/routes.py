@@ -128,7 +128,7 @@ async def _spoken(
     request: AnyRequest, voice_id: str, service: SpeechService, output_format: str | None
 ) -> StreamResponse:
     output = output_of(output_format)
-    body = from_json(await read_body(request.receive), TextToSpeechRequest)
+    body = from_json(await read_body(request.receive), TextToSpeechRequest, text="text")
     speech = prepared(request.scope, service, voice_id, body, output)
     chunks = delivered(speech, output.audio_format, bit_rate=output.bit_rate)
     return await answer_with_speech(request, speech, chunks, output.media_type)
@@ -144,7 +144,7 @@ async def _timed(
     media_type: str,
 ) -> StreamResponse:
     output = output_of(output_format)
-    body = from_json(await read_body(request.receive), TextToSpeechRequest)
+    body = from_json(await read_body(request.receive), TextToSpeechRequest, text="text")
     whole = told is timed_whole
     speech = prepared(request.scope, service, voice_id, body, output, word_times=True, whole=whole)
     return await answer_with_speech(request, speech, told(speech, output), media_type)

@@ -13,6 +13,7 @@ from litestar import asgi
 from orpheus_mcp.hang_up import GONE
 from orpheus_mcp.sessions import IDLE_SECONDS, Sessions
 from orpheus_openai.errors import ShuttingDownError
+from orpheus_openai.fields import require_small
 from orpheus_openai.gpu.monitor import GPUMonitor
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of
@@ -53,6 +54,7 @@ class MCPDoor:
             app = await self._open()
             # Of a client that leaves while it is sending FastMCP makes an error with a trace; read_body does not.
             body = await read_body(receive)
+            require_small(body, "params", "arguments", "text")
             gone = asyncio.Event()
             scope.setdefault("state", {})[GONE] = gone
             await self._within_bounds(app, scope, body, _replaying(body, receive, gone), send)

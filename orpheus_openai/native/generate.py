@@ -156,7 +156,7 @@ async def generate(
     and the audio a file.
     """
     asked = time.monotonic()
-    body = from_json(await read_body(request.receive), GenerateRequest)
+    body = from_json(await read_body(request.receive), GenerateRequest, text="text")
     text, speech = _prepare(request, body, service)
     audio_format = body.response_format or DEFAULT_FORMAT
     if not body.save:

@@ -56,7 +56,7 @@ async def plan_text(request: Request[Any, Any, Any], service: NamedDependency[Sp
     Each segment tells what is said, by whom, where that stands in the request's text, how long the silence after it
     is, and what was changed on the way, and why.
     """
-    body = from_json(await read_body(request.receive), GenerateRequest)
+    body = from_json(await read_body(request.receive), GenerateRequest, text="text")
     wanted, text_field = asked_for(body)
     name_text_field(request.scope, text_field)
     plan = await while_connected(

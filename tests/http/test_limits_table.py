@@ -16,6 +16,7 @@ from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CA
 from orpheus_mcp.tools import MOST_HANDED
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.events import LISTENER_BACKLOG, EventHub
+from orpheus_openai.fields import LARGEST_BESIDE
 from orpheus_openai.gpu.manager import HELD_SECONDS, LONGEST_OFFLOAD
 from orpheus_openai.gpu.monitor import ANSWER_SECONDS
 from orpheus_openai.http import sockets
@@ -62,6 +63,7 @@ SHOWN = {
     "Requests read ahead on a connection": "test_requests_sent_ahead_are_all_answered_in_their_order_and_not_read",
     "Seconds between two requests": "test_a_connection_that_nobody_uses_is_closed",
     "Body of a request": "test_a_body_of_ten_megabytes_is_refused_in_words",
+    "JSON beside the text that it holds": "test_what_stands_beside_a_text_has_an_end_at_every_door",
     "Seconds until a body is complete": "test_a_body_that_never_ends_is_given_up",
     "Seconds in which nothing moves": "test_a_reader_who_stands_still_is_let_go_and_his_place_is_free",
     "Seconds for a request altogether": "test_a_request_that_takes_too_long_before_its_audio_is_408",
@@ -158,6 +160,7 @@ FIXED = {
     "Requests read ahead on a connection": 1,
     "Seconds between two requests": uvicorn.Config("").timeout_keep_alive,
     "Body of a request": f"{MAX_BODY_BYTES // 1024 // 1024} MiB",
+    "JSON beside the text that it holds": f"{LARGEST_BESIDE // 1024} KiB",
     "Seconds until a body is complete": round(BODY_SECONDS),
     "Form with a recording": f"{MAX_FORM_BYTES // 1024 // 1024} MiB",
     "Seconds of a recording": LONGEST_RECORDING,

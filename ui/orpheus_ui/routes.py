@@ -20,7 +20,6 @@ from orpheus_openai.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
 )
-from orpheus_openai.fields import from_json
 from orpheus_openai.http.body import read_body
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import encoded
@@ -151,7 +150,13 @@ async def caption(
             param="caption_format",
             code="invalid_value",
         )
-    told = from_json(await read_body(request.receive, MAX_TIMED_BYTES), TimedText)
+    body = await read_body(request.receive, MAX_TIMED_BYTES)
+    try:
+        told = msgspec.json.decode(body, type=TimedText)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"This is no text with the times of its words: {error}.", code="invalid_json"
+        ) from error
     if len(told.text) > settings.max_input_chars:
         raise InvalidRequestError(
             f"The text has {len(told.text)} characters; at most {settings.max_input_chars} are spoken in one request.",
