@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orpheus_openai.audio import SAMPLE_RATE
-from orpheus_openai.errors import ModelUnavailableError
+from orpheus_openai.errors import ModelUnavailableError, NotReadyError
 from orpheus_openai.models.hub import first_that_gives, folder_of
 from orpheus_openai.models.orpheus.frames import CODEBOOK_SIZE
 from orpheus_openai.models.orpheus.snac_network import (
@@ -57,9 +57,13 @@ def read_snac(source: str) -> Any:
     """
     from snac import SNAC  # noqa: PLC0415
 
-    directory = first_that_gives(
-        [source], lambda name: folder_of(name, [CONFIG_FILE, *WEIGHT_FILES], _is_whole), f"{WAY_OUT}."
-    )
+    try:
+        directory = first_that_gives(
+            [source], lambda name: folder_of(name, [CONFIG_FILE, *WEIGHT_FILES], _is_whole), f"{WAY_OUT}."
+        )
+    except NotReadyError as error:
+        words = f"{error.message} {WAY_OUT}."
+        raise NotReadyError(words, code=error.code, retry_after=error.retry_after) from error
     try:
         config = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
         differing = [key for key, value in REQUIRED_CONFIG.items() if config.get(key) != value]
