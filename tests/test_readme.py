@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from benchmarks.house import PACKAGES
 from orpheus_compat.schemas import CreateSpeechRequest
 from orpheus_openai import errors
 from orpheus_openai.catalog import load_catalog
+from orpheus_openai.settings import Settings, variable_name
 from tests.support.environment import environ
 
 ROOT = Path(__file__).parents[1]
@@ -157,3 +160,25 @@ def test_files_that_a_page_names_are_there(page):
         module, _, name = way.rpartition(".")
         there = (home / way).exists() or (home / f"{way}.py").exists()
         assert there or re.search(rf"\b{name}\b", (home / f"{module}.py").read_text(encoding="utf-8")), way
+
+
+def test_settings_headers_and_metrics_that_a_page_names_are_there():
+    files = [
+        ROOT / "setup.sh",
+        ROOT / "start.sh",
+        ROOT / "docker-compose.yml",
+        *(ROOT / "deploy").rglob("*.yaml"),
+    ]
+    files += [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    files += (ROOT / "benchmarks").glob("*.py")
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
+    known = {variable_name(field.name) for field in msgspec.structs.fields(Settings)}
+    names = re.compile(
+        r"\bORPHEUS_[A-Z0-9_]*[A-Z0-9]|`(x-orpheus-[a-z-]+)|\borpheus_[a-z_]+_(?:total|seconds|bytes|active|info)\b"
+    )
+    for page in PAGES:
+        named = {found[1] or found[0] for found in names.finditer((ROOT / page).read_text(encoding="utf-8"))}
+        unknown = {
+            name for name in named - known if name not in code and not name.startswith("ORPHEUS_MODEL_")
+        }
+        assert unknown == set(), page
