@@ -1,6 +1,7 @@
 """ElevenLabs' sockets: text in while speech comes out, of one text or of several contexts side by side."""
 
 import asyncio
+import math
 import re
 import time
 from collections import OrderedDict
@@ -68,7 +69,7 @@ class Session:
         self._voice = voice_id
         self._query = query
         self._has_contexts = has_contexts
-        self._inactivity = _inactivity(query.get("inactivity_timeout"))
+        self._inactivity = inactivity_seconds(query.get("inactivity_timeout"))
         self._heard_from = time.monotonic()
         self._output = Output(audio_format="mp3", sample_rate=0)
         self._tasks = asyncio.TaskGroup()
@@ -273,11 +274,13 @@ class Session:
         )
 
 
-def _inactivity(asked: str | None) -> float:
+def inactivity_seconds(asked: str | None) -> float:
+    """How long nothing may come, if the query asks for so much; what is no number is as if nothing was asked for."""
     try:
-        return min(max(float(asked or INACTIVITY_SECONDS), 1.0), LONGEST_INACTIVITY)
+        seconds = float(asked or INACTIVITY_SECONDS)
     except ValueError:
-        return INACTIVITY_SECONDS
+        seconds = math.nan
+    return INACTIVITY_SECONDS if math.isnan(seconds) else min(max(seconds, 1.0), LONGEST_INACTIVITY)
 
 
 VoiceId = Annotated[

@@ -24,6 +24,22 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         super().__init__(*uvicorns, **and_more)
         # It would log every head with its key, and every frame with its text.
         self.conn.logger, self.conn.debug = _quiet, False
+        self._owed_pong = b""
+
+    def handle_ping(self) -> None:
+        """Answer, but while the other end does not read only the last one: RFC 6455, section 5.5.3, allows that."""
+        pongs = [frame for frame in self.conn.data_to_send() if frame]
+        if self.writable.is_set():
+            self.transport.write(b"".join(pongs))
+        elif pongs:
+            self._owed_pong = pongs[-1]
+
+    def resume_writing(self) -> None:
+        """What was held back may go out."""
+        super().resume_writing()
+        owed, self._owed_pong = self._owed_pong, b""
+        if owed and not self.transport.is_closing():
+            self.transport.write(owed)
 
     def handle_cont(self, event: Any) -> None:
         """Keep one more part of a message, if it has not too many."""

@@ -12,6 +12,7 @@ from websockets.sync.client import connect
 
 import orpheus_eleven.context
 import orpheus_eleven.sockets
+from orpheus_eleven.sockets import inactivity_seconds
 from orpheus_openai.app import create_app
 from orpheus_openai.settings import Settings
 from tests.support.local_server import running
@@ -297,6 +298,11 @@ def test_a_text_that_pauses_is_spoken_and_goes_on_in_the_same_time(monkeypatch):
     timed = characters(messages)
     assert "".join(char for char, _, _ in timed).split() == ["One", "two", "three", "four."]
     assert timed[-1][2] == pytest.approx(len(audio(messages)) / SECOND, abs=0.01)
+
+
+def test_how_long_nothing_may_come_has_an_end_whatever_the_query_says():
+    asked = {None: 20, "": 20, "60": 60, "0": 1, "-inf": 1, "1e999": 180, "nan": 20, "NaN": 20, "soon": 20}
+    assert {each: inactivity_seconds(each) for each in asked} == asked
 
 
 def test_a_sender_who_falls_silent_is_heard_out_and_told(server_url):

@@ -368,6 +368,14 @@ def test_a_message_of_too_many_fragments_closes_the_socket(url):
         assert b"too many fragments" in peer.until(None)
 
 
+def test_pings_are_answered_but_not_kept_for_whoever_does_not_read(url):
+    with MutePeer(url) as peer:
+        for number in range(60_000):
+            peer.send(b"%0125d" % number, Opcode.PING)
+        answered = peer.until(b"%0125d" % 59_999).count(b"\x8a\x7d")
+        assert 1_000 < answered < 59_000
+
+
 def test_an_interruption_frees_the_model_at_once_and_tells_what_was_heard(talk, url):
     talk.say(LONG)
     talk.say("This is dropped.")
