@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 from orpheus_openai.http.connections import Connections
 from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
@@ -100,6 +101,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed = memoryview(b"")
         super().handle_websocket_upgrade()
         heir: Any = self.transport.get_protocol()
+        if (
+            not heir.handshake_initiated
+        ):  # websockets' bounds are narrower than ours, and it would say nothing
+            heir.connections.discard(heir)
+            self.connections.add(self)
+            self.transport.set_protocol(self)
+            self._refuse(
+                431,
+                "head_too_large",
+                f"a WebSocket's head may have {MAX_NUM_HEADERS} headers, and no line over {MAX_LINE_LENGTH} bytes",
+            )
+            return
         lost = heir.connection_lost
 
         def connection_lost(exc: Exception | None) -> None:

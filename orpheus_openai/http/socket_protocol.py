@@ -11,7 +11,7 @@ MAX_FRAGMENTS = 1_000
 """Frames of one message: empty ones weigh nothing on the wire, but each is kept."""
 PING_SECONDS = 20.0
 """A socket that is silent for a minute is closed by most that stand between."""
-TOO_BIG = 1009
+NOT_UTF_8, TOO_BIG = 1007, 1009
 
 _quiet = logging.getLogger("orpheus_openai.http.socket_protocol.frames")
 _quiet.setLevel(logging.WARNING)
@@ -48,6 +48,18 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
             return
         super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message over, if it is text where it says so; uvicorn would write a traceback for each that is not."""
+        if self.curr_msg_data_type == "text":
+            try:
+                self.frames = [b"".join(self.frames)]
+                self.frames[0].decode()
+            except UnicodeDecodeError:
+                self.conn.fail(NOT_UTF_8, "text that is not UTF-8")
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def keepalive_timeout(self) -> None:
         """Close a socket whose other end is dead, and none that cannot answer: we do not read, or it reads slowly."""

@@ -368,6 +368,13 @@ def test_a_message_of_too_many_fragments_closes_the_socket(url):
         assert b"too many fragments" in peer.until(None)
 
 
+def test_a_message_that_is_not_utf_8_closes_the_socket_and_is_no_trace_in_the_log(url, caplog):
+    with MutePeer(url) as peer:
+        peer.send("Gr\u00fc\u00dfe".encode("latin-1"))
+        assert b"\x03\xeftext that is not UTF-8" in peer.until(None)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_pings_are_answered_but_not_kept_for_whoever_does_not_read(url):
     with MutePeer(url) as peer:
         for number in range(60_000):

@@ -1,6 +1,7 @@
 """What stands before any request: heads with an end, connections with a number; all through real sockets."""
 
 import asyncio
+import base64
 import contextlib
 import functools
 import json
@@ -279,6 +280,24 @@ def test_one_connection_too_many_is_answered_503_and_closed_and_the_next_may_com
                 send_all(connection, GET)
                 status, _ = read_answer(connection)
         assert status == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "more"),
+    [("x=" + "a" * 9_000, b""), ("", b"X: " + b"a" * 9_000 + b"\r\n"), ("", b"X: a\r\n" * 130)],
+    ids=["a long address", "a long header", "many headers"],
+)
+def test_a_websockets_head_beyond_its_own_bounds_is_refused_and_the_connection_closed(query, more):
+    key = base64.b64encode(bytes(16))
+    asked = (
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key
+    )
+    with serving_echo() as (app, port), connect(port) as connection:
+        connection.sendall(f"GET /?{query} HTTP/1.1\r\nHost: x\r\n".encode() + more + asked + b"\r\n\r\n")
+        received = read_all(connection)
+        assert statuses(received) == [431]
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "head_too_large"
+        assert not app.seen
 
 
 def test_a_websocket_counts_for_as_long_as_it_is_open():
