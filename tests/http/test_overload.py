@@ -12,8 +12,8 @@ def test_in_a_rush_some_are_heard_without_a_gap_the_rest_are_told_at_once_and_no
     report = measure(3, at_once=2, queue=1, factor=4)
     rush = report.rush
     assert rush.failed == {}
-    assert rush.admitted > 3
-    assert rush.refused > 3
+    assert rush.admitted >= 2
+    assert rush.refused >= 1
     assert rush.without_retry_after == 0
     assert rush.silence / rush.audio < 0.01
     assert sorted(rush.refusals)[len(rush.refusals) // 2] < 0.5

@@ -79,7 +79,7 @@ def test_without_keys_requests_are_counted_for_each_address_behind_a_trusted_pro
 
 
 def test_characters_are_counted_and_a_text_that_could_never_pass_is_a_bad_request(tmp_path):
-    with served(tmp_path, rate_limit="100 chars/hour, 50/minute") as client:
+    with served(tmp_path, rate_limit="100 chars/hour, 50/hour") as client:
         first = speak(client, input="Hello there, " + "a" * 47)
         assert first.headers["x-ratelimit-remaining-characters"] == "40"
         assert first.headers["x-ratelimit-remaining-requests"] == "49"

@@ -244,6 +244,7 @@ async def test_who_cuts_in_is_told_the_word_that_truly_sounded_though_nobody_ask
     if model == "preview":
         monkeypatch.undo()
         begins = await events(CUT, service.catalog.voices["tara"].espeak)
+    monkeypatch.setattr(heard, "LOOKED_FOR", 60.0)
     speech = await cut_in(service, model, seconds=sent)
     begins = begins if model == "preview" else stranger.told[CUT]
     edges = sorted(begins.items(), key=lambda word: word[1])
