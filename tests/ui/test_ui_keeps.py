@@ -252,6 +252,8 @@ def test_a_take_that_is_gone_is_told_in_words(page: Page) -> None:
     )
     page.get_by_role("button", name=re.compile("^Play “")).click()
     expect(page.get_by_role("alert")).to_contain_text("deleted, perhaps in another tab")
+    in_chinese(page)
+    expect(page.get_by_role("alert")).to_contain_text("它已被删除，可能是在另一个标签页中")
     expect(kept(page)).to_have_count(0)
 
 

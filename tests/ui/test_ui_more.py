@@ -56,6 +56,8 @@ def test_light_and_dark_can_be_chosen_and_are_there_from_the_start(page: Page) -
     until(page, "document.body !== null")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     expect(page.get_by_role("button", name="Appearance: dark")).to_be_visible()
+    in_chinese(page)
+    expect(page.get_by_role("button", name="外观：深色")).to_be_visible()
 
 
 def test_a_text_file_is_dropped_or_opened_and_another_is_told(page: Page, tmp_path: Path) -> None:
@@ -88,6 +90,10 @@ def test_a_link_fills_the_page_and_does_not_speak(page: Page, server_url: str) -
     page.get_by_role("spinbutton", name="Speed").fill("1.5")
     page.get_by_role("button", name="Copy a link").click()
     expect(page.locator("#toasts")).to_contain_text("The link is copied")
+    in_chinese(page)
+    page.locator("#copy-link").click()
+    expect(page.locator("#toasts")).to_contain_text("链接已复制")
+    page.locator("#language").click()
     other = page.context.new_page()
     other.goto(page.evaluate("navigator.clipboard.readText()"))
     expect(other.locator("#text")).to_have_value("Carried & kept.")

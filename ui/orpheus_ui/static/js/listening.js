@@ -115,11 +115,11 @@ export class Listening {
   /** The listener cut in after `spoken`, a text whose last words are told. */
   cut(spoken) {
     const words = ending(spoken.trim());
-    this.phase(words ? "cut" : "stopped", { words });
+    this.phase(words ? "cut" : "stopped", () => ({ words }));
   }
 
-  /** Say what goes on, `phase.…` of the words; null for nothing. */
-  phase(name, values = {}) {
+  /** Say what goes on, `phase.…` of the words, with `values()` in the page's language; null for nothing. */
+  phase(name, values = () => ({})) {
     this.#phase = name && { name, values };
     this.#tellPhase();
   }
@@ -127,7 +127,7 @@ export class Listening {
   #tellPhase() {
     const { name, values } = this.#phase ?? {};
     const waits = name === "speaking" && this.player.dry;
-    const words = name ? t(waits ? "phase.buffering" : `phase.${name}`, values) : "";
+    const words = name ? t(waits ? "phase.buffering" : `phase.${name}`, values()) : "";
     say(byId("phase"), words);
   }
 

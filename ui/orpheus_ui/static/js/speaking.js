@@ -143,7 +143,7 @@ export class Speaking {
       if (hide || !model || catalog.state(model) !== "loading") return;
       hide = listening.loading(last);
       const words = last ? "loading_again" : "loading";
-      listening.phase(words, { model: shortTitle(model), seconds: last && Math.max(1, Math.round(last)) });
+      listening.phase(words, () => ({ model: shortTitle(model), seconds: last && Math.max(1, Math.round(last)) }));
     };
     listening.phase("waiting");
     catalog.addEventListener("change", look);
