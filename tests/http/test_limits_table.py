@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import uvicorn
+from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 from orpheus_compat import live, live_utterance
 from orpheus_eleven import context
@@ -235,6 +236,7 @@ FIXED = {
 """Those without a setting, by what the code says."""
 
 TOLD_BESIDE = {
+    "Head and trailers of a request": [MAX_LINE_LENGTH / 1024, MAX_NUM_HEADERS],
     "Speeches at once": [gate.UNCOUNTED],
     "Seconds of a recording": [decoder.LONGEST],
     "Seconds until a socket answers a ping": [PING_SECONDS],
