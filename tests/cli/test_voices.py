@@ -46,19 +46,17 @@ def write_weights(folder):
     )
 
 
-def test_a_voice_is_added_listed_shown_and_removed(tmp_path):
-    folder = {"folder": tmp_path, "ORPHEUS_VOICES": str(tmp_path / "voices")}
-    done = run("voices", "add", "Nora B", "--language", "de", "--prefix", "nora", **folder)
-    assert (done.returncode, done.stdout.decode().strip()) == (0, str(tmp_path / "voices" / "nora-b"))
-    listed = run("voices", **folder).stdout.decode()
+def test_a_voice_is_added_listed_shown_and_removed(act, tmp_path):
+    code, said = act("add", "Nora B", "--language", "de", "--prefix", "nora")
+    assert (code, said.out.strip()) == (0, str(tmp_path / "voices" / "nora-b"))
+    listed = run("voices", folder=tmp_path, ORPHEUS_VOICES=str(tmp_path / "voices")).stdout.decode()
     assert len(listed.split("\n\n")[0].splitlines()) == 26, "those that are built in, as before"
     assert listed.splitlines()[-1].split() == ["Nora", "B", "German", "neutral", "named", "medium-3b", "-"]
-    shown = run("voices", "show", "nora b", **folder).stdout.decode()
-    assert 'prefix = "nora"' in shown
-    tried = run("voices", "test", "Nora B", **folder)
-    assert tried.returncode == 1
-    assert "medium-3b cannot speak here" in tried.stderr.decode()
-    assert run("voices", "remove", "Nora B", **folder).returncode == 0
+    assert 'prefix = "nora"' in act("show", "nora b")[1].out
+    code, said = act("test", "Nora B")
+    assert code == 1
+    assert "medium-3b cannot speak here" in said.err
+    assert act("remove", "Nora B")[0] == 0
     assert list((tmp_path / "voices").iterdir()) == []
 
 
