@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-NAME = "orpheus-openai"
+DISTRIBUTION = "orpheus-openai"
 PROFILES = frozenset({"preview", "orpheus", "gguf", "gpu"})
 """Extras that `start.sh` knows how to install."""
 
@@ -26,7 +26,7 @@ def installing(extra: str) -> str:
 def _origin() -> dict[str, Any]:
     """Where the distribution came from (PEP 610); empty when it was a package index."""
     try:
-        text = importlib.metadata.distribution(NAME).read_text("direct_url.json")
+        text = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
         return {}
     found = json.loads(text) if text else {}
@@ -42,7 +42,7 @@ def _command(extra: str, origin: dict[str, Any], prefix: Path, *, has_pip: bool)
         return _command_of_checkout(extra, path, prefix, f"{pip} -e" if editable else pip)
     if path is not None:
         return f'{pip} "./{path.name}[{extra}]"'
-    return f'{pip} "{NAME}[{extra}] @ {url}"' if url else f'{pip} "{NAME}[{extra}]"'
+    return f'{pip} "{DISTRIBUTION}[{extra}] @ {url}"' if url else f'{pip} "{DISTRIBUTION}[{extra}]"'
 
 
 def _command_of_checkout(extra: str, checkout: Path, prefix: Path, pip: str) -> str:

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
+from orpheus_openai.errors import RETRY_SECONDS
 from orpheus_openai.http.connections import Connections
 from orpheus_openai.http.error_body import ErrorBody, ErrorDetail
 
@@ -38,8 +39,6 @@ LINGER_SECONDS = 2.0
 
 FLUSH_SECONDS = 30.0
 """How long a client may take to read what was written before an answer broke off."""
-
-RETRY_SECONDS = 10
 
 SOCKET_KEY_BYTES = 16
 """What the key of a WebSocket's handshake holds."""

@@ -13,12 +13,11 @@ from typing import Any, Self
 
 import msgspec
 
-from orpheus_openai import __version__
+from orpheus_openai import NAME, __version__
 from orpheus_openai.errors import ConfigurationError
 from orpheus_openai.installation import installing
 from orpheus_openai.speech.speech import Speech
 
-NAME = "orpheus-openai"
 EXPORT_SECONDS = 5.0
 """How long the collector may take for a batch, and for the last ones when the server ends."""
 
