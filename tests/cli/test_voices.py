@@ -1,6 +1,7 @@
 """`orpheus-openai voices`: a user adds, looks at, tries and removes a voice."""
 
 import json
+import sys
 import wave
 
 import numpy as np
@@ -60,7 +61,9 @@ def test_a_voice_is_added_listed_shown_and_removed(act, tmp_path):
     assert list((tmp_path / "voices").iterdir()) == []
 
 
-def test_a_recording_becomes_a_voice_with_its_speakers_consent(act, tmp_path):
+def test_a_recording_becomes_a_voice_with_its_speakers_consent_and_without_torch(act, tmp_path, monkeypatch):
+    for heavy in ("torch", "snac", "vllm"):
+        monkeypatch.setitem(sys.modules, heavy, None)
     ann, consent = write(tmp_path / "ann.wav", 5), write(tmp_path / "consent.wav", 2)
     words = ("add", "Ann", "--recording", ann, "--transcript", "Hello there.")
     with pytest.raises(InvalidRequestError, match="needs the consent of its speaker: --consent FILE"):

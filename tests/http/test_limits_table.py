@@ -16,6 +16,7 @@ from orpheus_eleven.sockets import INACTIVITY_SECONDS, LONGEST_INACTIVITY, MOST_
 from orpheus_mcp.sessions import IDLE_SECONDS, MAX_SESSIONS, MAX_SESSIONS_PER_CALLER
 from orpheus_mcp.tools import MOST_HANDED
 from orpheus_openai.audio import SAMPLE_RATE
+from orpheus_openai.catalog.base import LARGEST_CONFIG
 from orpheus_openai.events import LISTENER_BACKLOG, EventHub
 from orpheus_openai.fields import LARGEST_BESIDE
 from orpheus_openai.gpu.manager import HELD_SECONDS, LONGEST_OFFLOAD
@@ -31,6 +32,7 @@ from orpheus_openai.limits import gate
 from orpheus_openai.limits.filter import MODERATION_SECONDS
 from orpheus_openai.limits.rates import ACCOUNTS_KEPT
 from orpheus_openai.models import downloads
+from orpheus_openai.models.orpheus.checkpoint import HEADER_BYTES
 from orpheus_openai.models.preview import children, process
 from orpheus_openai.settings import Settings, variable_name
 from orpheus_openai.settings.reading import as_written
@@ -45,7 +47,7 @@ from orpheus_openai.text.ssml import MAX_DEPTH
 from orpheus_openai.text.turns import MOST_SILENCE
 from orpheus_openai.voices import decoder, recordings
 from orpheus_openai.voices.folder import MOST_VOICES
-from orpheus_openai.voices.form import LARGEST_DESCRIPTION, LONGEST_RECORDING
+from orpheus_openai.voices.form import LARGEST_DESCRIPTION, LONGEST_RECORDING, MOST_UNQUOTED
 from orpheus_ui import routes
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +137,9 @@ SHOWN = {
     "Seconds that a recording waits": "test_a_turn_that_does_not_come_in_time_is_429",
     "Voices in the folder": "test_what_lies_in_the_place_of_a_voice_is_told_of",
     "Bytes of a voice's description": "test_what_cannot_be_a_voice_is_left_out",
+    "Characters of it beside texts and comments": "test_what_cannot_be_a_voice_is_left_out",
+    "Bytes of what an adapter says of itself": "test_a_strangers_config_is_refused_in_words",
+    "Bytes of the head of an adapter's or a checkpoint's weights": "test_a_strangers_weights_are_refused",
     "Bytes of all takes": "test_all_takes_together_have_a_bound",
     "Bytes of one caller's takes, a part of that": "test_a_caller_has_so_many_takes_and_a_quarter_of_the_bytes",
     "Text and times of words for captions": "test_words_and_their_times_become_subtitles",
@@ -216,6 +221,9 @@ FIXED = {
     "Seconds that a recording waits": recordings.WAIT_SECONDS,
     "Voices in the folder": MOST_VOICES,
     "Bytes of a voice's description": f"{LARGEST_DESCRIPTION // 1024} KiB",
+    "Characters of it beside texts and comments": str(MOST_UNQUOTED),
+    "Bytes of what an adapter says of itself": f"{LARGEST_CONFIG // 2**20} MiB",
+    "Bytes of the head of an adapter's or a checkpoint's weights": f"{HEADER_BYTES // 2**20} MiB",
     "Bytes of one caller's takes, a part of that": f"1/{takes.SHARE}",
     "Text and times of words for captions": f"{routes.MAX_TIMED_BYTES // 1024 // 1024} MiB",
     "Takes of one caller": takes.TAKES_PER_CALLER,

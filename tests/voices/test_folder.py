@@ -18,7 +18,6 @@ from orpheus_openai.errors import InvalidRequestError
 from orpheus_openai.limits.caller import Caller
 from orpheus_openai.models.orpheus.prompt import prompt_text
 from orpheus_openai.settings import Settings
-from orpheus_openai.voices import folder as voices_folder
 from orpheus_openai.voices.consents import ConsentFolder
 from orpheus_openai.voices.folder import VoiceExistsError, VoiceFolder
 from orpheus_openai.voices.form import VoiceError, VoiceFile, described, read_description
@@ -338,17 +337,6 @@ def test_of_two_servers_that_add_one_name_at_the_same_time_one_is_told_so(folder
     with pytest.raises(VoiceExistsError, match="'Nora' is the voice in a"):
         folder.add("b", VoiceFile(name="Nora", kind="named"), CATALOG)
     assert os.listdir(folder.root) == ["a"]  # noqa: PTH208
-
-
-def test_more_voices_than_are_read_are_told_of(folder, monkeypatch):
-    monkeypatch.setattr(voices_folder, "MOST_VOICES", 2)
-    for name in "abc":
-        put(folder, name, f'name = "{name}"\nkind = "named"')
-    found = folder.read(CATALOG)
-    assert ([voice.id for voice in found.voices], found.problems) == (
-        ["a", "b"],
-        {"c": "there are more than 2 voices"},
-    )
 
 
 def test_what_cannot_be_added_leaves_nothing_behind(folder):
