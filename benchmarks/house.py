@@ -31,6 +31,7 @@ class House:
             for package in map(Path, PACKAGES)
             for file in sorted((root / package).rglob("*.py"))
         }
+        self.trees = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in self.files.items()}
         self.imports = {name: set(self._imported(name)) for name in self.files}
 
     def _name(self, file: Path, package: Path) -> str:
@@ -38,8 +39,7 @@ class House:
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     def _imported(self, name: str) -> Iterator[str]:
-        tree = ast.parse(self.files[name].read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(self.trees[name]):
             if isinstance(node, ast.Import):
                 found = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -103,11 +103,8 @@ class House:
 
     def tellers(self) -> list[str]:
         """The modules that write the facts of a speech out; those that read them of the report are views of it."""
-        return [
-            name
-            for name, file in self.files.items()
-            if len(_written(ast.parse(file.read_text(encoding="utf-8"))) & set(FACTS_OF_A_SPEECH)) > 2
-        ]
+        facts = set(FACTS_OF_A_SPEECH)
+        return [name for name, tree in self.trees.items() if len(_written(tree) & facts) > 2]
 
     def namesakes(self) -> list[str]:
         """The names of classes, `_` before them or not, and of public functions that stand in two modules.
@@ -115,8 +112,7 @@ class House:
         A function that is decorated has its name for whoever the decorator hands it to, such as a route.
         """
         modules: dict[str, set[str]] = {}
-        for module, file in self.files.items():
-            tree = ast.parse(file.read_text(encoding="utf-8"))
+        for module, tree in self.trees.items():
             classes = [node.name.lstrip("_") for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
             functions = [
                 node.name
@@ -137,16 +133,20 @@ class House:
     def map(self) -> str:
         """Each room and each module with its own first sentence, as Markdown."""
         lines: list[str] = []
-        for file in self.files.values():
+        for name, file in self.files.items():
             place = file.relative_to(self.root)
             if file.name == "__init__.py":
                 rows = [
-                    other for other in self.files.values() if other.parent == file.parent and other != file
+                    other
+                    for other, beside in self.files.items()
+                    if beside.parent == file.parent and beside != file
                 ]
-                lines += ["", f"### `{place.parent}/`", "", _sentence(file), ""]
+                lines += ["", f"### `{place.parent}/`", "", _sentence(self.trees[name]), ""]
                 if rows:
                     lines += ["| Module | What it is for |", "| --- | --- |"]
-                    lines += [f"| `{other.stem}` | {_sentence(other)} |" for other in rows]
+                    lines += [
+                        f"| `{self.files[other].stem}` | {_sentence(self.trees[other])} |" for other in rows
+                    ]
         return "\n".join(lines).strip()
 
 
@@ -163,9 +163,9 @@ def _written(tree: ast.AST) -> set[str]:
     return found
 
 
-def _sentence(file: Path) -> str:
+def _sentence(tree: ast.Module) -> str:
     """The first paragraph of a module's docstring."""
-    words = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    words = ast.get_docstring(tree) or ""
     return " ".join(words.split("\n\n")[0].split()).replace("|", "\\|")
 
 

@@ -1,5 +1,7 @@
 """The house is as its map says, and stands as its rules demand."""
 
+import pytest
+
 from benchmarks.house import HERE, MAP, House, mapped
 
 ONE_IDEA = {
@@ -12,23 +14,28 @@ ONE_IDEA = {
 """Names that mean the same thing in each of the modules where they stand."""
 
 
-def test_the_map_names_every_room_and_module_in_its_own_words():
+@pytest.fixture(scope="module")
+def house():
+    return House(HERE)
+
+
+def test_the_map_names_every_room_and_module_in_its_own_words(house):
     page = (HERE / MAP).read_text(encoding="utf-8")
-    up_to_date = page == mapped(page, House(HERE))
+    up_to_date = page == mapped(page, house)
     assert up_to_date, "python -m benchmarks.house --write brings it up to date"
 
 
-def test_no_modules_import_each_other_in_a_circle():
-    assert House(HERE).circles() == []
+def test_no_modules_import_each_other_in_a_circle(house):
+    assert house.circles() == []
 
 
-def test_no_import_runs_back_up():
-    assert House(HERE).upward() == []
+def test_no_import_runs_back_up(house):
+    assert house.upward() == []
 
 
-def test_the_facts_of_a_speech_are_written_in_one_place():
-    assert House(HERE).tellers() == ["orpheus_openai.speech.report"]
+def test_the_facts_of_a_speech_are_written_in_one_place(house):
+    assert house.tellers() == ["orpheus_openai.speech.report"]
 
 
-def test_no_name_stands_for_two_things():
-    assert set(House(HERE).namesakes()) == set(ONE_IDEA)
+def test_no_name_stands_for_two_things(house):
+    assert set(house.namesakes()) == set(ONE_IDEA)
