@@ -65,5 +65,16 @@ def misfit(adapter: Path, model: str, catalog: Catalog) -> str:
     )
 
 
+def merging(adapter: Path) -> str:
+    """How the adapter in that folder becomes a part of its model, and that one is served."""
+    return (
+        'Merge it into its model and serve that: python -c "from peft import AutoPeftModelForCausalLM as M; from '
+        f"transformers import AutoTokenizer as T; m = M.from_pretrained('{adapter}'); "
+        "T.from_pretrained(m.peft_config['default'].base_model_name_or_path).save_pretrained('merged'); "
+        "m.merge_and_unload().save_pretrained('merged')\", then ORPHEUS_MODEL_MEDIUM_3B=./merged and a voice of the "
+        "kind named."
+    )
+
+
 def _title(checkpoint: str) -> str:
     return _QUANTISED.sub("", checkpoint.rstrip("/").rpartition("/")[2].lower())

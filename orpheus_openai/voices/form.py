@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from orpheus_openai.audio import SAMPLE_RATE
 from orpheus_openai.catalog import Catalog, Gender, OwnVoice, VoiceKind
-from orpheus_openai.catalog.base import misfit
+from orpheus_openai.catalog.base import merging, misfit
 from orpheus_openai.catalog.form import toml_key
 from orpheus_openai.expected import complaint
 
@@ -151,7 +151,7 @@ def make_voice(place: str, file: VoiceFile, folder: Path, catalog: Catalog, at_h
     adapter = _adapter(file, folder) if file.kind == "adapter" else ""
     here = Path(adapter) if Path(adapter).is_absolute() else at_hand(adapter) if adapter else None
     if here is not None and not file.model and (reason := misfit(here, model, catalog)):
-        raise VoiceError(f"adapter: {reason}")
+        raise VoiceError(f"adapter: {reason}. {merging(here)}")
     prefix = "" if file.kind == "prompt" else file.prefix if file.prefix is not None else name
     return OwnVoice(
         id=voice_id,

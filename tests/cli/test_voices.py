@@ -39,11 +39,15 @@ def write(path, seconds):
 
 
 def write_weights(folder):
-    """An adapter's half of a matrix, which is all that is looked at without its model."""
-    name = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
-    header = json.dumps({name: {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 2048]}}).encode()
+    """An adapter of one product of two matrices."""
+    name = "base_model.model.model.layers.0.mlp.up_proj.lora_{}.weight"
+    told = {
+        name.format("A"): {"dtype": "F32", "shape": [8, 64], "data_offsets": [0, 2048]},
+        name.format("B"): {"dtype": "F32", "shape": [64, 8], "data_offsets": [2048, 4096]},
+    }
+    header = json.dumps(told).encode()
     (folder / "adapter_model.safetensors").write_bytes(
-        len(header).to_bytes(8, "little") + header + bytes(2048)
+        len(header).to_bytes(8, "little") + header + bytes(4096)
     )
 
 
@@ -127,7 +131,7 @@ def test_an_adapter_of_a_repository_is_checked_as_soon_as_it_is_here(act, tmp_pa
     write_weights(snapshot)
     config = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "canopylabs/3b-fr-ft-research_release"}
     (snapshot / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(InvalidRequestError, match="which is medium-3b-fr here"):
+    with pytest.raises(InvalidRequestError, match="which is medium-3b-fr here.*merge_and_unload"):
         act("add", "Near", "--adapter", "hub:someone/voice")
     assert act("add", "Near", "--adapter", "hub:someone/voice", "--model", "medium-3b-fr")[0] == 0
     with pytest.raises(InvalidRequestError, match="expected hub:owner/name"):

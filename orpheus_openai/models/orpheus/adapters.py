@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from orpheus_openai.catalog import Catalog, OwnVoice
-from orpheus_openai.catalog.base import CONFIG, adapter_config, misfit
+from orpheus_openai.catalog.base import CONFIG, adapter_config, merging, misfit
 from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.hub import cached_folder, repository_folder
 from orpheus_openai.models.orpheus.adapter_file import (
@@ -117,12 +117,8 @@ def _is_whole(folder: Path) -> bool:
 def read_adapter(directory: Path, shape: Shape, largest_rank: int) -> Adapter:
     """Judge an adapter on disk; raises as `fetch_adapter` does."""
     config, tensors = _servable(directory, largest_rank)
-    if reason := _misfit(tensors, config.r, shape):
-        raise _refused(directory, reason, merge=False)
-    halves = {half.join(re.split("lora_[AB]", name)) for name in tensors for half in ("lora_A", "lora_B")}
-    if missing := halves - tensors.keys():
-        raise _refused(directory, f"it has no {min(missing)}", merge=False)
-    _require(directory, lambda: require_finite(directory / WEIGHTS, tensors))
+    if reason := _misfit(tensors, shape):
+        raise _refused(directory, reason, merge=True)
     # The root of the rank in place of the rank: https://arxiv.org/abs/2312.03732
     alpha = config.lora_alpha * math.sqrt(config.r) if config.use_rslora else config.lora_alpha
     return Adapter(directory, config.r, alpha)
@@ -135,11 +131,11 @@ def require_base(voice: OwnVoice, catalog: Catalog) -> None:
     """
     directory = adapter_folder(voice.adapter)
     if not voice.any_base and (reason := misfit(directory, voice.models[0], catalog)):
-        raise _refused(directory, reason, merge=False)
+        raise _refused(directory, reason, merge=True)
 
 
 def require_servable(directory: Path, largest_rank: int = RANKS[-1]) -> None:
-    """Raise ModelUnavailableError for an adapter that can be served on no model, with what would help."""
+    """Raise ModelUnavailableError for an adapter that can be served on no model, with what would help. Blocking."""
     _servable(directory, largest_rank)
 
 
@@ -161,6 +157,9 @@ def _servable(directory: Path, largest_rank: int) -> tuple[_AdapterConfig, dict[
     tensors = _require(directory, lambda: read_tensors(directory / WEIGHTS))
     if reason := _beyond(tensors):
         raise _refused(directory, reason, merge=True)
+    if reason := _incomplete(tensors, config.r):
+        raise _refused(directory, reason, merge=False)
+    _require(directory, lambda: require_finite(directory / WEIGHTS, tensors))
     return config, tensors
 
 
@@ -215,33 +214,33 @@ def _beyond(tensors: dict[str, Tensor]) -> str:
     return ""
 
 
-def _misfit(tensors: dict[str, Tensor], rank: int, shape: Shape) -> str:
-    """Why its weights do not go with the model; empty where they do."""
-    sizes = shape.projections
+def _incomplete(tensors: dict[str, Tensor], rank: int) -> str:
+    """What is not as it says of itself; empty where that is nothing."""
     if not tensors:
         return "it holds no weights"
     for name, tensor in tensors.items():
-        found = TENSOR.fullmatch(name)
-        if found is None or len(tensor.shape) != 2:  # noqa: PLR2004
+        if len(tensor.shape) != 2:  # noqa: PLR2004
             return f"{name} is no matrix"
+        if tensor.shape[1 if ".lora_B." in name else 0] != rank:
+            return f"{name} is not of the rank {rank} that its {CONFIG} says"
+    halves = {half.join(re.split("lora_[AB]", name)) for name in tensors for half in ("lora_A", "lora_B")}
+    return f"it has no {min(halves - tensors.keys())}" if halves - tensors.keys() else ""
+
+
+def _misfit(tensors: dict[str, Tensor], shape: Shape) -> str:
+    """Why its weights do not go with the model; empty where they do."""
+    for name, tensor in tensors.items():
+        found = TENSOR.fullmatch(name)
+        assert found is not None  # noqa: S101  it has been looked at
         if int(found[1]) >= shape.layers:
             return f"it is for a model of more layers than the {shape.layers} here"
-        if tensor.shape[0 if found[3] == "A" else 1] != rank:
-            return f"{name} is not of the rank {rank} that its {CONFIG} says"
-        width, here = tensor.shape[found[3] == "A"], sizes[found[2]][found[3] == "B"]
+        width = tensor.shape[found[3] == "A"]
+        here = shape.projections[found[2]][found[3] == "B"]
         if here is not None and width != here:
             return f"it is for a model whose layers are {width} wide; here they are {here} ({found[2]})"
     return ""
 
 
 def _refused(directory: Path, reason: str, *, merge: bool) -> ModelUnavailableError:
-    way = (
-        ' Merge it into its model and serve that: python -c "from peft import AutoPeftModelForCausalLM as M; from '
-        f"transformers import AutoTokenizer as T; m = M.from_pretrained('{directory}'); "
-        "T.from_pretrained(m.peft_config['default'].base_model_name_or_path).save_pretrained('merged'); "
-        "m.merge_and_unload().save_pretrained('merged')\", then ORPHEUS_MODEL_MEDIUM_3B=./merged and a voice of the "
-        "kind named."
-        if merge
-        else ""
-    )
+    way = f" {merging(directory)}" if merge else ""
     return ModelUnavailableError(f"The adapter in {directory} cannot be used: {reason}.{way}", param="voice")
