@@ -1,6 +1,8 @@
 """Request bodies, read up to a limit."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from orpheus_openai.errors import RequestTimeoutError, RequestTooLargeError
@@ -38,21 +40,29 @@ async def read_body(
         ) from error
 
 
-async def _read(receive: "Receive", limit: int, cure: str) -> bytes:
-    parts: list[bytes] = []
-    size = 0
+async def parts(receive: "Receive") -> AsyncGenerator[bytes]:
+    """A body as it comes; raises ClientGoneError when the client hangs up while it is sending."""
     more = True
-    while more and size <= MAX_DISCARDED_BYTES:
+    while more:
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGoneError
-        part = message["body"]
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        else:
-            parts.clear()
+        yield message["body"]
         more = message["more_body"]
+
+
+async def _read(receive: "Receive", limit: int, cure: str) -> bytes:
+    kept: list[bytes] = []
+    size = 0
+    async with contextlib.aclosing(parts(receive)) as coming:
+        async for part in coming:
+            size += len(part)
+            if size <= limit:
+                kept.append(part)
+            else:
+                kept.clear()
+            if size > MAX_DISCARDED_BYTES:
+                break
     if size > limit:
         raise RequestTooLargeError(f"The body is larger than {limit // (1024 * 1024)} MiB; {cure}.")
-    return b"".join(parts)
+    return b"".join(kept)

@@ -25,6 +25,7 @@ from orpheus_openai.http.openapi import audio, operation
 from orpheus_openai.http.responses import StreamResponse
 from orpheus_openai.speech import takes
 from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.threads import finished
 
 DEFAULT_FORMAT = "mp3"
 
@@ -129,11 +130,7 @@ async def _pcm(flac: bytes) -> AsyncGenerator[PCM]:
     blocks = decoded(flac)
     try:
         while True:
-            work = asyncio.ensure_future(asyncio.to_thread(next, blocks, None))
-            try:
-                block = await asyncio.shield(work)
-            finally:
-                await asyncio.wait([work])
+            block = await finished(next, blocks, None)
             if block is None:
                 return
             yield block

@@ -20,6 +20,7 @@ from orpheus_openai.errors import NotFoundError, SpeechError
 from orpheus_openai.outputs.names import CAPTION_TYPES, WRITTEN_AS, captions_name, format_of, new_name
 from orpheus_openai.outputs.owners import MaySee, Owners, unowned
 from orpheus_openai.outputs.partial import PARTIAL, PartialFile
+from orpheus_openai.threads import finished
 
 ABANDONED_SECONDS = 24 * 3600
 """A file that is being written is touched far more often; one so old belongs to a process that died."""
@@ -168,14 +169,9 @@ class OutputFolder:
         return removed
 
     async def _written(self, step: Callable[..., object], *arguments: object) -> None:
-        """Do one step in a thread; when cancelled, wait for its end, so that it writes nothing later."""
-        work = asyncio.ensure_future(asyncio.to_thread(step, *arguments))
+        """Do one step in a thread, and wait for its end, also when cancelled: it writes nothing later."""
         with self._reported("written"):
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                await asyncio.wait([work])
-                raise
+            await finished(step, *arguments)
 
     def _saved(self, name: str) -> SavedFile:
         with self._reported("read"):

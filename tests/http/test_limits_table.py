@@ -145,7 +145,7 @@ SHOWN = {
     "Text and times of words for captions": "test_words_and_their_times_become_subtitles",
     "Takes of one caller": "test_a_caller_has_so_many_takes",
     "Seconds that a take is kept": "test_a_take_is_kept_for_an_hour",
-    "PCM of a download that is encoded": "test_encoding_has_a_bound_and_counts_as_a_request",
+    "PCM of a download that is encoded": "test_encoding_has_a_bound_counts_as_a_request_and_may_be_left",
     "Downloads that are encoded at once": "test_few_are_encoded_at_once_and_the_line_has_an_end",
     "Downloads that wait to be encoded": "test_few_are_encoded_at_once_and_the_line_has_an_end",
     "Downloads of one caller, waiting ones included": "test_whoever_sends_slowly_keeps_no_place_and_one_caller_has_two",

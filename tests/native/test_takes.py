@@ -1,6 +1,7 @@
 """Takes: what was spoken can be had once more, in any format, by whoever had it spoken, for a while."""
 
 import io
+import threading
 import wave
 
 import av
@@ -11,6 +12,7 @@ import pytest
 from orpheus_openai.app import create_app
 from orpheus_openai.audio.formats import FORMATS
 from orpheus_openai.errors import NotFoundError
+from orpheus_openai.native import takes as routes
 from orpheus_openai.settings import Settings
 from orpheus_openai.speech.takes import TAKE_SECONDS, TAKES_PER_CALLER, Takes
 from tests.support.fake_engine import Clock
@@ -74,6 +76,31 @@ def test_a_take_is_its_keys_alone_and_counts_as_a_request(serve):
         assert client.get(take).status_code == 401
         assert client.get(take, headers=bert).status_code == 404
         assert [client.get(take, headers=anne).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_who_hangs_up_while_a_take_is_decoded_leaves_an_end_and_no_fault(serve, monkeypatch, caplog):
+    asked, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(_flac):
+        try:
+            yield np.ones(24_000, np.int16)
+            asked.set()
+            go_on.wait(60)
+            yield np.ones(24_000, np.int16)
+        finally:
+            closed.set()
+
+    monkeypatch.setattr(routes, "decoded", slow)
+    with serve() as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        take = client.post("/v1/audio/speech", json=SPEECH, headers=KEEP).headers["x-orpheus-take"]
+        with client.stream("GET", take, params={"format": "pcm"}) as answer:
+            next(answer.iter_raw())
+            assert asked.wait(60)
+        assert not closed.wait(0.3)
+        go_on.set()
+        assert closed.wait(60)
+    assert "already executing" not in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("audio_format", ["midi", "", "MP3;"])

@@ -4,7 +4,10 @@ import asyncio
 import gzip
 import http.client
 import json
+import logging
 import re
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -254,7 +257,10 @@ def test_an_unknown_format_is_refused_in_words(client: httpx.Client) -> None:
     assert "mp3" in answer.json()["error"]["message"]
 
 
-def test_encoding_has_a_bound_and_counts_as_a_request(tmp_path: Path) -> None:
+def test_encoding_has_a_bound_counts_as_a_request_and_may_be_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     settings = Settings(model="preview", output_dir=tmp_path, rate_limit="2/minute")
     with running(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as client:
         connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=30)
@@ -263,8 +269,19 @@ def test_encoding_has_a_bound_and_counts_as_a_request(tmp_path: Path) -> None:
         connection.endheaders()
         assert connection.getresponse().status == 413
         connection.close()
+        place = (client.base_url.host, client.base_url.port)
+        with socket.create_connection(place, timeout=60) as leaver:
+            leaver.sendall(
+                b"POST /api/encode/wav HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n...."
+            )
+        for _ in range(600):
+            if "/api/encode/wav 499" in caplog.text:
+                break
+            time.sleep(0.05)
         statuses = [client.post("/api/encode/wav", content=bytes(4800)).status_code for _ in range(3)]
-    assert statuses == [200, 200, 429]
+    assert statuses == [200, 429, 429]
+    assert "/api/encode/wav 499" in caplog.text
+    assert "unhandled" not in caplog.text
 
 
 def test_words_and_their_times_become_subtitles(client: httpx.Client) -> None:

@@ -20,7 +20,7 @@ from orpheus_openai.errors import (
     RequestTimeoutError,
     RequestTooLargeError,
 )
-from orpheus_openai.http.body import read_body
+from orpheus_openai.http.body import parts, read_body
 from orpheus_openai.http.caller import caller_of
 from orpheus_openai.http.delivery import encoded
 from orpheus_openai.limits.queue import Queue
@@ -196,7 +196,7 @@ async def _samples(request: AnyRequest) -> AsyncGenerator[PCM]:
     """The body as samples, whatever the pieces it comes in."""
     size = 0
     rest = b""
-    async for part in request.stream():
+    async for part in parts(request.receive):
         size += len(part)
         if size > MAX_PCM_BYTES:
             raise _too_large()
