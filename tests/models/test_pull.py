@@ -21,44 +21,35 @@ from orpheus_openai.models import pull as pulling
 from orpheus_openai.models.factory import ModelFactory
 from orpheus_openai.models.orpheus import engine
 from orpheus_openai.settings import Settings
+from tests.support.command_line import run
+from tests.support.environment import environ
 from tests.support.hub import Hub
 
 MIRRORS = load_catalog(None).models["medium-3b"].gguf
 FILE = "orpheus-3b-0.1-ft-Q4_K_M.gguf"
 
 
-COMMAND = [sys.executable, "-m", "orpheus_openai", "pull"]
-
-
-def environment(hub, folder):
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("ORPHEUS_", "HF_"))}
+def of_the_hub(hub, folder):
     return {
-        **plain,
         "HF_ENDPOINT": hub.url,
         "HF_HUB_CACHE": str(folder / "hub"),
         "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
     }
 
 
 def pull(hub, folder, *arguments):
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=environment(hub, folder),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run("pull", *arguments, folder=folder, **of_the_hub(hub, folder))
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def pull_on_a_terminal(hub, folder):
     """What it came to, and what stood on the terminal."""
     ours, its = pty.openpty()
     termios.tcsetwinsize(its, (24, 100))
-    with subprocess.Popen(
-        COMMAND, cwd=folder, env=environment(hub, folder), stdout=subprocess.DEVNULL, stderr=its
-    ) as process:
+    command = [sys.executable, "-m", "orpheus_openai", "pull"]
+    env = environ(**of_the_hub(hub, folder))
+    with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=its) as process:
         os.close(its)
         shown = b""
         with contextlib.suppress(OSError):  # that is how Linux tells of its end
