@@ -75,9 +75,10 @@ class Utterance:
             await line.send(words(self.index, segment, config.granularities))
 
     def _is_exact(self) -> bool:
-        """Whether a part is to have its last sample, and not only all that is heard of it, before it has ended.
+        """Whether a part ends with its last sample, and not as soon as all that is heard of it is there.
 
-        At its own speed it has. At another one the rest comes with the next, for which it waits if that is written.
+        At another speed than its own its last samples, which are silent, come together with the next part: they are
+        waited for where that is written already.
         """
         assert self._config is not None  # noqa: S101  it is being said
         return self._config.wanted.speed != 1.0 and (self.feed is None or self.feed.is_complete)

@@ -100,9 +100,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unparsed = memoryview(b"")
         super().handle_websocket_upgrade()
         heir: Any = self.transport.get_protocol()
-        if (
-            not heir.handshake_initiated
-        ):  # websockets' bounds are narrower than ours, and it would say nothing
+        if not heir.handshake_initiated:
+            # What websockets reads of a head is less than we do, and it would not answer at all.
             heir.connections.discard(heir)
             self.connections.add(self)
             self.transport.set_protocol(self)

@@ -150,8 +150,8 @@ class Sound:
     def _end(self, joiner: Joiner) -> None:
         """The segment was said to its end.
 
-        What changes the tempo holds the last of it back, and moves a sound by some milliseconds: its end lies in the
-        middle of the shortest pause that can follow, where that has come out, too, before the next begins.
+        What changes the tempo holds the last samples back, and moves a sound by some milliseconds. So its end is taken
+        to be in the middle of the shortest pause that can follow: past all that is heard of it, and before the next.
         """
         audible = self._joined_samples - joiner.silence
         middle = (audible + SHORTEST_PAUSE * SAMPLE_RATE / 2) / self._speed
