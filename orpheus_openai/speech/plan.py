@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: Annotated[
         list[str],
         Meta(
-            description="What the text asks for and is not done, such as parts of SSML, or is done in another way."
+            description="What the text asks for and does not get, such as parts of SSML, or gets in another way."
         ),
     ]
 

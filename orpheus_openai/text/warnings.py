@@ -10,8 +10,8 @@ Warned = NewType("Warned", str)
 class TextWarning(StrEnum):
     """What a text asks for and does not get, or gets in another way."""
 
-    CONTENT_IS_READ = "{what} is not done; what it holds is read."
-    ONLY_RATE = "{what} is not done; only its rate is."
+    CONTENT_IS_READ = "{what} has no effect; the text inside it is read."
+    ONLY_RATE = "{what} has no effect; only its rate has."
     SAID_BY_NAME = "Letters that the voice has no sound for are said by their names."
 
     def about(self, what: str = "") -> Warned:

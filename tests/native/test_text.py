@@ -109,7 +109,7 @@ async def test_a_documents_voices_are_the_models_and_known_before_anything_is_he
     text = "<speak>One. <voice name='leo'><prosody rate='fast'>Two.</prosody></voice><mark name='x'/></speak>"
     told = (await plan(client, text=text)).json()
     assert [s["voice"] for s in told["segments"]] == ["tara", "leo"]
-    assert told["warnings"] == ["<mark> is not done; what it holds is read."]
+    assert told["warnings"] == ["<mark> has no effect; the text inside it is read."]
     spoken = await client.post("/api/generate", json={"text": text})
     assert spoken.status_code == 200
     unknown = await client.post("/api/generate", json={"text": text.replace("leo", "nobody")})

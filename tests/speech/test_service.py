@@ -408,7 +408,7 @@ async def test_the_report_tells_what_of_a_text_is_not_done_or_done_in_another_wa
     async for _ in speech.stream():
         pass
     assert speech.report().warnings == [
-        "<emphasis> is not done; what it holds is read.",
+        "<emphasis> has no effect; the text inside it is read.",
         "Letters that the voice has no sound for are said by their names.",
     ]
     plain = service.prepare(request(text="It is number 1, one."))

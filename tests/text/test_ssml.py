@@ -102,8 +102,8 @@ def test_the_rest_is_read_through_with_a_warning():
     )
     assert segment.text == "So it is."
     assert warnings == [
-        "<emphasis> is not done; what it holds is read.",
-        "<prosody pitch> is not done; only its rate is.",
+        "<emphasis> has no effect; the text inside it is read.",
+        "<prosody pitch> has no effect; only its rate has.",
     ]
 
 

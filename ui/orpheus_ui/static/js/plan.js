@@ -9,8 +9,8 @@ const SETTLE_MS = 500; // while one types
 const MOST_SHOWN = 200; // segments
 /** What the server warns of, and the page's words for it. */
 const WARNINGS = {
-  "plan.not_done": /^(<.+>) is not done; what it holds is read\.$/s,
-  "plan.only_rate": /^(<.+>) is not done; only its rate is\.$/s,
+  "plan.not_done": /^(<.+>) has no effect; the text inside it is read\.$/s,
+  "plan.only_rate": /^(<.+>) has no effect; only its rate has\.$/s,
   "plan.by_name": /^Letters that the voice has no sound for are said by their names\.$/,
 };
 
