@@ -139,7 +139,7 @@ def test_a_server_that_is_killed_in_mid_speech_leaves_what_was_heard_and_is_used
     open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
     with page_server(tmp_path, wrap=unhurried) as url:
-        page = open_page(url, forgive="ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY|ERR_SOCKET")
+        page = open_page(url, forgive="ERR_CONNECTION|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY|ERR_SOCKET")
         alert, connection, toasts = (page.locator(f"#{name}") for name in ("notices", "connection", "toasts"))
         expect(connection).to_have_text("Connected")
         speak(page, LONG)
