@@ -146,9 +146,8 @@ class VoiceFolder:
 
         if not self._places.add(name, lay):
             raise VoiceExistsError(f"there is a voice in {self.root / name} already")
-        if problem := self.read(catalog).problems.get(
-            name
-        ):  # another server has added one of that name meanwhile
+        problem = self.read(catalog).problems.get(name)
+        if problem is not None:  # another server has added one of that name meanwhile
             self.remove(name)
             raise VoiceExistsError(problem)
         return self.voice(name, catalog)

@@ -16,8 +16,8 @@ TENSOR = re.compile(
 """The whole name of what an adapter may change: layer, projection, and which half of the product it is."""
 _EXPONENTS = {"F32": (4, 0x7F80_0000), "F16": (2, 0x7C00), "BF16": (2, 0x7F80)}
 """Of a type of numbers, its bytes, and the bits that are all set in what is infinite or no number."""
-_CHUNK = 1 << 22
-"""Numbers that are looked at together."""
+_CHUNK = 1 << 24
+"""Bytes that are looked at together."""
 
 
 class WeightsError(ValueError):
@@ -56,13 +56,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def require_finite(path: Path, tensors: dict[str, Tensor]) -> None:
     """Raise WeightsError for a number that is none: it would silence whoever speaks with the adapter. Reads it all."""
     begin = header_bytes(path)
-    for name, tensor in tensors.items():
-        width, exponent = _EXPONENTS[tensor.dtype]
-        count = math.prod(tensor.shape)
-        numbers = np.memmap(path, f"<u{width}", "r", begin + tensor.data_offsets[0], (count,))
-        for start in range(0, count, _CHUNK):
-            if ((numbers[start : start + _CHUNK] & exponent) == exponent).any():
-                raise WeightsError(f"{told(name)} holds numbers that no training gives")
+    with path.open("rb") as file:  # not mapped: who writes over it meanwhile would end this process
+        for name, tensor in tensors.items():
+            width, exponent = _EXPONENTS[tensor.dtype]
+            start, end = tensor.data_offsets
+            file.seek(begin + start)
+            for left in range(end - start, 0, -_CHUNK):
+                read = file.read(wanted := min(left, _CHUNK))
+                if len(read) < wanted:
+                    raise WeightsError("it is not whole; copy or download it again")
+                numbers = np.frombuffer(read, f"<u{width}")
+                if ((numbers & exponent) == exponent).any():
+                    raise WeightsError(f"{told(name)} holds numbers that no training gives")
 
 
 def told(name: str) -> str:
