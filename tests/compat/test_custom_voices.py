@@ -422,6 +422,11 @@ async def test_without_consent_there_is_no_voice_unless_the_owner_says_so(tmp_pa
 
 
 async def test_one_recording_too_many_is_turned_away_in_all_and_of_one_caller(monkeypatch):
+    async def refused(_data, field):
+        await asyncio.sleep(0.01)
+        raise InvalidRequestError(field)
+
+    monkeypatch.setattr(recordings, "_decoded", refused)
     monkeypatch.setattr(recordings, "WAITING", 2)
     recorder = Recorder()
     callers = ["key:a", "key:a", "key:a", "key:b", "key:c"]
