@@ -7,6 +7,7 @@ import { quoted, told } from "./notices.js";
 
 const SETTLE_MS = 500; // while one types
 const MOST_SHOWN = 200; // segments
+
 /** What the server warns of, and the page's words for it. */
 const WARNINGS = {
   "plan.not_done": /^(<.+>) has no effect; the text inside it is read\.$/s,
