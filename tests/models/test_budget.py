@@ -170,8 +170,8 @@ def test_a_gguf_file_is_held_beside_the_cards_unless_a_program_of_ones_own_puts_
 @pytest.mark.parametrize(
     ("settings", "refused"),
     [
-        ({"adapters": 1, "checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": "orpheus-q4_k_m.gguf"}}, ""),
-        ({"checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": "orpheus-q4_k_m.gguf"}}, "Set ORPHEUS_ADAPTERS"),
+        ({"adapters": 1, "checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": "someone/orpheus-q4_k_m.gguf"}}, ""),
+        ({"checkpoints": {"ORPHEUS_MODEL_MEDIUM_3B": "someone/orpheus-q4_k_m.gguf"}}, "Set ORPHEUS_ADAPTERS"),
         (
             {"adapters": 1, "remote_url": ("http://gpu-box:8000/v1",)},
             "not by the servers in ORPHEUS_REMOTE_URL",
