@@ -10,7 +10,7 @@ import binascii
 import http
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -67,6 +67,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since_body = 0
         """Bytes since the last of a body: trailers, or what stands about its chunks."""
         self._timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
+        """The request whose answer goes out; `cycle` is the one that came last."""
 
     # --- the connection -----------------------------------------------------------------------------------------------
 
@@ -89,10 +91,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._leave()
         self._unparsed = memoryview(b"")
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = (
+                True  # which uvicorn tells the last one, though that may not have begun
+            )
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def _should_upgrade(self) -> bool:
-        """Only for a whole handshake (RFC 6455, 4.1): all else is a request like any, which the application answers."""
+        """Only for a whole handshake (RFC 6455, 4.1): all else is a request like any, which the application answers.
+
+        So is one that comes while another request is being answered, whose answer would go on amid the frames, with
+        nobody to hear that its reader is slow or has gone.
+        """
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
         return bool(super()._should_upgrade()) and _is_handshake(self.scope["method"], self.headers)
 
     def handle_websocket_upgrade(self) -> None:
@@ -192,9 +205,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the head."""
         self._in_head = False
         self._stop_timer()
-        exchange = self.app = _Exchange(self._application)
+        exchange = self.app = _Exchange(self._application, self._begin_to_answer)
         super().on_headers_complete()
         exchange.cycle = self.cycle
+
+    def _begin_to_answer(self, cycle: RequestResponseCycle) -> None:
+        self._answering = cycle
 
     def on_body(self, body: bytes) -> None:
         """Take note that it moves."""
@@ -270,13 +286,15 @@ class _Exchange:
 
     cycle: RequestResponseCycle
 
-    def __init__(self, app: "ASGI3Application") -> None:
+    def __init__(self, app: "ASGI3Application", begin: Callable[[RequestResponseCycle], None]) -> None:
         self._app = app
+        self._begin = begin
 
     async def __call__(
         self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable"
     ) -> None:
         cycle, old = self.cycle, scope.get("http_version") == "1.0"
+        self._begin(cycle)
         until_closed = False
 
         async def send_until_closed(message: "ASGISendEvent") -> None:

@@ -7,6 +7,7 @@ import functools
 import json
 import resource
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -49,6 +50,9 @@ class Echo:
                 return
             size += len(message["body"])
             more = message["more_body"]
+        if scope["path"] == "/listen":
+            self.seen.append((await receive())["type"])
+            return
         if scope["path"] == "/slow":
             while not self.go_on.is_set():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -106,6 +110,23 @@ def head_of(size):
     """A request of exactly so many bytes without a body."""
     start, end = b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"\r\n\r\n"
     return start + b"a" * (size - len(start) - len(end)) + end
+
+
+@pytest.mark.parametrize("behind", [b"", GET], ids=["alone", "another behind it"])
+def test_whoever_hangs_up_is_noticed_by_the_request_that_is_being_answered(behind):
+    with serving_echo() as (app, port):
+        with connect(port) as connection:
+            connection.sendall(GET.replace(b" / ", b" /listen ") + behind)
+            deadline = time.monotonic() + PATIENCE
+            while not app.seen and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # with a reset
+        while len(app.seen) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert app.seen == ["/listen", "http.disconnect"]
 
 
 # --- heads ------------------------------------------------------------------------------------------------------------
@@ -298,6 +319,19 @@ def test_a_websockets_head_beyond_its_own_bounds_is_refused_and_the_connection_c
         assert statuses(received) == [431]
         assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "head_too_large"
         assert not app.seen
+
+
+def test_a_handshake_behind_a_request_that_is_being_answered_is_a_request_like_any():
+    with serving_echo() as (app, port), connect(port) as connection:
+        asked = (
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+        )
+        handshake = b"GET /socket HTTP/1.1\r\nHost: x\r\n" + asked + base64.b64encode(bytes(16)) + b"\r\n\r\n"
+        connection.sendall(GET.replace(b" / ", b" /slow ") + handshake)
+        time.sleep(0.2)
+        app.go_on.set()
+        answers = [json.loads(read_answer(connection)[1])[0] for _ in range(2)]
+        assert answers == ["/slow", "/socket"]
 
 
 def test_a_websocket_counts_for_as_long_as_it_is_open():
