@@ -127,7 +127,7 @@ class LiveSession:
         elif self._config is None:
             raise InvalidRequestError(f"Expected session.config, got: {kind}", code="unexpected_message")
         elif kind == "input.text":
-            self._write(message.get("text"))
+            await self._write(message.get("text"))
         elif kind == "input.flush":
             if self._writing is not None and self._writing.feed is not None:
                 self._writing.feed.flush()
@@ -152,7 +152,7 @@ class LiveSession:
         self._service.check(config.wanted, account=self._line.account)
         self._config = config
 
-    def _write(self, text: object) -> None:
+    async def _write(self, text: object) -> None:
         if not isinstance(text, str):
             raise InvalidRequestError(
                 "input.text requires a string value.", param="text", code="invalid_type"
@@ -161,12 +161,13 @@ class LiveSession:
             self._writing = self._begin()
             if self._config is not None:  # which `_take` has seen to
                 self._writing.prepare(self._line, self._service, self._config)
-        if self._writing is not None and self._writing.feed is not None:
+        writing = self._writing
+        if writing is not None and writing.feed is not None:
             try:
-                self._writing.feed.put(text)
+                await writing.feed.put(text)
             except InvalidRequestError:
-                self._writing.end()
-                self._writing.feed = None
+                writing.end()
+                writing.feed = None
                 raise
 
     def _begin(self) -> Utterance:

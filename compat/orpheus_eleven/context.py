@@ -89,7 +89,7 @@ class Context:
             if self._feed is None:
                 self._begin()
             assert self._feed is not None  # noqa: S101  it has begun
-            self._feed.put(text)
+            await self._feed.put(text)
         except SpeechError as error:
             await self._fail(error)
         if text.strip():

@@ -9,6 +9,10 @@ from orpheus_openai.text.pieces import Clauses, Piece, Pieces
 from orpheus_openai.text.split import MAX_CHARS
 from orpheus_openai.text.trace import Traced
 
+STEP = 100
+"""Characters that are cut into pieces at once."""
+STEP_SECONDS = 0.005
+"""After which others get their turn: a text of abbreviations takes seconds."""
 MOST_UNSPOKEN = 8_000
 """Characters ready to be spoken from which whoever writes has to wait: ten minutes of speech."""
 
@@ -29,6 +33,8 @@ class TextFeed:
         self._is_packed = packed
         self.text = ""
         """All that was written so far."""
+        self._unread = ""
+        """The end of it, which is not cut into pieces yet."""
         self._pieces: Pieces | None = None
         self._ready: deque[Piece] = deque()
         self._unspoken = 0
@@ -58,10 +64,10 @@ class TextFeed:
         while self._unspoken >= MOST_UNSPOKEN and not self._closed:
             self._room.clear()
             await self._room.wait()
-        self.put(text)
+        await self.put(text)
 
-    def put(self, text: str) -> None:
-        """More of the text, at once.
+    async def put(self, text: str) -> None:
+        """More of the text, however much is still to be spoken; a long one lets others do their work now and then.
 
         Raises InvalidRequestError when it is longer than one request's may be.
         """
@@ -75,17 +81,31 @@ class TextFeed:
                 code="string_above_max_length",
             )
         self.text += text
+        self._unread += text
+        enough = time.monotonic() + STEP_SECONDS
+        while self._unread and not self._closed:
+            self._read()
+            if time.monotonic() > enough:
+                await asyncio.sleep(0)
+                enough = time.monotonic() + STEP_SECONDS
+
+    def _read(self, characters: int = STEP) -> None:
+        """Cut some more of it into pieces."""
+        assert self._pieces is not None  # noqa: S101  it was written to
+        some, self._unread = self._unread[:characters], self._unread[characters:]
         self._written_at, self._paused = time.monotonic(), False
-        self._add(self._pieces.feed(text))
+        self._add(self._pieces.feed(some))
 
     def flush(self) -> None:
         """Speak all that was written, also where no sentence has ended."""
         if self._pieces is not None and not self._over:
+            self._read(len(self._unread))
             self._add(self._pieces.flush())
 
     def end(self) -> None:
         """The text is complete."""
         if self._pieces is not None and not self._over:
+            self._read(len(self._unread))
             self._over = True
             self._add(self._pieces.end())
         self._over = True

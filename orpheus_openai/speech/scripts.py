@@ -48,8 +48,9 @@ class Scripts:
     ) -> AnyScript:
         """Make its text a script, or with `feed` what is written to that; `warnings` get what is not done of it."""
         reading = casting.reading(PLAIN)
+        lengthened = bool(request.pronunciations)  # a short text may become a long one by them
         if feed is None:
-            slow = len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
+            slow = lengthened or len(request.text) > SHORT_TEXT or not self._desk.ready(reading)
             return Script(request.text, self.segments(request, model, casting, warnings), in_thread=slow)
         settings = self._settings
         feed.open(
@@ -70,7 +71,7 @@ class Scripts:
             reading_of=casting.reading,
             warnings=warnings,
         )
-        return LiveScript(feed, dictation, lambda: self._desk.ready(reading))
+        return LiveScript(feed, dictation, lambda: not lengthened and self._desk.ready(reading))
 
     def segments(
         self,

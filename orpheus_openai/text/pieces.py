@@ -59,7 +59,8 @@ _MARK = re.compile(
     rf"(?P<thought><(?P<kind>think|thinking)>)"
     rf"|(?:^|(?<=[\n\r]))[ \t>]*(?P<fence>`{{3,}}|~{{3,}})"
     rf"|(?P<blank>{_NEWLINE}[ \t>]*{_NEWLINE})"
-    rf"|(?P<sentence>[.!?…]+{_CLOSERS}(?:\[\^?\d{{1,3}}\])*(?=\s)|[。！？।॥…]+{_CLOSERS})"
+    # No run of marks is gone through from its middle, or backwards: one of 40 000 dots would take minutes.
+    rf"|(?P<sentence>(?<![.!?…])[.!?…]++{_CLOSERS}+(?:\[\^?\d{{1,3}}\])*+(?=\s)|[。！？।॥…]+{_CLOSERS})"
     rf"|(?P<clause>[,;—]{_CLOSERS}(?=\s)|[、，；：]{_CLOSERS})"
     rf"|(?P<line>{_NEWLINE})",
     re.IGNORECASE,
@@ -109,8 +110,12 @@ class Pieces:
 
     def feed(self, text: str) -> list[Piece]:
         """More of the text; returns the pieces that it completes."""
-        self._text += text
-        return list(self._complete())
+        pieces: list[Piece] = []
+        # By little: of all that is there each piece would look through the rest anew.
+        for start in range(0, len(text), WITHOUT_END):
+            self._text += text[start : start + WITHOUT_END]
+            pieces += self._complete()
+        return pieces
 
     def flush(self) -> list[Piece]:
         """Nothing that belongs to it follows soon: all there is, but a thought, code or tag that is not closed."""

@@ -213,7 +213,7 @@ async def test_each_file_has_its_sentence_and_together_they_are_the_stream_at_an
     line, utterance, alone = Recorder(), Utterance(0), Utterance(1)
     for each in (utterance, alone):
         each.prepare(line, service, config)
-        each.feed.put("One. Two. Three.")
+        await each.feed.put("One. Two. Three.")
         each.end()
     await utterance.say(line, begun=lambda: None)
     heard = [np.frombuffer(data, np.int16) for data in line.heard.audio]

@@ -18,6 +18,7 @@ from orpheus_openai.settings import Settings
 from orpheus_openai.speech.feed import MOST_UNSPOKEN, TextFeed
 from orpheus_openai.speech.request import SpeechRequest
 from orpheus_openai.speech.service import SpeechService
+from orpheus_openai.text.pieces import Pieces
 
 
 class Speaker:
@@ -216,3 +217,25 @@ async def test_nothing_is_left_behind_when_the_listener_leaves(monkeypatch):
     await live.feed.write("Three. " * 10_000)
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("ended_early", [False, True])
+async def test_others_get_their_turn_while_a_long_text_is_taken_in_and_nothing_of_it_is_lost(
+    monkeypatch, ended_early
+):
+    monkeypatch.setattr("orpheus_openai.speech.feed.STEP_SECONDS", 0.0)
+    text = "It is said once, and then again. " * 200
+    feed = TextFeed()
+    feed.open(Pieces("en"), most=50_000, pause=60, wait=60)
+    writing, turns = asyncio.create_task(feed.put(text)), 0
+    while not writing.done():
+        turns += 1
+        await asyncio.sleep(0)
+        if ended_early and turns == 5:
+            feed.end()
+    assert ended_early or turns > 50
+    feed.end()
+    taken = []
+    while (piece := await feed.take()) is not None:
+        taken.append(piece.source.text)
+    assert " ".join(taken).split() == text.split()

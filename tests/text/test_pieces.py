@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orpheus_openai.catalog import load_catalog
+from orpheus_openai.text import pieces
 from orpheus_openai.text.desk import Desk
 from orpheus_openai.text.pieces import WITHIN_MARKUP, WITHOUT_END, Pieces
 from orpheus_openai.text.reading import ReadingRules
@@ -201,3 +202,27 @@ def test_spans_are_the_whole_texts_and_a_silence_at_the_end_is_kept():
     assert [text[s.start : s.end] for s in spoken] == ["One is $5 now.", "Two is 3 km.", ""]
     assert spoken[-1].silence == 2.0
     assert [s.paragraph for s in spoken] == [False, False, True]
+
+
+@pytest.mark.parametrize("unit", ["a", "a ", "长", ". ", "[", "`a ", "<", "U.S.A. "])
+def test_twice_the_text_is_twice_the_work_however_it_comes(unit, monkeypatch):
+    looked = []
+
+    class Counted:
+        def search(self, text, start):
+            looked.append(len(text) - start)
+            return mark.search(text, start)
+
+    mark = pieces._MARK
+    monkeypatch.setattr(pieces, "_MARK", Counted())
+    work = []
+    for length in (4_000, 8_000):
+        looked.clear()
+        Pieces("en").feed((unit * length)[:length])
+        work.append(sum(looked))
+    assert work[1] < 2.5 * work[0]
+
+
+@pytest.mark.timeout(60)
+def test_a_run_of_marks_is_gone_through_once():
+    assert Pieces("en").feed("." * 40_000)
