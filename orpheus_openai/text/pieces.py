@@ -154,14 +154,13 @@ class Pieces:
         if (not over and self._is_document()) or (self._held is not None and not self._release(over=over)):
             return None
         while (mark := _MARK.search(self._text, self._seen)) is not None:
-            if mark["thought"] or mark["fence"]:
-                if self._cleaning and not self._hold(mark, over=over):
-                    return None
-                self._seen = max(self._seen, mark.end())
-            elif mark.end() > self._limit:
+            passed_over = bool(mark["thought"] or mark["fence"])
+            if passed_over and not self._skip(mark, over=over):
+                return None
+            if self._seen <= mark.end() > self._limit + LONGEST_TAG * passed_over:
                 if (cut := self._forced()) is not None:
                     return cut
-            else:
+            elif not passed_over:
                 after = _skip_space(self._text, mark.end())
                 if not _is_known(self._text, after, over=over):
                     self._seen = mark.start()
@@ -218,6 +217,13 @@ class Pieces:
         )
 
     # --- thoughts and code, which are left out -------------------------------------------------------------
+
+    def _skip(self, mark: re.Match[str], *, over: bool) -> bool:
+        """Go on behind what is not heard, or where it is never closed behind its mark; False: its end has not come."""
+        if self._cleaning and not self._hold(mark, over=over):
+            return False
+        self._seen = max(self._seen, mark.end())
+        return True
 
     def _hold(self, mark: re.Match[str], *, over: bool) -> bool:
         """Skip what is not heard; False: its end has not come yet."""
