@@ -25,6 +25,9 @@ pytest.importorskip("torch")
 pytest.importorskip("xllamacpp")
 
 from orpheus_openai.models.orpheus import tokens_llama
+from orpheus_openai.models.orpheus.adapter_gguf import write_gguf_adapter
+from orpheus_openai.models.orpheus.adapters import Adapter
+from orpheus_openai.models.orpheus.gguf_file import fetch_gguf
 from orpheus_openai.models.orpheus.llama_engine import LlamaEngine, LlamaOptions
 from orpheus_openai.models.orpheus.llama_start import LlamaStart
 from orpheus_openai.models.orpheus.tokens_llama import load_llama
@@ -160,6 +163,14 @@ async def test_a_program_of_the_users_own_takes_several_adapters_and_is_gone_wit
         assert await asyncio.gather(*(said(source, each) for each in order)) == expected
         assert [server] == psutil.Process(source.pid).children(), "it had them from the start"
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_file_that_is_written_over_while_it_is_read_is_told_of(model, tmp_path):
+    folder = write_random_adapter(tmp_path / "a", 1)
+    weights = folder / "adapter_model.safetensors"
+    os.truncate(weights, weights.stat().st_size - 1)
+    with pytest.raises(OSError, match="it has changed meanwhile"):
+        write_gguf_adapter(Adapter(folder, 4, 6.0), fetch_gguf(str(model)).shape, tmp_path / "a.gguf")
 
 
 class _Engine:
@@ -305,9 +316,9 @@ async def test_an_adapter_that_nobody_speaks_with_goes_and_one_that_is_spoken_wi
     monkeypatch.setattr(LlamaStart, "another_fits", beside)
     monkeypatch.setattr(tokens_llama, "IDLE_SECONDS", 0.4)
 
-    async def left_with(editions):
+    async def until(what):
         async with asyncio.timeout(60):
-            while started[-1].editions != editions or source._replacing:  # noqa: ASYNC110  nothing tells
+            while not what():  # noqa: ASYNC110  nothing tells
                 await asyncio.sleep(0.01)
 
     async with loaded(model) as source:
@@ -316,12 +327,12 @@ async def test_an_adapter_that_nobody_speaks_with_goes_and_one_that_is_spoken_wi
                 pass
         async with begun(source, two):
             if beside:
-                await left_with(["2"])
+                await until(lambda: started[-1].editions == ["2"])
             else:
                 await asyncio.sleep(0.6)
                 assert not started[-1].dead, "whoever is spoken for is spoken for to the end"
-        await left_with([])
+        await until(lambda: started[-1].editions == [] and all(each.dead for each in started[:-1]))
         async with begun(source):
-            assert [each.dead for each in started] == [True] * (len(started) - 1) + [False]
+            assert not started[-1].dead
         await asyncio.sleep(0.15)
         assert source._idle is None, "where there are none nothing is looked for"

@@ -7,14 +7,14 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from orpheus_openai.errors import ModelUnavailableError, NotReadyError
 from orpheus_openai.models.orpheus.adapter_file import TENSOR, WEIGHTS
 from orpheus_openai.models.orpheus.adapters import Adapter, fetch_adapter
-from orpheus_openai.models.orpheus.checkpoint import Shape
+from orpheus_openai.models.orpheus.checkpoint import Shape, header, header_bytes
 
 NAMES = {
     "q_proj": "attn_q",
@@ -109,30 +109,45 @@ def write_gguf_adapter(adapter: Adapter, shape: Shape, path: Path) -> None:
     """
     import gguf  # noqa: PLC0415  # heavy, and only needed here
     import torch  # noqa: PLC0415
-    from safetensors import safe_open  # noqa: PLC0415
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, adapter.alpha)
-    with safe_open(adapter.directory / WEIGHTS, framework="pt") as weights:
-        for name in weights.keys():  # noqa: SIM118  it is no dict
-            numbers = weights.get_tensor(name).to(torch.float16)
-            if not torch.isfinite(numbers).all():
-                raise ModelUnavailableError(
-                    f"The adapter in {adapter.directory} cannot be used: {name} holds numbers that no training gives.",
-                    param="voice",
-                )
-            renamed, half, projection = _renamed(name)
-            if half == "b" and projection in {"q_proj", "k_proj"}:
-                numbers = _paired(numbers, _heads(shape, projection))
-            writer.add_tensor(renamed, numbers.contiguous().numpy())
+    for name, numbers in _read(adapter.directory / WEIGHTS):
+        if not torch.isfinite(numbers).all():
+            raise ModelUnavailableError(
+                f"The adapter in {adapter.directory} cannot be used: {name} holds numbers that no training gives.",
+                param="voice",
+            )
+        renamed, half, projection = _renamed(name)
+        turned = half == "b" and projection in {"q_proj", "k_proj"}
+        rows = _paired(numbers, _heads(shape, projection)) if turned else numbers
+        writer.add_tensor(renamed, rows.contiguous().numpy())
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
     finally:
         writer.close()
+
+
+def _read(path: Path) -> Iterator[tuple[str, Any]]:
+    """The matrices in an adapter's file, each as a tensor of 16-bit numbers; raises OSError where it has changed."""
+    import torch  # noqa: PLC0415
+
+    kinds = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    begin = header_bytes(path)
+    # Not mapped: who writes over it meanwhile would end this process.
+    with path.open("rb") as file:
+        for name, tensor in header(path).items():
+            start, end = tensor.data_offsets
+            file.seek(begin + start)
+            content = bytearray(file.read(end - start))
+            if len(content) < end - start or tensor.dtype not in kinds:
+                raise OSError("it has changed meanwhile")
+            numbers = torch.frombuffer(content, dtype=kinds[tensor.dtype])
+            yield name, numbers.reshape(tensor.shape).to(torch.float16)
 
 
 def _renamed(name: str) -> tuple[str, str, str]:
