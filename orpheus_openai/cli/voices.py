@@ -1,9 +1,13 @@
 """`orpheus-openai voices`."""
 
 import argparse
+import contextlib
+import getpass
+import os
 import re
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -113,15 +117,52 @@ def _add(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, c
         created=int(time.time()),
     )
     place = folder_name(options.name)
-    if options.adapter:
-        voice = _add_adapter(options.adapter, place, file, folder, catalog)
-    elif options.recording:
-        voice = _add_recorded(options, file, settings, folder, catalog)
-    else:
-        voice = folder.add(place, file, catalog)
+    with _audited("voices add", settings) as tell:
+        if options.adapter:
+            voice = _add_adapter(options.adapter, place, file, folder, catalog)
+        elif options.recording:
+            voice = _add_recorded(options, file, settings, folder, catalog)
+        else:
+            voice = folder.add(place, file, catalog)
+        tell(voice.id)
     print(folder.root / place)
     say(f"{voice.title} is a voice of {voice.models[0]}; a server that runs has it in two seconds")
     return 0
+
+
+@contextlib.contextmanager
+def _audited(command: str, settings: Settings) -> Iterator[Callable[[str], None]]:
+    """What tells the audit log that the command was done with a voice.
+
+    The log is opened before: what could not be told is not done. On standard output, which is not the server's here,
+    nothing is told.
+    """
+    from orpheus_openai.http.middleware.audit import STANDARD_OUTPUT, AuditLog, describe  # noqa: PLC0415  a server's
+    from orpheus_openai.limits.caller import Caller  # noqa: PLC0415
+
+    if settings.audit_log in (None, "", STANDARD_OUTPUT):
+        yield lambda _voice: None
+        return
+    began, log = time.monotonic(), AuditLog(settings.audit_log)
+
+    def tell(voice: str) -> None:
+        seconds = time.monotonic() - began
+        line = describe(
+            "", Caller(), None, method="", path="", status=0, seconds=seconds, with_text=False, voice=voice
+        )
+        log.write({**line, "command": command, "user": _user()})
+
+    try:
+        yield tell
+    finally:
+        log.close()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, a number without a name
+        return str(os.getuid())
 
 
 def _add_adapter(named: str, place: str, file: VoiceFile, folder: VoiceFolder, catalog: Catalog) -> OwnVoice:
@@ -232,13 +273,15 @@ def _test(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, 
     return 0
 
 
-def _remove(options: argparse.Namespace, _settings: Settings, folder: VoiceFolder, catalog: Catalog) -> int:
+def _remove(options: argparse.Namespace, settings: Settings, folder: VoiceFolder, catalog: Catalog) -> int:
     place = _place(options.name, folder, catalog)
     try:
         consent = folder.description(place).consent
     except (VoiceError, OSError):
         consent = ""
-    folder.remove(place)
+    with _audited("voices remove", settings) as tell:
+        folder.remove(place)
+        tell(place)
     say(f"removed {folder.root / place}")
     if consent:
         say(f"the consent of its speaker stays: {folder.root / '.consents' / consent}")

@@ -9,7 +9,7 @@ import pytest
 
 from orpheus_openai.cli import make_parser
 from orpheus_openai.doctor import examine
-from orpheus_openai.errors import InvalidRequestError, ModelUnavailableError
+from orpheus_openai.errors import ConfigurationError, InvalidRequestError, ModelUnavailableError
 from orpheus_openai.models.factory import ModelFactory
 from tests.support.command_line import run
 
@@ -51,7 +51,11 @@ def write_weights(folder):
     )
 
 
-def test_a_voice_is_added_listed_shown_and_removed(act, tmp_path):
+def test_a_voice_is_added_listed_shown_and_removed_and_the_audit_log_tells_who_did_it(
+    act, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ORPHEUS_AUDIT_LOG", str(tmp_path / "audit.jsonl"))
+    monkeypatch.setenv("LOGNAME", "walter")
     code, said = act("add", "Nora B", "--language", "de", "--prefix", "nora")
     assert (code, said.out.strip()) == (0, str(tmp_path / "voices" / "nora-b"))
     listed = run("voices", folder=tmp_path, ORPHEUS_VOICES=str(tmp_path / "voices")).stdout.decode()
@@ -63,6 +67,18 @@ def test_a_voice_is_added_listed_shown_and_removed(act, tmp_path):
     assert "medium-3b cannot speak here" in said.err
     assert act("remove", "Nora B")[0] == 0
     assert list((tmp_path / "voices").iterdir()) == []
+    told = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(line["command"], line["voice"], line["user"]) for line in told] == [
+        ("voices add", "nora-b", "walter"),
+        ("voices remove", "nora-b", "walter"),
+    ]
+
+
+def test_nothing_is_added_that_the_audit_log_cannot_tell_of(act, tmp_path, monkeypatch):
+    monkeypatch.setenv("ORPHEUS_AUDIT_LOG", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        act("add", "Nora")
+    assert not (tmp_path / "voices").exists()
 
 
 def test_a_recording_becomes_a_voice_with_its_speakers_consent_and_without_torch(act, tmp_path, monkeypatch):

@@ -75,7 +75,8 @@ async def source(checkpoint, loop_while_loading):
 def engine_processes():
     """The processes that a source's engine lives in, with those they have started in turn."""
     children = [psutil.Process(process.pid) for process in multiprocessing.active_children()]
-    return [process for child in children for process in (child, *child.children(recursive=True))]
+    found = [process for child in children for process in (child, *child.children(recursive=True))]
+    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
 
 
 async def deviation(source, checkpoint, options):
