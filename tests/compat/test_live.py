@@ -261,7 +261,7 @@ def test_what_is_wrong_is_said_and_the_socket_stays(talk, message, code):
 
 def test_who_does_not_begin_with_a_configuration_is_told_so_and_the_socket_is_closed(url):
     with Talk(url) as talk:
-        talk.say("Hello.")
+        talk.say("Hello.", done=False)  # after which it is closed
         assert "Expected session.config" in talk.receive()["message"]
         assert talk.closed() == 1008
 
