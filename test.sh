@@ -50,6 +50,15 @@ if $everything; then
 fi
 result=0
 pytest "$@" || result=$?
+# Of what failed beside others, a few are tried once more, alone, and told of: what is wrong fails again.
+if $everything && [ "$result" -eq 1 ]; then
+  failed=$(python -c "import json; print(len(json.load(open('.pytest_cache/v/cache/lastfailed'))))")
+  if [ "$failed" -gt 0 ] && [ "$failed" -le 3 ]; then
+    printf 'tried once more, alone: %s\n' "$failed"
+    result=0
+    pytest --last-failed --last-failed-no-failures none || result=$?
+  fi
+fi
 if [ -n "$checked" ]; then
   wait "$checked" || result=$?
 fi
