@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Locator, Page, expect
 
 pytestmark = IN_CHROMIUM
+
+SETTLED_SECONDS = 5.0
+"""In which what has just been drawn has its place."""
 
 GERMAN = "Das ist ein kleiner Text, und er ist nicht in der Sprache, die sie spricht."
 ARABIC = "مرحبا بالعالم، هذا نص قصير."
@@ -294,7 +298,10 @@ def test_at_fourfold_zoom_all_can_be_reached_and_nothing_scrolls_sideways(
     out_of_reach = {}
 
     def look(state: str) -> None:
-        if found := page.evaluate(OUT_OF_REACH):
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while (found := page.evaluate(OUT_OF_REACH)) and time.monotonic() < deadline:
+            page.wait_for_timeout(50)
+        if found:
             out_of_reach[state] = found
 
     look("at first")
