@@ -140,7 +140,7 @@ def _audited(command: str, settings: Settings) -> Iterator[Callable[[str], None]
     from orpheus_openai.http.middleware.audit import STANDARD_OUTPUT, AuditLog, describe  # noqa: PLC0415  a server's
     from orpheus_openai.limits.caller import Caller  # noqa: PLC0415
 
-    if settings.audit_log in (None, "", STANDARD_OUTPUT):
+    if settings.audit_log in ("", STANDARD_OUTPUT):
         yield lambda _voice: None
         return
     began, log = time.monotonic(), AuditLog(settings.audit_log)
@@ -150,7 +150,8 @@ def _audited(command: str, settings: Settings) -> Iterator[Callable[[str], None]
         line = describe(
             "", Caller(), None, method="", path="", status=0, seconds=seconds, with_text=False, voice=voice
         )
-        log.write({**line, "command": command, "user": _user()})
+        no_request = dict.fromkeys(("id", "address", "method", "path", "status"))
+        log.write({**line, **no_request, "command": command, "user": _user()})
 
     try:
         yield tell

@@ -92,9 +92,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._leave()
         self._unparsed = memoryview(b"")
         if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = (
-                True  # which uvicorn tells the last one, though that may not have begun
-            )
+            # uvicorn tells the one that came last, though that may not have begun.
+            self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
 

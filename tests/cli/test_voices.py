@@ -72,6 +72,7 @@ def test_a_voice_is_added_listed_shown_and_removed_and_the_audit_log_tells_who_d
         ("voices add", "nora-b", "walter"),
         ("voices remove", "nora-b", "walter"),
     ]
+    assert {line["status"] for line in told} == {None}, "0 would be a client that left"
 
 
 def test_nothing_is_added_that_the_audit_log_cannot_tell_of(act, tmp_path, monkeypatch):
